@@ -1,0 +1,101 @@
+"""What the application pays for importing the library: no torch, no MONAI, no ITK, and little time.
+
+Slicer imports these packages when it starts a module. torch alone would take seconds and hundreds of
+megabytes there, although only the worker process computes. Whether an import is late enough is measured in
+a fresh process; reading the sources cannot tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = REPOSITORY / "MedDeepExtension"
+SOURCE_PATH = [LIBRARY, REPOSITORY / "SegmentModule"]
+HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "matplotlib")
+APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
+# What only the worker runs may import torch at the top of the file.
+WORKER_MODULES = ("MedDeepLib.jobs.runner", "MedDeepLib.jobs.worker")
+MAXIMUM_SECONDS = 0.1
+
+IMPORT_AND_MEASURE = """
+import importlib, json, sys, time
+import numpy  # loaded in Slicer long before
+start = time.process_time()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+seconds = time.process_time() - start
+print(json.dumps({"seconds": seconds, "packages": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+
+
+def import_in_new_process(*modules: str) -> dict:
+    """Import `modules` in a new process; return its CPU seconds after numpy, and all packages loaded."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in SOURCE_PATH)}
+    environment.pop("COVERAGE_PROCESS_START", None)  # measuring coverage there would be measured as well
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_MEASURE, *modules],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def submodules(package: str, source_folder: Path = LIBRARY) -> list[str]:
+    """The package and everything below it, apart from what only the worker runs."""
+    names = []
+    for path in sorted(source_folder.joinpath(*package.split(".")).rglob("*.py")):
+        parts = path.relative_to(source_folder).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name not in WORKER_MODULES:
+            names.append(name)
+    assert names, f"{package} does not exist"
+    return names
+
+
+@pytest.mark.parametrize(
+    "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.methods"]
+)
+def test_package_is_cheap_to_import(package):
+    """The least of three measurements counts: a busy machine makes a process slower, never faster."""
+    measurements = [import_in_new_process(package) for _ in range(3)]
+    seconds = min(measurement["seconds"] for measurement in measurements)
+    assert seconds < MAXIMUM_SECONDS, f"importing {package} takes {seconds:.3f} s"
+
+
+@pytest.mark.parametrize(
+    "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.methods"]
+)
+def test_package_stays_light(package):
+    """Not even a module inside the package loads a heavy package, Slicer or Qt."""
+    loaded = import_in_new_process(*submodules(package))["packages"]
+    unwanted = set(loaded) & {*HEAVY_PACKAGES, *APPLICATION_PACKAGES}
+    assert not unwanted, f"{package} imports {', '.join(sorted(unwanted))} at the top of a file"
+
+
+def test_scene_does_not_load_torch():
+    """Unlike the packages below it, scene may load Slicer, which brings packages of its own along."""
+    loaded = import_in_new_process(*submodules("MedDeepLib.scene"))["packages"]
+    assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
+
+
+def test_methods_of_the_module_do_not_load_torch():
+    """A panel lists all methods with their parameters, so the application imports every file of them."""
+    modules = submodules("SegmentModuleLib.methods", REPOSITORY / "SegmentModule")
+    loaded = import_in_new_process(*modules)["packages"]
+    assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
+
+
+def test_a_heavy_import_would_be_noticed():
+    """The measurement itself: a module that imports a heavy package at its top is seen."""
+    assert "matplotlib" in import_in_new_process("matplotlib")["packages"]

@@ -1,0 +1,87 @@
+"""slicer.app of the stand-in: the headless application of MedDeepLib together with a Qt application."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import slicer
+from MedDeepLib.scene.headless import HeadlessApplication
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Signal
+
+from slicerhost import dialogs
+from slicerhost.layout_manager import qSlicerLayoutManager
+from slicerhost.main_window import qSlicerMainWindow
+from slicerhost.modules import qSlicerModuleManager
+from slicerhost.subject_hierarchy import keep_items_in_step
+
+
+class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
+    """One per process. Settings live in a temporary folder that goes away with the process."""
+
+    startupCompleted = Signal()
+    mrmlSceneChanged = Signal(object)
+    documentationBaseUrl = "https://slicer.readthedocs.io/en/latest/"
+
+    def __init__(self):
+        QtWidgets.QApplication.__init__(self, ["Slicer"])
+        self.restartCount = 0
+        self._testing = True
+        self._folder = tempfile.TemporaryDirectory(prefix="slicerhost-", ignore_cleanup_errors=True)
+        self.temporaryPath = self._folder.name
+        QtCore.QCoreApplication.setOrganizationName("slicerhost")
+        QtCore.QCoreApplication.setApplicationName("Slicer")
+        for scope in (QtCore.QSettings.UserScope, QtCore.QSettings.SystemScope):
+            QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, scope, self._folder.name)
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        self._settings = QtCore.QSettings()
+        self._module_manager = qSlicerModuleManager()
+
+    def build_scene(self) -> None:
+        super().build_scene()
+        keep_items_in_step(self._scene)
+        self._layout_manager = qSlicerLayoutManager(self._application_logic, self._scene)
+        self._main_window = qSlicerMainWindow()
+
+    def testingEnabled(self) -> bool:
+        """Whether message boxes are skipped, as in `Slicer --testing`; see `slicerhost.start`."""
+        return self._testing
+
+    def setTestingEnabled(self, enabled: bool) -> None:
+        self._testing = bool(enabled)
+
+    def processEvents(self, *arguments) -> None:
+        QtWidgets.QApplication.processEvents(*arguments)
+        dialogs.delete_finished_dialogs()
+
+    def settings(self) -> QtCore.QSettings:
+        return self._settings
+
+    def userSettings(self) -> QtCore.QSettings:
+        return self._settings
+
+    def moduleManager(self) -> qSlicerModuleManager:
+        return self._module_manager
+
+    def layoutManager(self) -> qSlicerLayoutManager:
+        return self._layout_manager
+
+    def mainWindow(self) -> qSlicerMainWindow:
+        return self._main_window
+
+    def moduleDocumentationUrl(self, module_name: str) -> str:
+        return f"{self.documentationBaseUrl}user_guide/modules/{module_name.lower()}.html"
+
+    def restart(self) -> None:
+        """A test can see in `restartCount` that the application was told to restart."""
+        self.restartCount += 1
+
+    def startupEnvironment(self) -> dict[str, str]:
+        import os
+
+        return dict(os.environ)
+
+    @property
+    def slicerHome(self) -> str:
+        return str(Path(slicer.__file__).parent)

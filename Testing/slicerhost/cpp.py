@@ -1,0 +1,71 @@
+"""Tools for writing a Python class that stands for a C++ widget of CTK or Slicer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6 import QtCore
+
+STAND_INS: dict[str, type] = {}
+
+
+def cpp_class(cls: type) -> type:
+    """Mark the class as standing for a C++ class of the same name.
+
+    Its instances then refuse new attributes (names with a leading underscore excepted, the class keeps its
+    own state in them), and the .ui loader makes it where a form names it.
+    """
+    cls._stands_for_cpp = True
+    STAND_INS[cls.__name__] = cls
+    return cls
+
+
+def add_property(
+    cls: type,
+    type_: Any,
+    name: str,
+    default: Any = None,
+    changed: Callable[[Any], None] | None = None,
+    convert: Callable[[Any], Any] | None = None,
+) -> None:
+    """Give the class a Qt property that is only stored, with its `setName` function.
+
+    Args:
+        type_: the type for Qt, a Python type or the name of a C++ type such as "QStringList".
+        default: the first value.
+        changed: called with the object after the value became another one.
+        convert: applied to every value that is set.
+    """
+    key = f"_{name}"
+
+    def get(self):
+        return self.__dict__.get(key, default)
+
+    def set_(self, value):
+        value = convert(value) if convert else value
+        if get(self) == value:
+            return
+        self.__dict__[key] = value
+        if changed:
+            changed(self)
+
+    setattr(cls, name, QtCore.Property(type_, get, set_))
+    setter = f"set{name[0].upper()}{name[1:]}"
+    if setter not in cls.__dict__:
+        setattr(cls, setter, set_)
+
+
+def delegate_property(cls: type, type_: Any, name: str, part: str) -> None:
+    """Give the class a Qt property that hands on to the one of the same name of the widget `self.<part>`."""
+    setter = f"set{name[0].upper()}{name[1:]}"
+
+    def get(self):
+        return getattr(self.__dict__[part], name)
+
+    def set_(self, value):
+        getattr(self.__dict__[part], setter)(value)
+
+    setattr(cls, name, QtCore.Property(type_, get, set_))
+    if setter not in cls.__dict__:
+        setattr(cls, setter, set_)

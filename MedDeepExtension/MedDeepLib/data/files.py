@@ -1,0 +1,67 @@
+"""Writing files so that a reader never meets half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from MedDeepLib.errors import UserError
+
+
+def check_writable(path: str | Path) -> None:
+    """Make sure, before a long computation, that ``path`` can be written; nothing is left behind.
+
+    Missing parent folders are fine if they can be made.
+
+    Raises:
+        UserError: ``path`` is a folder, or its folder cannot be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file to write.")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(_cannot_write(path, error)) from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path, ending: str | None = None) -> Iterator[Path]:
+    """A temporary path beside ``path``; what is written there replaces ``path`` when the block ends well.
+
+    After an exception ``path`` is as it was before and the temporary file is gone.
+
+    Args:
+        ending: ending of the temporary name, for writers that choose the format by it (default: that of
+        ``path``).
+
+    Raises:
+        UserError: the folder cannot be made or written to, or the disk is full; names ``path``.
+    """
+    path = Path(path)
+    check_writable(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A short name of its own: the final name may be as long as the file system allows.
+        temporary = path.parent / f".part-{uuid.uuid4().hex[:12]}{ending or path.suffix}"
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(_cannot_write(path, error)) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{path} cannot be written ({reason}); free space, check permissions or choose another folder."

@@ -1,0 +1,143 @@
+"""Geometry of voxel grids: affine matrices, axes and distances.
+
+An *affine* is a 4x4 float64 matrix that takes voxel indices (i, j, k, 1) to millimetres. In memory it is
+always IJK to RAS (x to the patient's right, y to the front, z to the head); ITK and DICOM use LPS, which
+differs by the sign of x and y.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from MedDeepLib.errors import UserError
+
+# Directions read from text headers are rounded, so axes are perpendicular only up to about this cosine.
+PERPENDICULAR_TOLERANCE = 1e-3
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def affine_from_lps(spacing: Sequence[float], direction_lps: np.ndarray, origin_lps: Sequence[float]) -> np.ndarray:
+    """IJK to RAS affine from what ITK and DICOM store.
+
+    Args:
+        spacing: voxel size in mm along i, j, k.
+        direction_lps: 3x3, column n is the unit vector of axis n in LPS.
+        origin_lps: centre of voxel (0, 0, 0) in LPS millimetres.
+    """
+    affine_lps = np.eye(4)
+    affine_lps[:3, :3] = np.asarray(direction_lps, float) * np.asarray(spacing, float)
+    affine_lps[:3, 3] = origin_lps
+    return LPS_TO_RAS @ affine_lps
+
+
+def lps_from_affine(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spacing (3,) in mm, direction (3, 3) and origin (3,) in LPS of an IJK to RAS affine."""
+    affine_lps = LPS_TO_RAS @ np.asarray(affine, float)
+    spacing = spacing_of(affine_lps)
+    return spacing, affine_lps[:3, :3] / spacing, affine_lps[:3, 3].copy()
+
+
+def spacing_of(affine: np.ndarray) -> np.ndarray:
+    """Voxel size (3,) in mm along i, j, k."""
+    return np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0)
+
+
+def voxel_volume(affine: np.ndarray) -> float:
+    """Volume of one voxel in cubic millimetres."""
+    return float(abs(np.linalg.det(np.asarray(affine, float)[:3, :3])))
+
+
+def is_left_handed(affine: np.ndarray) -> bool:
+    """True if the axes i, j, k form a left-handed system in RAS (a mirrored grid, legal in medical
+    images)."""
+    return bool(np.linalg.det(np.asarray(affine, float)[:3, :3]) < 0)
+
+
+def check_affine(affine: np.ndarray, name: str) -> None:
+    """Refuse a grid whose voxels have no volume or whose axes are not perpendicular.
+
+    Raises:
+        UserError: naming ``name`` and the remedy.
+    """
+    affine = np.asarray(affine, float)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise UserError(f"{name} has a broken orientation matrix; export it again from the original images.")
+    spacing = spacing_of(affine)
+    if not (spacing > 0).all():
+        raise UserError(f"{name} has a voxel spacing of zero along one axis; correct the spacing in its header.")
+    direction = affine[:3, :3] / spacing
+    if abs(np.linalg.det(direction)) < PERPENDICULAR_TOLERANCE:
+        raise UserError(f"{name} has two axes in the same direction; correct its header or export it again.")
+    if np.abs(direction.T @ direction - np.eye(3)).max() > PERPENDICULAR_TOLERANCE:
+        raise UserError(
+            f"{name} has slanted axes, as a CT with a tilted gantry has; resample it to a straight grid "
+            "and save it again."
+        )
+
+
+def affines_match(first: np.ndarray, second: np.ndarray, shape: Sequence[int], tolerance: float = 0.01) -> bool:
+    """True if two grids of one shape put every voxel at the same place.
+
+    The distance is judged at the eight corner voxels, where it is largest.
+
+    Args:
+        shape: number of voxels (I, J, K) of both grids.
+        tolerance: largest distance in mm that still counts as equal.
+    """
+    corners = np.array([[*corner, 1.0] for corner in itertools.product(*[(0, size - 1) for size in shape])]).T
+    difference = (np.asarray(first, float) - np.asarray(second, float)) @ corners
+    return bool(np.linalg.norm(difference[:3], axis=0).max() <= tolerance)
+
+
+def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """How to permute and flip axes so that they run nearest to right, front and head.
+
+    Returns:
+        ``(order, flips)``: ``array.transpose(order)`` and then a flip of every axis n with ``flips[n]``
+        gives the array in RAS order. Every voxel axis is used once, also for grids turned by 45 degrees.
+    """
+    direction = np.asarray(affine, float)[:3, :3] / spacing_of(affine)
+    order = max(
+        itertools.permutations(range(3)),
+        key=lambda axes: sum(abs(direction[world, axis]) for world, axis in enumerate(axes)),
+    )
+    flips = tuple(bool(direction[world, axis] < 0) for world, axis in enumerate(order))
+    return order, flips
+
+
+def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A view of ``array`` (..., I, J, K) with its axes nearest to RAS, and the affine of that view."""
+    order, flips = canonical_axes(affine)
+    leading = array.ndim - 3
+    view = array.transpose(*range(leading), *[leading + axis for axis in order])
+    new_affine = np.asarray(affine, float)[:, [*order, 3]].copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            view = np.flip(view, leading + axis)
+            new_affine[:, 3] += new_affine[:, axis] * (view.shape[leading + axis] - 1)
+            new_affine[:, axis] *= -1
+    return view, new_affine
+
+
+def voxel_offset(
+    affine: np.ndarray, shape: Sequence[int], grid_affine: np.ndarray, tolerance: float = 0.01
+) -> tuple[int, int, int] | None:
+    """Where voxel (0, 0, 0) of one grid lies on another grid, if one is a crop of the other.
+
+    3D Slicer crops segmentations to what they contain when it saves them, so a label file is often smaller
+    than its image although every voxel coincides.
+
+    Returns:
+        The index on ``grid_affine`` of the first voxel, or None if the voxels of the two grids do not
+        coincide within ``tolerance`` millimetres.
+    """
+    first_index = (np.linalg.inv(grid_affine) @ np.asarray(affine, float))[:3, 3]
+    offset = np.rint(first_index)
+    moved = np.asarray(grid_affine, float).copy()
+    moved[:3, 3] += moved[:3, :3] @ offset
+    if not affines_match(affine, moved, shape, tolerance):
+        return None
+    return tuple(int(value) for value in offset)

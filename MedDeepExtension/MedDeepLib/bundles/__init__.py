@@ -1,0 +1,1 @@
+"""Trained models on disk, in the layout of MONAI bundles."""

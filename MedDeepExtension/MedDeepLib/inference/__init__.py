@@ -1,0 +1,1 @@
+"""Applying networks to whole images: which tiles, in what order, with how much memory."""

@@ -1,0 +1,159 @@
+"""Label maps of whole images, tile by tile, with memory that does not grow with the number of classes.
+
+Each tile's answer is turned into labels at once, on the case's own grid: probabilities are interpolated from the
+network's grid to the image's, so that a coarse network still draws smooth borders, and only labels are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from MedDeepLib.data.preparation import Prepared
+from MedDeepLib.errors import Stopped
+from MedDeepLib.inference.tiles import Tile, foreground_hull, tiles
+
+
+@dataclass(frozen=True)
+class TilingOptions:
+    """How an image is cut into tiles.
+
+    Attributes:
+        size: voxels (I, J, K) of a tile.
+        overlap: share by which neighbouring tiles overlap.
+        batch_size: tiles that go through the network together.
+        whole_image: send air through the network too.
+        flip_axes: axes to average over mirrored copies of each tile.
+        autocast: number type of the forward pass, None for float32.
+    """
+
+    size: tuple[int, int, int]
+    overlap: float = 0.25
+    batch_size: int = 1
+    whole_image: bool = False
+    flip_axes: tuple[int, ...] = ()
+    autocast: torch.dtype | None = None
+
+
+def predict_labels(
+    network: torch.nn.Module,
+    prepared: Prepared,
+    options: TilingOptions,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """The most probable class of every voxel, uint8 (I, J, K), on the case's own grid in the network's axis order.
+
+    Args:
+        network: takes (B, C, I, J, K) and returns (B, classes, I, J, K); in evaluation mode.
+        prepared: the case on the network's grid.
+        progress: called with the number of tiles done and their total number.
+
+    Raises:
+        Stopped: between two batches, when ``stop_requested`` says so.
+    """
+    labels = np.zeros(prepared.native_shape, np.uint8)
+    hull = None if options.whole_image else foreground_hull(prepared.image)
+    waiting = tiles(tuple(prepared.image.shape[1:]), options.size, options.overlap, hull)
+    with torch.inference_mode():
+        for first in range(0, len(waiting), options.batch_size):
+            if stop_requested():
+                raise Stopped
+            group = waiting[first : first + options.batch_size]
+            batch = torch.stack([cut_tile(prepared.image, tile.start, options.size) for tile in group])
+            scores = _scores(network, batch.to(device), options)
+            for tile, score in zip(group, scores, strict=True):
+                _write(labels, tile, score, prepared)
+            progress(min(first + options.batch_size, len(waiting)), len(waiting))
+    return labels
+
+
+def cut_tile(image: torch.Tensor, start: tuple[int, int, int], size: tuple[int, int, int]) -> torch.Tensor:
+    """A tile (C, I, J, K) of an image; where it reaches beyond the image, the image is mirrored."""
+    inside = all(s >= 0 and s + n <= length for s, n, length in zip(start, size, image.shape[1:], strict=True))
+    if inside:
+        i, j, k = start
+        return image[:, i : i + size[0], j : j + size[1], k : k + size[2]]
+    for axis in range(3):
+        index = _mirrored(start[axis], size[axis], image.shape[axis + 1])
+        image = image.index_select(axis + 1, index)
+    return image
+
+
+def _mirrored(start: int, size: int, length: int) -> torch.Tensor:
+    index = torch.arange(start, start + size)
+    if length == 1:
+        return torch.zeros_like(index)
+    index = index.remainder(2 * (length - 1))
+    return torch.minimum(index, 2 * (length - 1) - index)
+
+
+def _scores(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptions) -> torch.Tensor:
+    """Class scores (B, classes, I, J, K); probabilities if mirrored copies are averaged, else as the network says."""
+    if not options.flip_axes:
+        return _forward(network, batch, options)
+    total = None
+    for mask in range(2 ** len(options.flip_axes)):
+        axes = [axis + 2 for n, axis in enumerate(options.flip_axes) if mask >> n & 1]
+        answer = _forward(network, batch.flip(axes) if axes else batch, options).softmax(1)
+        answer = answer.flip(axes) if axes else answer
+        total = answer if total is None else total.add_(answer)
+    return total
+
+
+def _forward(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptions) -> torch.Tensor:
+    flat = batch.shape[-1] == 1  # a 2D network sees slices
+    batch = batch[..., 0] if flat else batch
+    with torch.autocast(batch.device.type, options.autocast, enabled=options.autocast is not None):
+        output = network(batch)
+    output = output[0] if isinstance(output, (list, tuple)) else output
+    return output[..., None] if flat else output
+
+
+def _write(labels: np.ndarray, tile: Tile, scores: torch.Tensor, prepared: Prepared) -> None:
+    """Put the classes of a tile's own voxels into ``labels``."""
+    boxes, weights = [], []
+    for axis in range(3):
+        box, weight = _native_range(tile, axis, prepared, scores.shape[axis + 1])
+        if box[0] >= box[1]:
+            return
+        boxes.append(slice(*box))
+        weights.append(weight)
+    if all(isinstance(weight, slice) for weight in weights):
+        scores = scores[(slice(None), *weights)]
+    else:
+        scores = scores.float().softmax(0)
+        for axis, weight in enumerate(weights):
+            if isinstance(weight, slice):
+                scores = scores.narrow(axis + 1, weight.start, weight.stop - weight.start)
+            else:
+                lower, upper, share = weight
+                share = share.to(scores.device).reshape([-1 if a == axis + 1 else 1 for a in range(4)])
+                lower, upper = lower.to(scores.device), upper.to(scores.device)
+                scores = torch.lerp(scores.index_select(axis + 1, lower), scores.index_select(axis + 1, upper), share)
+    labels[tuple(boxes)] = scores.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def _native_range(tile: Tile, axis: int, prepared: Prepared, size: int):
+    """Along one axis: the native voxels that a tile answers for, and how to get them from the tile's scores.
+
+    The second is a slice where both grids agree, else (lower index, upper index, weight of the upper) per voxel.
+    """
+    scale, offset = float(prepared.scale[axis]), float(prepared.offset[axis])
+    length, network_length = prepared.native_shape[axis], prepared.image.shape[axis + 1]
+    low, high = tile.own[axis]
+    if scale == 1 and length == network_length:
+        return (low, high), slice(low - tile.start[axis], high - tile.start[axis])
+    # A native voxel belongs to the network voxel nearest to its centre; those beyond the last one to the last one.
+    first = 0 if low == 0 else int(np.ceil((low - 0.5 - offset) / scale))
+    last = length if high == network_length else int(np.ceil((high - 0.5 - offset) / scale))
+    native = torch.arange(max(0, first), min(length, last), dtype=torch.float64)
+    position = (native * scale + offset).clamp_(0, network_length - 1) - tile.start[axis]
+    position = position.clamp_(0, size - 1)
+    lower = position.floor().long().clamp_(max=max(0, size - 2))
+    upper = (lower + 1).clamp_(max=size - 1)
+    return (max(0, first), min(length, last)), (lower, upper, (position - lower).float())

@@ -1,0 +1,116 @@
+"""Where the tiles of an image lie, and which of them hold nothing but air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from MedDeepLib.data.preparation import background_threshold, sample_voxels
+
+_COARSE_VOXELS = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One piece of an image.
+
+    Attributes:
+        start: first voxel (i, j, k) that goes into the network; may be negative where the image is smaller.
+        own: per axis, first and last+1 voxel that this tile answers for. The tiles' own boxes share no voxel.
+    """
+
+    start: tuple[int, int, int]
+    own: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def foreground_hull(image: torch.Tensor) -> torch.Tensor:
+    """Which voxels belong to the body: a coarse boolean tensor, one entry per block of up to 4x4x4 voxels.
+
+    A block belongs to it if, along all three axes, bright blocks lie on both sides of it or at it, so that air within
+    the body (lungs, bowel, sinuses) counts as body and only the air around it does not.
+
+    Args:
+        image: (C, I, J, K), normalised or not.
+    """
+    mask = None
+    for channel in image:
+        bright = _pooled(channel) > background_threshold(sample_voxels(channel))
+        mask = bright if mask is None else mask | bright
+    if not mask.any():
+        return torch.ones_like(mask)
+    hull = torch.ones_like(mask)
+    for axis in range(3):
+        forward = mask.cumsum(axis) > 0
+        backward = mask.flip(axis).cumsum(axis).flip(axis) > 0
+        hull &= forward & backward
+    return hull | mask
+
+
+def hull_blocks(shape: tuple[int, int, int]) -> list[int]:
+    """Voxels per block of :func:`foreground_hull` along each axis of an image of ``shape``."""
+    return [min(_COARSE_VOXELS, n) for n in shape]
+
+
+def tiles(
+    shape: tuple[int, int, int], size: tuple[int, int, int], overlap: float, hull: torch.Tensor | None = None
+) -> list[Tile]:
+    """Tiles of ``size`` voxels that cover an image, or only what is body if ``hull`` is given.
+
+    Every voxel is answered for by the tile in which it lies most centrally. Tiles that answer for air only are left
+    out.
+
+    Args:
+        overlap: share of its size by which a tile overlaps the next one, at least.
+    """
+    lowest, highest = _bounding_box(shape, hull)
+    axes = [_starts(lowest[a], highest[a], shape[a], size[a], overlap) for a in range(3)]
+    found = []
+    for i, own_i in axes[0]:
+        for j, own_j in axes[1]:
+            for k, own_k in axes[2]:
+                tile = Tile((i, j, k), (own_i, own_j, own_k))
+                if hull is None or _holds_body(tile, hull, shape):
+                    found.append(tile)
+    return found
+
+
+def _pooled(channel: torch.Tensor) -> torch.Tensor:
+    # ceil_mode averages over the voxels that exist where a block reaches beyond the image.
+    return F.avg_pool3d(channel[None, None], hull_blocks(channel.shape), ceil_mode=True)[0, 0]
+
+
+def _bounding_box(shape, hull) -> tuple[list[int], list[int]]:
+    if hull is None:
+        return [0, 0, 0], list(shape)
+    lowest, highest = [], []
+    for axis, block in enumerate(hull_blocks(shape)):
+        others = tuple(a for a in range(3) if a != axis)
+        present = np.flatnonzero(hull.numpy().any(axis=others))
+        # One block more on each side: the border of the body is where its darkest voxels are.
+        lowest.append(max(0, (int(present[0]) - 1) * block))
+        highest.append(min(shape[axis], (int(present[-1]) + 2) * block))
+    return lowest, highest
+
+
+def _starts(low: int, high: int, length: int, size: int, overlap: float) -> list[tuple[int, tuple[int, int]]]:
+    """First voxels of the tiles along one axis, each with the voxels it answers for."""
+    if length <= size:
+        return [(-((size - length) // 2), (0, length))]
+    extent = high - low
+    if extent <= size:
+        start = min(max(0, (low + high - size) // 2), length - size)
+        return [(start, (low, high))]
+    step = max(1, int(size * (1 - overlap)))
+    count = -(-(extent - size) // step) + 1
+    starts = [low + round(n * (extent - size) / (count - 1)) for n in range(count)]
+    borders = [low, *[(a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)], high]
+    return [(start, (borders[n], borders[n + 1])) for n, start in enumerate(starts)]
+
+
+def _holds_body(tile: Tile, hull: torch.Tensor, shape) -> bool:
+    blocks = hull_blocks(shape)
+    box = [slice(low // b, -(-high // b)) for (low, high), b in zip(tile.own, blocks, strict=True)]
+    return bool(hull[box[0], box[1], box[2]].any())

@@ -1,0 +1,140 @@
+"""What a worker does for each action: train, apply, evaluate. The same for every task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.bundles.model import Model, open_model, save_model
+from MedDeepLib.data.dataset import Case, load_dataset
+from MedDeepLib.data.images import check_writable, read_image
+from MedDeepLib.devices import torch_device
+from MedDeepLib.errors import EXIT_BAD_INPUT, Stopped, UserError
+from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.methods import Context, Predictor, from_mapping, get
+from MedDeepLib.training.accounting import Accounting
+
+
+def perform(folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]) -> dict[str, Any]:
+    """Do the job in ``folder`` and return what goes into its result.
+
+    Raises:
+        UserError: the request or its data are at fault.
+        JobError: something went wrong on the way.
+        Stopped: the user asked to stop; what is worth keeping is on disk.
+    """
+    job = folder.job()
+    context = _context(job, folder, report, stop_requested)
+    accounting = Accounting(context.device)
+    result = {"train": _train, "apply": _apply, "evaluate": _evaluate}[job.action](job, folder, context)
+    usage = accounting.usage()
+    report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
+    return {"task": job.task, "action": job.action, **result, "usage": usage}
+
+
+def _context(job: Job, folder: JobFolder, report, stop_requested) -> Context:
+    import torch
+
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device, sentence = torch_device(job.device)
+    report("message", message=sentence)
+    return Context(device, job.seed, folder.path, None, report, stop_requested)
+
+
+def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    from MedDeepLib.training.engine import train
+
+    method_class = get(job.task, job.method)
+    method = method_class(from_mapping(method_class.Parameters, job.parameters))
+    context.report("phase", phase="Reading the dataset")
+    context = replace(context, dataset=load_dataset(job.dataset))
+    if not context.dataset.training:
+        raise UserError(f"The dataset {job.dataset} has no training cases.")
+    outcome = train(method.stages(context), context, identity={"method": job.method, "parameters": job.parameters})
+    context.report("phase", phase="Saving the model")
+    save_model(folder.model_folder, method, context, outcome)
+    return {"model": folder.model_folder.name, "figures": outcome.figures}
+
+
+def _apply(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    for item in job.items:
+        check_writable(Path(item.output))
+    predictor, _ = _load(job, context)
+    outputs, failures = [], []
+    for number, item in enumerate(job.items, start=1):
+        name = Path(item.images[0]).name
+        try:
+            outputs.append(_apply_one(item, number, len(job.items), predictor, context))
+        except UserError as error:
+            # One bad case must not cost the others; a single case is the job itself.
+            if len(job.items) == 1:
+                raise
+            failures.append({"input": name, "message": str(error)})
+            context.report("warning", message=f"{name} was left out: {error}")
+    if failures and not outputs:
+        raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
+    return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
+
+
+def _apply_one(item, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
+    of_many = f" ({number} of {count})" if count > 1 else ""
+    context.report("phase", phase=f"Reading {Path(item.images[0]).name}{of_many}")
+    images = [read_image(path) for path in item.images]
+    context.report("phase", phase=f"Applying the model{of_many}")
+    started = time.perf_counter()
+    prediction = predictor.predict(images, context)
+    seconds = time.perf_counter() - started
+    context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
+    prediction.write(Path(item.output))
+    outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
+    context.report("result", **outcome)
+    return outcome
+
+
+def _evaluate(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    dataset = load_dataset(job.dataset)
+    cases = [case for case in dataset.test if case.label]
+    if not cases:
+        raise UserError(f'The dataset {job.dataset} has no test cases with labels: add a "test" list.')
+    report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
+    check_writable(report_file)
+    predictor, model = _load(job, replace(context, dataset=dataset))
+    _check_patients(model, cases)
+    method = model.make_method()
+    context = replace(context, dataset=dataset)
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(cases, start=1):
+        context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
+        prediction = predictor.predict([read_image(path) for path in case.images], context)
+        identity = {"case": case.name, "patient": case.patient, "site": case.site}
+        rows += [identity | row for row in method.score(prediction, case)]
+        context.report("progress", step=number, total=len(cases), remaining=None)
+        if context.stop_requested():
+            raise Stopped
+    summary = write_report(report_file, rows, context.seed)
+    context.report("result", output=str(report_file), summary=summary)
+    return {"report": str(report_file), "summary": summary}
+
+
+def _load(job: Job, context: Context) -> tuple[Predictor, Model]:
+    context.report("phase", phase="Loading the model")
+    model = open_model(job.model, job.task)
+    method = model.make_method()
+    options = from_mapping(method.ApplyParameters, job.parameters)
+    return method.predictor(model, context, options), model
+
+
+def _check_patients(model: Model, cases: list[Case]) -> None:
+    known = set(model.metadata["training_data"]["patients"])
+    both = sorted({case.patient for case in cases} & known)
+    if both:
+        raise UserError(
+            f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
+            "list, or the figures would be too good."
+        )

@@ -1,0 +1,96 @@
+"""The event protocol: one JSON object a line in ``events.jsonl`` and on the worker's standard output.
+
+Events are all that panels, scripts and reports know of a job; nobody parses a log. Every event has ``time`` (seconds
+since 1970) and ``event``, which is one of:
+
+==========  ==========================================================================================
+state       ``state`` (running, stopping, stopped, failed, done); a failure also has ``message`` (one plain
+            sentence), ``kind`` (input, failed, memory, internal) and ``exit_code``
+phase       ``phase``: what the job does now, in words
+progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training
+metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice
+memory      ``resident_bytes`` and, on a card, ``device_bytes``: peaks so far
+message     ``message``: something worth knowing, e.g. which device was chosen
+warning     ``message``: something that may need a person's attention
+result      ``output`` and ``summary`` of one finished case
+==========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+KINDS = frozenset({"state", "phase", "progress", "metrics", "memory", "message", "warning", "result"})
+
+
+class EventWriter:
+    """Appends events to a file and, when asked, to standard output; may be called from any thread."""
+
+    def __init__(self, path: Path, echo: bool = False):
+        self._file = path.open("a", encoding="utf-8")
+        self._echo = echo
+        self._lock = threading.Lock()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        if event not in KINDS:
+            raise ValueError(f"unknown event {event!r}")
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **_json(fields)}, ensure_ascii=False)
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
+            if self._echo:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class EventReader:
+    """Reads what has been appended to an event file since the last call."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """The new events; a line that is still being written waits for the next call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [event for line in lines if (event := _parse(line)) is not None]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    # A worker killed in mid-write leaves half a line; the next worker's first line then stands behind it.
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and event.get("event") in KINDS else None
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN or infinity; numpy and torch scalars are not JSON either."""
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    number = float(value)
+    return number if math.isfinite(number) else None

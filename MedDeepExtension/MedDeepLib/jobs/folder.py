@@ -1,0 +1,168 @@
+"""The job folder: where a job's request, events, checkpoint, model and result lie, and what state it is in.
+
+::
+
+    job.json         what to do
+    worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
+    events.jsonl     how it goes
+    log.txt          everything else the worker said, tracebacks included
+    stop             present once the user has asked to stop
+    checkpoint.pt    training as far as it has come
+    model/           the trained model, a MONAI bundle
+    result.json      written last, atomically: the job is done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.events import EventReader
+from MedDeepLib.jobs.job import Job
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DONE = "done"
+
+    @property
+    def finished(self) -> bool:
+        return self in (State.STOPPED, State.FAILED, State.DONE)
+
+
+class JobFolder:
+    """A job on disk. Reading it needs no worker; everything can be asked again after a restart."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.job_file = self.path / "job.json"
+        self.worker_file = self.path / "worker.json"
+        self.events_file = self.path / "events.jsonl"
+        self.log_file = self.path / "log.txt"
+        self.stop_file = self.path / "stop"
+        self.checkpoint_file = self.path / "checkpoint.pt"
+        self.model_folder = self.path / "model"
+        self.result_file = self.path / "result.json"
+
+    @classmethod
+    def create(cls, path: str | Path, job: Job) -> JobFolder:
+        """Make the folder of a new job. Raises UserError when the job is not valid or the folder is in use."""
+        job.validate()
+        folder = cls(path)
+        if folder.job_file.exists():
+            raise UserError(f"The folder {path} already holds a job: choose another folder, or resume that job.")
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            job.save(folder.job_file)
+        except OSError as error:
+            raise UserError(f"The job folder {path} cannot be written: {error.strerror or error}.") from None
+        return folder
+
+    def job(self) -> Job:
+        return Job.load(self.job_file)
+
+    def state(self) -> State:
+        """The job's state; a job whose worker is no longer alive has failed, whatever its last event says."""
+        if self.result_file.exists():
+            return State.DONE
+        last = next((e["state"] for e in reversed(self.events()) if e["event"] == "state" and "state" in e), None)
+        if last is None:
+            return State.RUNNING if self.worker_alive() else State.QUEUED
+        state = State(last)
+        if state.finished:
+            return state if state is not State.DONE else State.FAILED  # "done" without a result is not done
+        if not self.worker_alive():
+            return State.FAILED
+        return State.STOPPING if self.stop_file.exists() else state
+
+    def events(self) -> list[dict[str, Any]]:
+        return EventReader(self.events_file).read()
+
+    def result(self) -> dict[str, Any]:
+        """What the finished job reports; empty while it is not done."""
+        return _read_json(self.result_file)
+
+    def request_stop(self) -> None:
+        """Ask the worker to save its work and leave."""
+        self.stop_file.touch()
+
+    def stop_requested(self) -> bool:
+        return self.stop_file.exists()
+
+    def can_resume(self) -> bool:
+        """True for a training that was stopped or has died and left something to go on from."""
+        return self.state() in (State.STOPPED, State.FAILED) and self.checkpoint_file.exists()
+
+    def prepare_restart(self) -> None:
+        """Forget the stop request and the dead worker of an earlier run; events and checkpoints stay.
+
+        Raises UserError when a worker is at it still, or the job is done.
+        """
+        if self.result_file.exists():
+            raise UserError(f"The job in {self.path} is done: there is nothing to resume.")
+        if self.worker_alive():
+            raise UserError(f"The job in {self.path} is still running: stop it before starting it again.")
+        for file in (self.stop_file, self.worker_file):
+            file.unlink(missing_ok=True)
+
+    def register_worker(self) -> None:
+        """Called by the worker: this process does the job now."""
+        import psutil
+
+        identity = {"pid": os.getpid(), "started": psutil.Process().create_time()}
+        write_json(self.worker_file, identity)
+
+    def worker_alive(self) -> bool:
+        identity = _read_json(self.worker_file)
+        return bool(identity) and process_alive(identity.get("pid", -1), identity.get("started", 0.0))
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        write_json(self.result_file, result)
+
+
+def process_alive(pid: int, started: float) -> bool:
+    """Whether the process ``pid`` that began at ``started`` (seconds since 1970) is still there and not a zombie."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # The clock may have been set since; a recycled id differs by far more than a second or two.
+        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write atomically: a reader sees the whole file or none."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def jobs_in(folder: Path) -> Iterable[JobFolder]:
+    """The jobs directly below ``folder``, the newest first."""
+    if not folder.is_dir():
+        return []
+    files = sorted(folder.glob("*/job.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [JobFolder(file.parent) for file in files]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,136 @@
+"""``job.json``: what to do, in a versioned schema that is validated before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.devices import check_request
+from MedDeepLib.errors import UserError
+from MedDeepLib.methods import from_mapping, get, methods
+
+SCHEMA_VERSION = 1
+ACTIONS = ("train", "apply", "evaluate")
+
+
+@dataclass(frozen=True)
+class ApplyItem:
+    """One case to apply a model to: a file or DICOM folder per channel, and the file to write."""
+
+    images: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a worker process.
+
+    Attributes:
+        task: segment, register, detect or classify.
+        action: train, apply or evaluate.
+        method: name of the method to train.
+        parameters: of the method (train) or of the application (apply, evaluate), by name.
+        dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
+        model: folder of the model to apply or evaluate, or a run that holds one.
+        items: what to apply the model to.
+        report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
+        device: auto, cpu, cuda:N or mps.
+        seed: all randomness derives from it.
+        threads: how many CPU threads to compute with; 0: as many as there are cores.
+    """
+
+    task: str
+    action: str
+    method: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    model: str = ""
+    items: tuple[ApplyItem, ...] = ()
+    report: str = ""
+    device: str = "auto"
+    seed: int = 0
+    threads: int = 0
+    version: int = SCHEMA_VERSION
+
+    def validate(self) -> None:
+        """Raise UserError with one sentence for the first thing that is wrong; reads no image and no weights."""
+        if self.action not in ACTIONS:
+            raise UserError(f"There is no action '{self.action}': use {', '.join(ACTIONS)}.")
+        methods(self.task)
+        check_request(self.device)
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
+        if self.threads < 0:
+            raise UserError(f"The number of threads must be 0 (all cores) or more, not {self.threads}.")
+        getattr(self, f"_validate_{self.action}")()
+
+    def _validate_train(self) -> None:
+        from_mapping(get(self.task, self.method).Parameters, self.parameters)
+        if not self.dataset:
+            raise UserError("Training needs a dataset: a JSON or CSV list, or a folder of images and labels.")
+
+    def _validate_apply(self) -> None:
+        if not self.model:
+            raise UserError("Applying needs a model: a run folder, a model folder, or the name of a released model.")
+        if not self.items or not all(item.images and item.output for item in self.items):
+            raise UserError("Applying needs at least one input image and an output file for each.")
+        outputs = [item.output for item in self.items]
+        if len(set(outputs)) < len(outputs):
+            twice = next(output for output in outputs if outputs.count(output) > 1)
+            raise UserError(f"Two inputs would write to the same output {twice}: give each its own.")
+
+    def _validate_evaluate(self) -> None:
+        if not self.model:
+            raise UserError("An evaluation needs a model: a run folder, a model folder, or a released model's name.")
+        if not self.dataset:
+            raise UserError("An evaluation needs a dataset with test cases.")
+
+    def save(self, path: Path) -> None:
+        """Write the job as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Job:
+        """Read and validate a job file.
+
+        Raises UserError when it is missing, not a job, of a newer version, or wrong in any field.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise UserError(f"The job file {path} cannot be read: give the folder of a job.") from None
+        except ValueError as error:
+            raise UserError(f"The job file {path} is not valid JSON ({error}): write it anew.") from None
+        if not isinstance(content, dict):
+            raise UserError(f"The job file {path} must hold one JSON object.")
+        version = content.get("version")
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"The job file {path} has version {version}, this program reads version {SCHEMA_VERSION}: "
+                "use the program that wrote it, or start the job anew."
+            )
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(content) - set(fields))
+        if unknown:
+            raise UserError(f"The job file {path} has an unknown entry '{unknown[0]}'.")
+        for name, value in content.items():
+            _check_type(path, name, value, _JSON_TYPES[fields[name].type])
+        items = content.pop("items", [])
+        try:
+            job = cls(items=tuple(ApplyItem(tuple(i["images"]), i["output"]) for i in items), **content)
+        except (TypeError, KeyError) as error:
+            raise UserError(f"The job file {path} is incomplete: {error}.") from None
+        job.validate()
+        return job
+
+
+_JSON_TYPES = {"str": str, "int": int, "dict[str, Any]": dict, "tuple[ApplyItem, ...]": list}
+
+
+def _check_type(path: Path, name: str, value: Any, expected: type) -> None:
+    if not isinstance(value, expected) or isinstance(value, bool):
+        words = {str: "text", int: "a whole number", dict: "an object", list: "a list"}[expected]
+        raise UserError(f"The job file {path}: '{name}' must be {words}, not {value!r}.")

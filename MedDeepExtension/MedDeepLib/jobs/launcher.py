@@ -1,0 +1,117 @@
+"""Starts a job's worker, watches it and stops it, without ever making the caller wait.
+
+The worker's events are read from its event file, so a panel that polls twice a second costs next to nothing, a worker
+can never block on a full pipe, and a job started before can be watched again after a restart.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.jobs.events import EventReader
+from MedDeepLib.jobs.folder import JobFolder, State
+
+GRACE_SECONDS = 20.0
+
+
+class RunningJob:
+    """A worker process and the folder it works in."""
+
+    def __init__(self, folder: JobFolder, process: subprocess.Popen, reader: EventReader):
+        self.folder = folder
+        self._process = process
+        self._reader = reader
+        self._kill_at: float | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The events since the last call. Also ends a worker that was told to stop and has not done so in time."""
+        if self._kill_at is not None and time.monotonic() > self._kill_at:
+            self.kill()
+        return self._reader.read()
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The worker's exit code, None while it runs."""
+        return self._process.poll()
+
+    @property
+    def state(self) -> State:
+        """As the folder says, but never done unless the process has also ended well."""
+        if self.is_running():
+            return State.STOPPING if self.folder.stop_requested() else State.RUNNING
+        state = self.folder.state()
+        return State.FAILED if state is State.DONE and self._process.returncode != 0 else state
+
+    def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Ask the worker to save its work and leave; after ``grace_seconds`` the next poll() ends it."""
+        self.folder.request_stop()
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + grace_seconds
+
+    def kill(self) -> None:
+        """End the worker and everything it has started, now."""
+        import psutil
+
+        try:
+            parent = psutil.Process(self._process.pid)
+            family = [*parent.children(recursive=True), parent]
+        except psutil.NoSuchProcess:
+            family = []
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._process.wait(timeout=10)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the worker to end and return its exit code (for scripts; a panel polls)."""
+        return self._process.wait(timeout)
+
+
+def launch(folder: JobFolder, background: bool = False) -> RunningJob:
+    """Start the worker of a job whose folder exists; a training goes on from its checkpoint if there is one.
+
+    Args:
+        folder: the job.
+        background: let the worker give way to the applications that people look at (lower priority).
+
+    Raises:
+        UserError: the job is done or another worker is at it.
+    """
+    folder.prepare_restart()
+    reader = EventReader(folder.events_file)
+    reader.read()  # what an earlier worker said is not news
+    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", str(folder.path), "--quiet"]
+    command += ["--parent", str(os.getpid())] + (["--background"] if background else [])
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1", PYTHONPATH=_python_path())
+    detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+    with folder.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder.path,
+            env=environment,
+            **detached,
+        )
+    return RunningJob(folder, process, reader)
+
+
+def _python_path() -> str:
+    library = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([library, inherited] if inherited else [library])

@@ -1,0 +1,144 @@
+"""The worker process: ``python -m MedDeepLib.jobs.worker JOBFOLDER``.
+
+Does one job and exits with 0 (done), 2 (bad input), 3 (failed) or 130 (stopped). It never imports Slicer or Qt: a
+crash, a lack of memory or a kill costs the job and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JobError, Stopped, UserError
+from MedDeepLib.jobs.events import EventWriter
+from MedDeepLib.jobs.folder import JobFolder, process_alive
+
+_PARENT_CHECK_SECONDS = 1.0
+_ORPHAN_GRACE_SECONDS = 30.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    folder = JobFolder(options.folder)
+    if not folder.path.is_dir():
+        print(f"The job folder {folder.path} does not exist.", file=sys.stderr)
+        return UserError.exit_code
+    if options.background:
+        _give_way()
+    report = EventWriter(folder.events_file, echo=not options.quiet)
+    stop = StopRequest(folder)
+    signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    signal.signal(signal.SIGINT, lambda *_: stop.request())
+    if options.parent:
+        threading.Thread(target=_watch_parent, args=(options.parent, stop), daemon=True).start()
+    try:
+        return _run(folder, report, stop)
+    finally:
+        report.close()
+
+
+class StopRequest:
+    """True once the stop file is there, a signal has come or the parent is gone; asks the disk at most 10 times a s."""
+
+    def __init__(self, folder: JobFolder):
+        self._folder = folder
+        self._requested = False
+        self._next_look = 0.0
+
+    def request(self) -> None:
+        self._requested = True
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if not self._requested and now >= self._next_look:
+            self._next_look = now + 0.1
+            self._requested = self._folder.stop_requested()
+        return self._requested
+
+
+def _run(folder: JobFolder, report: EventWriter, stop: StopRequest) -> int:
+    try:
+        folder.register_worker()
+        report("state", state="running")
+        report("phase", phase="Starting")
+        from MedDeepLib.jobs.actions import perform
+
+        result = perform(folder, report, stop)
+        folder.write_result(result)
+        report("state", state="done")
+        return EXIT_DONE
+    except Stopped:
+        report("state", state="stopped")
+        return EXIT_STOPPED
+    except Exception as error:
+        logging.error("%s", traceback.format_exc())
+        failure = explain(error)
+        report("state", state="failed", message=str(failure), kind=failure.kind, exit_code=failure.exit_code)
+        return failure.exit_code
+
+
+def explain(error: Exception) -> UserError:
+    """The error as one sentence for people; what is not known is named as it is, with the log as the place to look."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
+        failure = JobError(
+            "There was not enough memory: choose smaller patches or a smaller batch, close other programs, or use "
+            "another device."
+        )
+        failure.kind = "memory"
+        return failure
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return JobError(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
+    if isinstance(error, ModuleNotFoundError):
+        return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
+    failure = JobError(f"The job failed unexpectedly ({type(error).__name__}: {error}); log.txt has the details.")
+    failure.kind = "internal"
+    return failure
+
+
+def _watch_parent(pid: int, stop: StopRequest) -> None:
+    """Leave when whoever started this worker is gone: nobody would ever stop it or use what it makes."""
+    import psutil
+
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:
+        started = 0.0
+    while process_alive(pid, started):
+        time.sleep(_PARENT_CHECK_SECONDS)
+    logging.warning("The application that started this job has ended: saving and leaving.")
+    stop.request()
+    time.sleep(_ORPHAN_GRACE_SECONDS)
+    os._exit(EXIT_FAILED)
+
+
+def _give_way() -> None:
+    import psutil
+
+    process = psutil.Process()
+    process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 10)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m MedDeepLib.jobs.worker",
+        description="Do the job described by job.json in a folder; events go to events.jsonl and standard output.",
+    )
+    parser.add_argument("folder", metavar="JOBFOLDER", help="folder with a job.json")
+    parser.add_argument("--parent", type=int, metavar="PID", help="save and leave when this process ends")
+    parser.add_argument("--background", action="store_true", help="run at a lower priority")
+    parser.add_argument("--quiet", action="store_true", help="write events to events.jsonl only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

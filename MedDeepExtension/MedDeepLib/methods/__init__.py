@@ -1,0 +1,20 @@
+"""What a method is: its description, its typed parameters, and where methods are found."""
+
+from MedDeepLib.methods.context import Context
+from MedDeepLib.methods.method import Method, Prediction, Predictor
+from MedDeepLib.methods.parameters import describe, from_mapping, parameter, to_mapping
+from MedDeepLib.methods.registry import get, methods, tasks
+
+__all__ = [
+    "Context",
+    "Method",
+    "Prediction",
+    "Predictor",
+    "describe",
+    "from_mapping",
+    "get",
+    "methods",
+    "parameter",
+    "tasks",
+    "to_mapping",
+]

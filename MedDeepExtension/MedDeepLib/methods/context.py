@@ -1,0 +1,38 @@
+"""What a running job hands to the method that does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from MedDeepLib.data.dataset import Dataset
+
+
+def _silent(event: str, **fields: Any) -> None:
+    """Report nothing."""
+
+
+@dataclass
+class Context:
+    """The surroundings of one job inside the worker.
+
+    Attributes:
+        device: where networks run.
+        seed: every random number of the job derives from it and from the number of the step that uses it.
+        folder: the job folder; checkpoints go there.
+        dataset: the cases, for training and evaluation.
+        report: ``report(event, **fields)`` sends one event (see ``MedDeepLib.jobs.events``).
+        stop_requested: true once the user has asked the job to stop; cheap enough to be asked at every step.
+    """
+
+    device: torch.device
+    seed: int = 0
+    folder: Path = field(default_factory=Path)
+    dataset: Dataset | None = None
+    report: Callable[..., None] = _silent
+    stop_requested: Callable[[], bool] = lambda: False

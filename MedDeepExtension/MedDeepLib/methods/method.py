@@ -1,0 +1,77 @@
+"""The interface of a method: one class in one file, named after the publication it implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.methods.context import Context
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.images import Image
+    from MedDeepLib.training.stage import Stage
+
+
+class Prediction(ABC):
+    """What a model says about one case, on the case's own grid."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write it to ``path`` as a file that Slicer reads; nothing is left behind when writing fails."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """The figures worth showing beside the result (a volume in ml, a probability), as JSON values."""
+
+
+class Predictor(ABC):
+    """A trained model ready to be applied to any number of cases; networks are loaded once."""
+
+    @abstractmethod
+    def predict(self, images: Sequence[Image], context: Context) -> Prediction:
+        """Apply the model to the images of one case (one per input channel, all on one grid).
+
+        Raises:
+            UserError: the images do not fit the model (number of channels, dimensions).
+            Stopped: the user asked to stop; nothing has been written.
+        """
+
+
+class Method(ABC):
+    """A published system that can be trained, applied and evaluated.
+
+    A subclass states what it is (the class variables), declares the frozen dataclasses ``Parameters`` (training) and
+    ``ApplyParameters`` made of :func:`MedDeepLib.methods.parameter` fields, and implements the abstract methods. The
+    file may not import torch or MONAI at its top: panels list methods in a process that has neither.
+    """
+
+    task: ClassVar[str]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    summary: ClassVar[str]
+    Parameters: ClassVar[type]
+    ApplyParameters: ClassVar[type]
+
+    def __init__(self, parameters=None):
+        self.parameters = self.Parameters() if parameters is None else parameters
+
+    @abstractmethod
+    def stages(self, context: Context) -> Iterable[Stage]:
+        """The training stages in their order; a stage may use what the stages before it have left in its networks."""
+
+    @abstractmethod
+    def model_metadata(self, context: Context) -> dict[str, Any]:
+        """What must be known, besides the weights, to apply the model: plan, channels, classes (JSON values)."""
+
+    @abstractmethod
+    def predictor(self, model: Model, context: Context, options: Any) -> Predictor:
+        """The trained model, ready to be applied on ``context.device``; ``options`` is an ``ApplyParameters``."""
+
+    @abstractmethod
+    def score(self, prediction: Prediction, case: Case) -> list[dict[str, Any]]:
+        """Compare a prediction with the case's reference: one row of figures per structure or finding."""

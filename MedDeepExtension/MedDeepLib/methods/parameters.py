@@ -1,0 +1,137 @@
+"""Typed parameters of a method: one dataclass makes the panel's form, the script's flags and the validation.
+
+    @dataclass(frozen=True)
+    class Parameters:
+        steps: int = parameter(1000, "Training steps (one batch each).", minimum=1, maximum=1_000_000)
+        loss: str = parameter("dice_ce", "What training minimises.", choices=("dice_ce", "ce"))
+
+Types: bool, int, float, str, and tuples of int or float (``tuple[int, ...]``), written ``32,64,128`` on a command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from MedDeepLib.errors import UserError
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """One parameter as a form or a help text needs it; ``item`` is the type of a tuple's members."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple = ()
+    advanced: bool = False
+    item: type | None = None
+
+
+def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False):
+    """A dataclass field with what a person must know of it: help, unit, range or choices."""
+    metadata = {
+        "help": help,
+        "unit": unit,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": tuple(choices),
+        "advanced": advanced,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def describe(cls: type) -> list[ParameterInfo]:
+    """The parameters of a dataclass in the order in which they are declared."""
+    hints = typing.get_type_hints(cls)
+    infos = []
+    for field in dataclasses.fields(cls):
+        declared = hints[field.name]
+        item = typing.get_args(declared)[0] if typing.get_origin(declared) is tuple else None
+        infos.append(
+            ParameterInfo(
+                name=field.name,
+                type=tuple if item else declared,
+                default=field.default,
+                item=item,
+                **field.metadata,
+            )
+        )
+    return infos
+
+
+def from_mapping(cls: type, values: Mapping[str, Any]):
+    """An instance of the dataclass ``cls`` from values or their text; everything not named keeps its default.
+
+    Raises UserError for an unknown name, a value of the wrong type, out of range or not among the choices.
+    """
+    infos = {info.name: info for info in describe(cls)}
+    unknown = sorted(set(values) - set(infos))
+    if unknown:
+        raise UserError(f"There is no parameter '{unknown[0]}': the parameters are {', '.join(infos)}.")
+    return cls(**{name: _checked(infos[name], value) for name, value in values.items()})
+
+
+def to_mapping(parameters) -> dict[str, Any]:
+    """The parameters as plain JSON values."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(parameters).items()
+    }
+
+
+def _checked(info: ParameterInfo, value):
+    try:
+        converted = _converted(info, value)
+    except (TypeError, ValueError):
+        kind = {bool: "yes or no", int: "a whole number", float: "a number", str: "text"}.get(info.type)
+        kind = kind or ("whole numbers" if info.item is int else "numbers") + " separated by commas"
+        raise UserError(f"Parameter '{info.name}' must be {kind}, not '{value}'.") from None
+    if info.choices and converted not in info.choices:
+        choices = ", ".join(map(str, info.choices))
+        raise UserError(f"Parameter '{info.name}' must be one of {choices}, not '{value}'.")
+    for number in converted if info.item else (converted,):
+        _check_range(info, number)
+    return converted
+
+
+def _converted(info: ParameterInfo, value):
+    if info.item:
+        parts = value.replace(";", ",").split(",") if isinstance(value, str) else list(value)
+        return tuple(_scalar(info.item, part) for part in parts if part != "")
+    return _scalar(info.type, value)
+
+
+def _scalar(kind: type, value):
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        text = str(value).strip().lower()
+        if text not in _TRUE | _FALSE:
+            raise ValueError(value)
+        return text in _TRUE
+    if isinstance(value, bool):
+        raise TypeError(value)
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    converted = kind(value.strip() if isinstance(value, str) else value)
+    if kind is float and converted != converted:
+        raise ValueError(value)
+    return converted
+
+
+def _check_range(info: ParameterInfo, number) -> None:
+    unit = f" {info.unit}" if info.unit else ""
+    if info.minimum is not None and number < info.minimum:
+        raise UserError(f"Parameter '{info.name}' must be at least {info.minimum}{unit}, not {number}.")
+    if info.maximum is not None and number > info.maximum:
+        raise UserError(f"Parameter '{info.name}' must be at most {info.maximum}{unit}, not {number}.")

@@ -1,0 +1,92 @@
+"""Checkpoints: written atomically, read without executing anything, with one older copy to fall back on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from MedDeepLib.errors import JobError, UserError
+
+FORMAT = 1
+
+
+class CheckpointStore:
+    """``checkpoint.pt``, the one before it, and the best weights of the current stage, in a job folder."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]):
+        self._last = folder / "checkpoint.pt"
+        self._previous = folder / "checkpoint.previous.pt"
+        self._best = folder / "best.pt"
+        self._identity = identity
+
+    def save(self, content: dict[str, Any]) -> None:
+        """Replace the last checkpoint, keeping the one before. Raises JobError when it cannot be written."""
+        part = self._write_part(self._last, content)
+        if self._last.exists():
+            os.replace(self._last, self._previous)
+        os.replace(part, self._last)
+
+    def save_best(self, content: dict[str, Any]) -> None:
+        """Replace the best weights. Raises JobError when they cannot be written."""
+        os.replace(self._write_part(self._best, content), self._best)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, None when there is none.
+
+        Raises UserError when it belongs to another method or to other parameters, or when none can be read.
+        """
+        present = [file for file in (self._last, self._previous) if file.exists()]
+        for file in present:
+            content = _read(file)
+            if content is not None:
+                self._check_identity(content)
+                return content
+        if present:
+            raise UserError(
+                f"The checkpoint {self._last} cannot be read, it was damaged: delete checkpoint.pt and "
+                "checkpoint.previous.pt to train from the beginning."
+            )
+        return None
+
+    def load_best(self) -> dict[str, Any] | None:
+        return _read(self._best) if self._best.exists() else None
+
+    def discard(self) -> None:
+        """Remove the checkpoints of a training that is done."""
+        for file in (self._last, self._previous, self._best):
+            file.unlink(missing_ok=True)
+
+    def _write_part(self, target: Path, content: dict[str, Any]) -> Path:
+        part = target.with_name(target.name + ".part")
+        try:
+            torch.save({"format": FORMAT, "identity": self._identity, **content}, part)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError of its zip writer.
+            part.unlink(missing_ok=True)
+            full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
+            reason = "the disk is full" if full else str(error.strerror or error)
+            raise JobError(
+                f"The checkpoint could not be written to {target.parent} ({reason}): the last good checkpoint is kept; "
+                "make room and resume."
+            ) from error
+        return part
+
+    def _check_identity(self, content: dict[str, Any]) -> None:
+        if content["identity"] != self._identity:
+            raise UserError(
+                f"The checkpoint in {self._last.parent} was made by other settings (method "
+                f"{content['identity'].get('method')}): resume it with these, or start in another folder."
+            )
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else None

@@ -1,0 +1,107 @@
+"""Reads training cases: image and label on one grid, classes as indices, on the network's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from MedDeepLib.data import geometry
+from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.images import Image, read_image, read_image_info
+from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
+from MedDeepLib.data.segmentation_file import Segment, read_segmentation
+from MedDeepLib.errors import UserError
+from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
+from MedDeepLib.training.augmentation import CachedCase, class_voxels
+from MedDeepLib.training.stage import random_state
+
+
+def median_spacing(dataset: Dataset) -> tuple[float, float, float]:
+    """Median voxel size (mm) of the training images along right, anterior, superior; reads headers only."""
+    sizes = []
+    for case in dataset.training:
+        affine = read_image_info(case.images[0]).affine
+        order, _ = geometry.canonical_axes(affine)
+        sizes.append(geometry.spacing_of(affine)[list(order)])
+    return tuple(round(float(size), 4) for size in np.median(sizes, axis=0))
+
+
+def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:
+    """The reference labels (I, J, K) of a case on the image's grid, as class indices: 0 background, 1 the first class.
+
+    Segments of a .seg.nrrd are matched by name where all names are known, otherwise by value.
+
+    Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
+    """
+    if case.label is None:
+        raise UserError(f"The case {case.name} has no label: add it, or take the case out of the dataset.")
+    labels, affine, segments = read_segmentation(case.label)
+    labels = _as_indices(case, labels, segments, classes)
+    if labels.shape == image.shape and geometry.affines_match(affine, image.affine, image.shape):
+        return labels
+    offset = geometry.voxel_offset(affine, labels.shape, image.affine)
+    if offset is not None:
+        return _pasted(labels, offset, image.shape)
+    if not resample:
+        raise UserError(
+            f"{case.label.name} lies on another grid than its image {case.images[0].name}: set resample_labels to "
+            "resample it, or export the segmentation again with the image as its reference."
+        )
+    return resample_array(labels, affine, image.shape, image.affine, 0)
+
+
+def load_case(
+    case: Case,
+    plan: Plan,
+    classes: Sequence[Segment],
+    seed: int,
+    resample: bool,
+    weights: Callable[[np.ndarray, Plan], np.ndarray | None],
+) -> CachedCase:
+    """Read a training case once and keep what patches are cut from, on the network's grid.
+
+    Args:
+        weights: loss weights (I, J, K) of a label map of class indices, or None where all voxels count the same.
+    """
+    image = stack_channels([read_image(path) for path in case.images], resample)
+    labels = read_reference(case, image, classes, resample)
+    prepared = prepare(image, plan)
+    label = prepare_labels(labels, prepared)
+    hull = foreground_hull(prepared.image)
+    for axis, block in enumerate(hull_blocks(tuple(prepared.image.shape[1:]))):
+        hull = hull.repeat_interleave(block, axis).narrow(axis, 0, prepared.image.shape[axis + 1])
+    random = random_state(seed, 1)
+    voxels = class_voxels(label, hull[None], random)
+    if not any(voxels):
+        raise UserError(f"The label {case.label.name} is empty: draw the structures, or take the case out.")
+    weight = weights(label[0].numpy(), plan)
+    return CachedCase(prepared.image, label, voxels, None if weight is None else torch.from_numpy(weight)[None])
+
+
+def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:
+    index_of_value = {segment.value: index for index, segment in enumerate(classes, start=1)}
+    index_of_name = {segment.name: index for index, segment in enumerate(classes, start=1)}
+    if segments and all(segment.name in index_of_name for segment in segments):
+        index_of_value = {segment.value: index_of_name[segment.name] for segment in segments}
+    present = [int(value) for value in np.unique(labels)]
+    unknown = [value for value in present if value and value not in index_of_value]
+    if unknown:
+        values = ", ".join(map(str, unknown[:5]))
+        raise UserError(
+            f"{case.label.name} has the label value{'s' if len(unknown) > 1 else ''} {values}, which the dataset does "
+            'not declare: add them to "labels", or correct the file.'
+        )
+    table = np.zeros(max([*present, 0]) + 1, np.uint8)
+    for value in present:
+        table[value] = index_of_value.get(value, 0)
+    return table[labels]
+
+
+def _pasted(labels: np.ndarray, offset: tuple[int, int, int], shape: tuple[int, int, int]) -> np.ndarray:
+    """A cropped label map put where it belongs; what reaches beyond the image is cut off."""
+    whole = np.zeros(shape, labels.dtype)
+    target = [slice(max(0, o), max(0, min(n, o + m))) for o, n, m in zip(offset, shape, labels.shape, strict=True)]
+    source = [slice(t.start - o, t.stop - o) for t, o in zip(target, offset, strict=True)]
+    whole[tuple(target)] = labels[tuple(source)]
+    return whole

@@ -1,0 +1,50 @@
+"""SegResNet: a residual encoder with a light decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from MedDeepLib.methods import parameter
+
+from SegmentModuleLib.parameters import TrainingParameters
+from SegmentModuleLib.segmentation import SegmentationMethod
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class SegResNetParameters(TrainingParameters):
+    filters: int = parameter(
+        16, "Feature maps at full resolution; they double at every level.", minimum=8, maximum=256, advanced=True
+    )
+    blocks: tuple[int, ...] = parameter(
+        (1, 2, 2, 4), "Residual blocks at each level of the encoder.", minimum=1, maximum=16, advanced=True
+    )
+    dropout: float = parameter(0.0, "Dropout after the first convolution.", minimum=0.0, maximum=0.9, advanced=True)
+
+
+class SegResNet(SegmentationMethod):
+    """Encoder-decoder of residual blocks (Myronenko 2018, arXiv 1810.11654), without its autoencoder branch."""
+
+    name = "segresnet"
+    title = "SegResNet"
+    reference = "Myronenko 2018, arXiv 1810.11654"
+    summary = "Residual encoder with a light decoder for volumes: fewer parameters and deeper than a U-Net."
+    Parameters = SegResNetParameters
+    downsampling = 8
+
+    def network(self, channels: int, classes: int) -> torch.nn.Module:
+        from monai.networks.nets import SegResNet as Network
+
+        settings = self.parameters
+        return Network(
+            spatial_dims=3,
+            init_filters=settings.filters,
+            in_channels=channels,
+            out_channels=classes,
+            dropout_prob=settings.dropout or None,
+            blocks_down=settings.blocks,
+            blocks_up=(1,) * (len(settings.blocks) - 1),
+        )

@@ -1,0 +1,88 @@
+"""Parameters that all segmentation methods share, for training and for applying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from MedDeepLib.methods import parameter
+
+
+@dataclass(frozen=True)
+class TrainingParameters:
+    """How a segmentation network is trained."""
+
+    steps: int = parameter(2000, "Training steps, one batch each.", minimum=1, maximum=10_000_000)
+    batch_size: int = parameter(2, "Patches per step.", minimum=1, maximum=1024)
+    learning_rate: float = parameter(1e-3, "Largest learning rate; it rises at first and then falls.", minimum=0.0)
+    patch_size: tuple[int, ...] = parameter(
+        (96, 96, 96), "Size of the patches the network sees, along right, anterior, superior.", unit="voxels", minimum=1
+    )
+    spacing: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0),
+        "Voxel size the network works at, along right, anterior, superior; 0: the median of the training images.",
+        unit="mm",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    loss: str = parameter(
+        "dice_ce",
+        "What training minimises: Dice with cross-entropy, or one of them.",
+        choices=("dice_ce", "dice", "cross_entropy"),
+    )
+    foreground: float = parameter(
+        0.8, "Share of patches cut around a structure, each structure equally often.", minimum=0.0, maximum=1.0
+    )
+    validation_fraction: float = parameter(
+        0.2, "Share of training patients set aside when the dataset has no validation cases.", minimum=0.0, maximum=0.9
+    )
+    validate_every: int = parameter(200, "Steps between two validations.", unit="steps", minimum=1)
+    validation_cases: int = parameter(10, "Use at most so many validation cases at a time.", minimum=1, advanced=True)
+    patience: int = parameter(
+        0, "Stop after so many validations without a better Dice; 0: train all steps.", minimum=0, advanced=True
+    )
+    rotation: float = parameter(15.0, "Augmentation: largest rotation.", unit="degrees", minimum=0.0, maximum=180.0)
+    scaling: float = parameter(0.15, "Augmentation: largest relative change of size.", minimum=0.0, maximum=0.9)
+    elastic: float = parameter(
+        1.5, "Augmentation: elastic deformation (standard deviation).", unit="voxels", minimum=0.0, maximum=50.0
+    )
+    flips: str = parameter(
+        "none",
+        "Augmentation: mirror patches along these axes; leave left-right out when left and right have own labels.",
+        choices=("none", "left-right", "all"),
+    )
+    intensity: float = parameter(
+        0.5, "Augmentation: change of contrast, brightness, noise and blur.", minimum=0.0, maximum=2.0
+    )
+    normalization: str = parameter(
+        "zscore",
+        "Values: each image by its own foreground, or a fixed window (e.g. CT).",
+        choices=("zscore", "window"),
+        advanced=True,
+    )
+    window: tuple[float, ...] = parameter(
+        (-200.0, 300.0), "Lowest and highest value of the fixed window, e.g. in HU.", advanced=True
+    )
+    weight_decay: float = parameter(1e-4, "Weight decay of AdamW.", minimum=0.0, advanced=True)
+    precision: str = parameter(
+        "auto",
+        "Number type of the forward pass; auto: bfloat16 on cards that have it, else float32.",
+        choices=("auto", "float32", "bfloat16"),
+        advanced=True,
+    )
+    resample_labels: bool = parameter(
+        False, "Resample label images that lie on another grid than their image.", advanced=True
+    )
+
+
+@dataclass(frozen=True)
+class ApplyParameters:
+    """How a segmentation network is applied."""
+
+    overlap: float = parameter(0.25, "Share by which neighbouring tiles overlap.", minimum=0.0, maximum=0.9)
+    largest_component: bool = parameter(True, "Keep only the largest connected piece of each structure.")
+    flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
+    whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
+    tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True)
+    resample_inputs: bool = parameter(
+        False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
+    )

@@ -1,0 +1,120 @@
+"""Applies a trained segmentation network to the images of a case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from MedDeepLib.bundles.model import Model
+from MedDeepLib.data.geometry import voxel_volume
+from MedDeepLib.data.images import Image
+from MedDeepLib.data.preparation import Plan, prepare, stack_channels
+from MedDeepLib.data.segmentation_file import Segment, write_segmentation
+from MedDeepLib.errors import UserError
+from MedDeepLib.inference.sliding import TilingOptions, predict_labels
+from MedDeepLib.methods import Context, Prediction, Predictor
+
+from SegmentModuleLib.parameters import ApplyParameters
+
+
+@dataclass(eq=False)
+class SegmentationPrediction(Prediction):
+    """A label map (I, J, K) on the case's own grid, with its classes."""
+
+    labels: np.ndarray
+    affine: np.ndarray
+    classes: tuple[Segment, ...]
+
+    def write(self, path: Path) -> None:
+        write_segmentation(path, self.labels, self.affine, self.classes)
+
+    def summary(self) -> dict[str, Any]:
+        """Volume of every structure in ml."""
+        counts = np.bincount(self.labels.ravel(), minlength=max(s.value for s in self.classes) + 1)
+        millilitres = voxel_volume(self.affine) / 1000
+        return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
+
+
+class SegmentationPredictor(Predictor):
+    """A segmentation network on its device, ready for any number of cases."""
+
+    def __init__(self, network: torch.nn.Module, model: Model, context: Context, options: ApplyParameters, flip_axes):
+        self._network = network.to(context.device).eval()
+        self._model = model
+        self._options = options
+        self._plan = Plan.from_dict(model.metadata["plan"])
+        if options.flips and not flip_axes:
+            raise UserError(
+                "This model was trained without mirrored images, so averaging over mirrored copies would make it "
+                "worse: switch the option flips off."
+            )
+        self._flip_axes = tuple(flip_axes) if options.flips else ()
+
+    def predict(self, images: Sequence[Image], context: Context) -> SegmentationPrediction:
+        image = stack_channels(images, self._options.resample_inputs)
+        channels = self._model.channels
+        if len(image.array) != len(channels):
+            raise UserError(
+                f"The model needs {len(channels)} input channel{'s' if len(channels) > 1 else ''} "
+                f"({', '.join(channels)}), but {len(image.array)} were given."
+            )
+        affine, shape = image.affine, image.shape
+        prepared = prepare(image, self._plan)
+        del image
+        tiling = TilingOptions(
+            size=self._plan.patch_size,
+            overlap=self._options.overlap,
+            batch_size=self._options.tile_batch,
+            whole_image=self._options.whole_image,
+            flip_axes=self._flip_axes,
+            autocast=torch.bfloat16 if context.device.type == "cuda" and torch.cuda.is_bf16_supported() else None,
+        )
+        progress = _TileProgress(context)
+        labels = predict_labels(self._network, prepared, tiling, context.device, progress, context.stop_requested)
+        labels = prepared.to_native(labels)
+        if self._options.largest_component:
+            keep_largest_components(labels, len(self._model.classes))
+        assert labels.shape == shape
+        return SegmentationPrediction(self._as_values(labels), affine, self._model.classes)
+
+    def _as_values(self, labels: np.ndarray) -> np.ndarray:
+        values = np.array([0, *(segment.value for segment in self._model.classes)])
+        if (values == np.arange(len(values))).all():
+            return labels
+        return values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
+
+
+class _TileProgress:
+    """Reports tiles done and the time left, at most twice a second."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._began = time.monotonic()
+        self._reported = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._reported < 0.5 and done < total:
+            return
+        self._reported = now
+        remaining = (now - self._began) / done * (total - done)
+        self._context.report("progress", step=done, total=total, remaining=round(remaining, 1))
+
+
+def keep_largest_components(labels: np.ndarray, classes: int) -> None:
+    """Set to 0, in place, all but the largest 26-connected piece of every class 1..classes of ``labels`` (I, J, K)."""
+    from scipy import ndimage
+
+    for index, box in enumerate(ndimage.find_objects(labels, max_label=classes), start=1):
+        if box is None:
+            continue
+        inside = labels[box]
+        pieces, count = ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
+        if count > 1:
+            largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+            inside[(pieces > 0) & (pieces != largest)] = 0

@@ -1,0 +1,274 @@
+"""What every segmentation method shares: data, training stage, application, figures. A method adds its network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.methods import Context, Method
+
+from SegmentModuleLib.parameters import ApplyParameters, TrainingParameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.preparation import Plan
+    from MedDeepLib.training.augmentation import CachedCase
+    from MedDeepLib.training.stage import Stage
+
+    from SegmentModuleLib.prediction import SegmentationPrediction, SegmentationPredictor
+
+_FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
+
+
+class SegmentationMethod(Method):
+    """A network that gives every voxel a class, trained on patches and applied in tiles.
+
+    A method declares its ``Parameters`` (derived from :class:`TrainingParameters`) and builds its network; it may
+    also weight voxels.
+    """
+
+    task = "segment"
+    Parameters: ClassVar[type] = TrainingParameters
+    ApplyParameters: ClassVar[type] = ApplyParameters
+    downsampling: ClassVar[int] = 16
+    """Patches must be a multiple of this many voxels."""
+
+    @abstractmethod
+    def network(self, channels: int, classes: int) -> torch.nn.Module:
+        """The network: (B, channels, I, J[, K]) to scores (B, classes, I, J[, K]); class 0 is background."""
+
+    def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
+        """Loss weights (I, J, K) float32 for class indices (I, J, K); None: all voxels count the same."""
+        return None
+
+    @property
+    def dimensions(self) -> int:
+        """2 for networks that see single slices, 3 for volumes."""
+        return getattr(self.parameters, "dimensions", 3)
+
+    def stages(self, context: Context) -> Iterable[Stage]:
+        import torch
+        from MedDeepLib.data.dataset import with_validation
+        from MedDeepLib.training.stage import Stage, cosine_with_warmup
+
+        from SegmentModuleLib.losses import SegmentationLoss
+
+        settings = self.parameters
+        dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
+        plan = self.plan(context)
+        context.report("phase", phase="Reading the training images")
+        training = self._load(dataset.training, plan, context)
+        validation = self._load(dataset.validation[: settings.validation_cases], plan, context)
+        self._advise(training, plan, context)
+        torch.manual_seed(context.seed)
+        network = self.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
+        yield Stage(
+            name=self.name,
+            networks={"network": network},
+            sample=_PatchSampler(training, plan, self._augmentation(), settings.foreground, context.seed),
+            batch_size=settings.batch_size,
+            steps=settings.steps,
+            optimizer=torch.optim.AdamW(
+                network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            ),
+            loss=SegmentationLoss(settings.loss),
+            learning_rate=cosine_with_warmup(settings.steps, min(100, max(1, settings.steps // 10))),
+            validate=_Validation(network, validation, plan, context) if validation else None,
+            key_figure="validation Dice",
+            validate_every=settings.validate_every,
+            patience=settings.patience,
+            autocast=self._autocast(context.device),
+            max_gradient_norm=12.0,
+        )
+
+    def plan(self, context: Context) -> Plan:
+        """How images become network input, from the parameters and, where these leave it open, from the data."""
+        from MedDeepLib.data.preparation import Plan
+
+        from SegmentModuleLib.cases import median_spacing
+
+        settings = self.parameters
+        spacing = _three(settings.spacing, "spacing")
+        if not all(spacing):
+            median = median_spacing(context.dataset)
+            spacing = tuple(s or m for s, m in zip(spacing, median, strict=True))
+        if self.dimensions == 2:
+            spacing = (*spacing[:2], 0.0)  # slices are taken as they come
+        return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
+
+    def model_metadata(self, context: Context) -> dict[str, Any]:
+        plan = self.plan(context)
+        shape = list(plan.patch_size[: self.dimensions])
+        channels, classes = context.dataset.channels, context.dataset.classes
+        image = {
+            "type": "image",
+            "format": "magnitude",
+            "modality": ", ".join(channels),
+            "num_channels": len(channels),
+            "spatial_shape": shape,
+            "dtype": "float32",
+            "value_range": [],
+            "is_patch_data": True,
+            "channel_def": {str(i): name for i, name in enumerate(channels)},
+        }
+        names = ["background", *(segment.name for segment in classes)]
+        scores = image | {
+            "format": "segmentation",
+            "num_channels": len(names),
+            "channel_def": {str(i): name for i, name in enumerate(names)},
+        }
+        return {
+            "plan": plan.as_dict(),
+            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}},
+        }
+
+    def predictor(self, model: Model, context: Context, options: ApplyParameters) -> SegmentationPredictor:
+        from SegmentModuleLib.prediction import SegmentationPredictor
+
+        network = self.network(len(model.channels), len(model.classes) + 1)
+        try:
+            network.load_state_dict(model.load_weights()["network"])
+        except (KeyError, RuntimeError):
+            raise UserError(
+                f"The weights of the model {model.folder} do not fit its network: train or copy it again."
+            ) from None
+        return SegmentationPredictor(network, model, context, options, _FLIP_AXES[self.parameters.flips])
+
+    def score(self, prediction: SegmentationPrediction, case: Case) -> list[dict[str, Any]]:
+        import numpy as np
+        from MedDeepLib.data.images import Image
+        from MedDeepLib.evaluation.overlap import structure_scores
+
+        from SegmentModuleLib.cases import read_reference
+
+        grid = Image(prediction.labels[None], prediction.affine, case.images[0])
+        indices = read_reference(case, grid, prediction.classes, self.parameters.resample_labels)
+        values = np.array([0, *(segment.value for segment in prediction.classes)])
+        return structure_scores(prediction.labels, values[indices], prediction.affine, prediction.classes)
+
+    def _load(self, cases: tuple[Case, ...], plan: Plan, context: Context) -> list[CachedCase]:
+        from SegmentModuleLib.cases import load_case
+
+        def load(number_and_case):
+            if context.stop_requested():
+                raise Stopped
+            number, case = number_and_case
+            classes, resample = context.dataset.classes, self.parameters.resample_labels
+            return load_case(case, plan, classes, context.seed + number, resample, self.voxel_weights)
+
+        loaded = []
+        with ThreadPoolExecutor(2) as pool:
+            for case in pool.map(load, enumerate(cases)):
+                loaded.append(case)
+                context.report("progress", step=len(loaded), total=len(cases), remaining=None)
+        return loaded
+
+    def _patch_size(self) -> tuple[int, int, int]:
+        size = self.parameters.patch_size
+        size = (*size[:2], 1) if self.dimensions == 2 and len(size) >= 2 else size
+        if len(size) != 3:
+            raise UserError(f"patch_size needs {self.dimensions} numbers, not {len(size)}.")
+        step = self.downsampling
+        for length in size[: self.dimensions]:
+            if length % step:
+                raise UserError(f"patch_size must be multiples of {step} for {self.title}, not {length}.")
+        return size
+
+    def _augmentation(self):
+        from MedDeepLib.training.augmentation import Augmentation
+
+        settings = self.parameters
+        axes = tuple(axis for axis in _FLIP_AXES[settings.flips] if axis < self.dimensions)
+        return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
+
+    def _autocast(self, device: torch.device) -> torch.dtype | None:
+        import torch
+
+        precision = self.parameters.precision
+        if precision == "auto":
+            precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        return torch.bfloat16 if precision == "bfloat16" else None
+
+    def _advise(self, training: list[CachedCase], plan: Plan, context: Context) -> None:
+        """Say what is known to lead to a useless model."""
+        if len(training) < 5:
+            context.report(
+                "warning",
+                message=f"Only {len(training)} training case{'s' if len(training) > 1 else ''}: the network may learn "
+                "them by heart; more patients, or stronger augmentation, make it hold elsewhere.",
+            )
+        names = [segment.name.lower() for segment in context.dataset.classes]
+        sided = any("left" in name for name in names) and any("right" in name for name in names)
+        if sided and 0 in _FLIP_AXES[self.parameters.flips]:
+            context.report(
+                "warning",
+                message="Left and right have labels of their own, but training mirrors them: set flips to none.",
+            )
+
+
+class _PatchSampler:
+    """Training sample ``number``: a pure function of the seed and the number."""
+
+    def __init__(self, cases: list[CachedCase], plan: Plan, augmentation, foreground: float, seed: int):
+        self._cases, self._plan, self._augmentation = cases, plan, augmentation
+        self._foreground, self._seed = foreground, seed
+
+    def __call__(self, number: int) -> dict[str, torch.Tensor]:
+        from MedDeepLib.training.augmentation import cut_patch, random_center
+        from MedDeepLib.training.stage import random_state
+
+        # All cases once, in random order, before any comes again.
+        rounds, place = divmod(number, len(self._cases))
+        order = random_state(self._seed, 2, rounds).permutation(len(self._cases))
+        case = self._cases[order[place]]
+        random = random_state(self._seed, 3, number)
+        center = random_center(case, random, self._foreground)
+        patch = cut_patch(case, center, self._plan.patch_size, self._augmentation, random)
+        if self._plan.patch_size[2] == 1:
+            patch = {key: value[..., 0] for key, value in patch.items()}
+        return patch
+
+
+class _Validation:
+    """Mean Dice over whole validation cases, on the network's grid."""
+
+    def __init__(self, network, cases: list[CachedCase], plan: Plan, context: Context):
+        self._network, self._cases, self._plan, self._context = network, cases, plan, context
+
+    def __call__(self) -> dict[str, float]:
+        import numpy as np
+        from MedDeepLib.data.preparation import Prepared
+        from MedDeepLib.evaluation.overlap import mean_dice
+        from MedDeepLib.inference.sliding import TilingOptions, predict_labels
+
+        scores = []
+        for case in self._cases:
+            shape = tuple(case.image.shape[1:])
+            prepared = Prepared(
+                case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+            )
+            options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
+            labels = predict_labels(
+                self._network, prepared, options, self._context.device, stop_requested=self._context.stop_requested
+            )
+            values = [value for value in case.voxels if value]
+            scores.append(mean_dice(labels, case.label[0].numpy(), values))
+        return {"validation Dice": float(np.mean(scores))}
+
+
+def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise UserError(f"{name} needs three numbers (right, anterior, superior), not {len(values)}.")
+    return tuple(float(value) for value in values)
+
+
+def _two(values: tuple[float, ...]) -> tuple[float, float]:
+    if len(values) != 2 or not values[0] < values[1]:
+        raise UserError("window needs two numbers, the lower one first.")
+    return float(values[0]), float(values[1])

@@ -142,9 +142,7 @@ def _load_transform(file_type: str, file_name: str, name: str, properties: dict,
     return slicer.modules.transforms.logic().AddTransform(file_name, slicer.mrmlScene)
 
 
-def _load_segmentation(
-    file_type: str, file_name: str, name: str, properties: dict, user_messages: Any
-) -> Any:
+def _load_segmentation(file_type: str, file_name: str, name: str, properties: dict, user_messages: Any) -> Any:
     import slicer
 
     return slicer.modules.segmentations.logic().LoadSegmentationFromFile(file_name, True, name)
@@ -156,9 +154,7 @@ def _load_model(file_type: str, file_name: str, name: str, properties: dict, use
     return slicer.modules.models.logic().AddModel(file_name, 1, user_messages)
 
 
-def _load_with_storage_node(
-    file_type: str, file_name: str, name: str, properties: dict, user_messages: Any
-) -> Any:
+def _load_with_storage_node(file_type: str, file_name: str, name: str, properties: dict, user_messages: Any) -> Any:
     import slicer
 
     node = slicer.mrmlScene.AddNewNodeByClass(STORAGE_NODE_TYPES[file_type], name)

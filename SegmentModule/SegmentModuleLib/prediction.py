@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.data.geometry import voxel_volume
-from MedDeepLib.data.images import Image
+from MedDeepLib.data.images import Image, write_image
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels
 from MedDeepLib.data.segmentation_file import Segment, write_segmentation
 from MedDeepLib.errors import UserError
@@ -31,7 +31,11 @@ class SegmentationPrediction(Prediction):
     classes: tuple[Segment, ...]
 
     def write(self, path: Path) -> None:
-        write_segmentation(path, self.labels, self.affine, self.classes)
+        """Write a segmentation (.seg.nrrd), or a plain label image for programs that do not know these."""
+        if path.name.lower().endswith(".seg.nrrd"):
+            write_segmentation(path, self.labels, self.affine, self.classes)
+        else:
+            write_image(path, self.labels, self.affine)
 
     def summary(self) -> dict[str, Any]:
         """Volume of every structure in ml."""

@@ -36,6 +36,7 @@ class SegmentationMethod(Method):
     task = "segment"
     Parameters: ClassVar[type] = TrainingParameters
     ApplyParameters: ClassVar[type] = ApplyParameters
+    output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
     downsampling: ClassVar[int] = 16
     """Patches must be a multiple of this many voxels."""
 

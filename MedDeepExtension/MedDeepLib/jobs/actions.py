@@ -63,9 +63,12 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
 
 
 def _apply(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    predictor, model = _load(job, context)
+    endings = model.make_method().output_endings
     for item in job.items:
+        if not item.output.lower().endswith(endings):
+            raise UserError(f"The output {item.output} must end in one of {', '.join(endings)}.")
         check_writable(Path(item.output))
-    predictor, _ = _load(job, context)
     outputs, failures = [], []
     for number, item in enumerate(job.items, start=1):
         name = Path(item.images[0]).name

@@ -56,6 +56,7 @@ class Method(ABC):
     summary: ClassVar[str]
     Parameters: ClassVar[type]
     ApplyParameters: ClassVar[type]
+    output_endings: ClassVar[tuple[str, ...]]
 
     def __init__(self, parameters=None):
         self.parameters = self.Parameters() if parameters is None else parameters

@@ -1,9 +1,10 @@
 """Import modules from an install tree, in a process that knows nothing of the source tree.
 
 Called by test_install_tree.py as ``python -I import_installed.py INSTALL_FOLDER [--host FOLDER]
-MODULE...``. ``--host`` names a folder with a copy of slicerhost, whose stand-in of the application is
-started first. Every module that cannot be imported, or that comes from elsewhere, is printed with the
-reason, and the exit code is then 1.
+[--forbid PACKAGE...] --modules MODULE...``. ``--host`` names a folder with a copy of slicerhost, whose
+stand-in of the application is started first. Every module that cannot be imported, or that comes from
+elsewhere, is printed with the reason, and so is every forbidden package that was loaded with them; the exit
+code is then 1.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("install_folder", type=Path)
     parser.add_argument("--host", type=Path)
-    parser.add_argument("modules", nargs="+")
+    parser.add_argument("--forbid", nargs="+", default=[])
+    parser.add_argument("--modules", nargs="+", required=True)
     arguments = parser.parse_args()
 
     install_folder = arguments.install_folder.resolve()
@@ -41,9 +43,9 @@ def main() -> int:
         slicerhost.start()
 
     reasons = {name: why_not_importable(name, install_folder) for name in arguments.modules}
-    failures = {name: reason for name, reason in reasons.items() if reason}
-    for name, reason in failures.items():
-        print(f"{name}: {reason}")
+    failures = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+    failures += [f"{name}: was loaded, but must not be" for name in arguments.forbid if name in sys.modules]
+    print("\n".join(failures))
     return 1 if failures else 0
 
 

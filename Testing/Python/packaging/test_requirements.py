@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ OWN_PACKAGES = {"MedDeepLib", "SegmentModuleLib"}
 PART_OF_SLICER = {"ctk", "numpy", "qt", "slicer", "vtk"}
 # torch is installed by the PyTorch extension, whose module is PyTorchUtils; see the head of requirements.txt.
 FROM_PYTORCH_EXTENSION = {"PyTorchUtils", "torch"}
-# Never imported by name in our code, but by a library when we use this part of it.
+# Distributions that our code never names, but which a library imports when we use this part of it.
 IMPORTED_FOR_US = {"tensorboard": "torch.utils.tensorboard"}
 
 
@@ -64,9 +66,16 @@ def imports() -> dict[str, list[str]]:
     return found
 
 
+@functools.cache
+def installed_distributions() -> Mapping[str, list[str]]:
+    """Importable package -> distributions; kept, because reading them all takes half a second."""
+    return importlib.metadata.packages_distributions()
+
+
 def distributions_of(package: str) -> set[str]:
-    names = importlib.metadata.packages_distributions().get(package, [])
-    return {canonicalize_name(name) for name in names}
+    """Distributions that install a package, and the one of its name, which may do no more than gather them."""
+    names = installed_distributions().get(package, [])
+    return {canonicalize_name(name) for name in [package, *names]}
 
 
 def test_only_lower_bounds(requirements):

@@ -10,26 +10,28 @@ from MedDeepLib.scene.headless import HeadlessApplication
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Signal
 
-from slicerhost import dialogs
+from slicerhost.cpp import cpp_class
 from slicerhost.layout_manager import qSlicerLayoutManager
 from slicerhost.main_window import qSlicerMainWindow
 from slicerhost.modules import qSlicerModuleManager
 from slicerhost.subject_hierarchy import keep_items_in_step
 
 
+@cpp_class
 class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
     """One per process. Settings live in a temporary folder that goes away with the process."""
 
     startupCompleted = Signal()
     mrmlSceneChanged = Signal(object)
+    applicationName = "Slicer"
     documentationBaseUrl = "https://slicer.readthedocs.io/en/latest/"
+    CPP_SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
 
     def __init__(self):
         QtWidgets.QApplication.__init__(self, ["Slicer"])
-        self.restartCount = 0
+        self._restart_count = 0
         self._testing = True
         self._folder = tempfile.TemporaryDirectory(prefix="slicerhost-", ignore_cleanup_errors=True)
-        self.temporaryPath = self._folder.name
         QtCore.QCoreApplication.setOrganizationName("slicerhost")
         QtCore.QCoreApplication.setApplicationName("Slicer")
         for scope in (QtCore.QSettings.UserScope, QtCore.QSettings.SystemScope):
@@ -37,6 +39,13 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
         self._settings = QtCore.QSettings()
         self._module_manager = qSlicerModuleManager()
+
+    def __setattr__(self, name: str, value) -> None:
+        """Tests may replace a function of the application; a new attribute is refused as on any C++ object."""
+        if callable(getattr(type(self), name, None)):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def build_scene(self) -> None:
         super().build_scene()
@@ -53,7 +62,6 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
 
     def processEvents(self, *arguments) -> None:
         QtWidgets.QApplication.processEvents(*arguments)
-        dialogs.delete_finished_dialogs()
 
     def settings(self) -> QtCore.QSettings:
         return self._settings
@@ -74,13 +82,20 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
         return f"{self.documentationBaseUrl}user_guide/modules/{module_name.lower()}.html"
 
     def restart(self) -> None:
-        """A test can see in `restartCount` that the application was told to restart."""
-        self.restartCount += 1
+        """Only counted: see `restartCount`."""
+        self._restart_count += 1
 
-    def startupEnvironment(self) -> dict[str, str]:
-        import os
+    @property
+    def restartCount(self) -> int:
+        """How often the application was told to restart; belongs to the stand-in."""
+        return self._restart_count
 
-        return dict(os.environ)
+    @property
+    def temporaryPath(self) -> str:
+        return self._folder.name
+
+    def startupEnvironment(self) -> QtCore.QProcessEnvironment:
+        return QtCore.QProcessEnvironment.systemEnvironment()
 
     @property
     def slicerHome(self) -> str:

@@ -69,3 +69,8 @@ def delegate_property(cls: type, type_: Any, name: str, part: str) -> None:
     setattr(cls, name, QtCore.Property(type_, get, set_))
     if setter not in cls.__dict__:
         setattr(cls, setter, set_)
+
+
+def enum_to_int(value: Any) -> int:
+    """The number behind a value of a Qt enumeration, or the number itself."""
+    return int(getattr(value, "value", value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, enum_to_int
 
 NO_MAXIMUM_HEIGHT = 16777215  # QWIDGETSIZE_MAX
 VISIBILITY = (
@@ -124,6 +124,17 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         painter.end()
 
 
+for _type, _name, _default in (
+    (int, "contentsFrameShape", 0),
+    (int, "contentsFrameShadow", 0x10),
+    (int, "contentsLineWidth", 1),
+    (int, "contentsMidLineWidth", 0),
+    (int, "buttonTextAlignment", 0x81),
+    (int, "indicatorAlignment", 0x81),
+):
+    add_property(ctkCollapsibleButton, _type, _name, _default, convert=enum_to_int)
+
+
 @cpp_class
 class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     """A group box that hides its children when unchecked."""
@@ -232,6 +243,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     """A text browser as high as its text."""
 
     def sizeHint(self):
+        self.document.setTextWidth(max(self.viewport().width, 100))
         height = int(self.document.size.height()) + 2 * self.frameWidth
         return QtCore.QSize(super().sizeHint().width(), height)
 

@@ -92,11 +92,7 @@ def _static_text_dialog(kind: str):
 
 def _exec_dialog(original):
     def run(self, *_arguments):
-        if (
-            _loop_level() == 0
-            and not self.testAttribute(QtCore.Qt.WA_DeleteOnClose)
-            and not _closes_itself(self)
-        ):
+        if not _closes_itself(self):
             take_answer_and_finish(self)
         return original(self)
 

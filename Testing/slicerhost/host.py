@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -16,10 +15,11 @@ SCENE_MODULES = (
     "mrml_numbers",
     "mrml_observing",
     "mrml_plots",
-    "mrml_tables",
+    "segments_table",
     "modules",
     "node_combo_box",
     "subject_hierarchy",
+    "table_view",
 )
 # Modules of Slicer's Python package that slicer-core lacks -> where this package has them.
 SLICER_PYTHON_MODULES = {
@@ -31,6 +31,7 @@ SLICER_PYTHON_MODULES = {
 }
 # PythonQt also puts each library's widgets into a module of its own; slicer's code imports from this one.
 WIDGET_LIBRARY = "qSlicerSubjectHierarchyModuleWidgetsPythonQt"
+PANEL_WIDTH = 460  # pixels; about what Slicer's module panel has
 
 
 def start(testing: bool = True):
@@ -150,6 +151,7 @@ def process_events(seconds: float = 0.0, until: Callable[[], bool] | None = None
     end = time.monotonic() + seconds
     while True:
         slicer.app.processEvents()
+        _delete_what_was_left_for_later()
         if until is not None and until():
             return True
         if time.monotonic() >= end:
@@ -157,12 +159,30 @@ def process_events(seconds: float = 0.0, until: Callable[[], bool] | None = None
         time.sleep(0.005)
 
 
+def _delete_what_was_left_for_later() -> None:
+    """What happens in the application when control returns to its main event loop."""
+    from PySide6 import QtCore
+
+    from slicerhost import dialogs
+
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete.value)
+    dialogs.delete_finished_dialogs()
+
+
+def quit_application() -> None:
+    """Emit aboutToQuit() as the end of the application does; the stand-in stays usable."""
+    import slicer
+    from PySide6 import QtCore
+
+    QtCore.QTimer.singleShot(0, slicer.app.quit)
+    slicer.app.exec_()
+
+
 def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) -> Path:
     """Save a picture of a widget (or of the panel of a <Module>Widget) as PNG. Shows the widget if need be.
 
     Args:
-        size: width and height in pixels; else as wide as the widget wants, at least 460, and as high as it
-        needs.
+        size: width and height in pixels; else as wide as it wants, at least PANEL_WIDTH, and as high as needed.
     """
     import slicer
     from PySide6 import QtWidgets
@@ -172,11 +192,16 @@ def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) ->
     target.show()
     slicer.app.processEvents()
     wanted = target.sizeHint()
-    target.resize(*(size or (max(wanted.width(), 460), max(wanted.height(), 40))))
+    width, height = size or (max(wanted.width(), PANEL_WIDTH), max(wanted.height(), 40))
+    previous_minimum = target.minimumSize
+    target.setMinimumSize(width, height)  # a panel in the main window could not be made larger otherwise
+    target.resize(width, height)
     slicer.app.processEvents()
+    picture = target.grab()
+    target.setMinimumSize(previous_minimum)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not target.grab().save(str(path), "PNG"):
+    if not picture.save(str(path), "PNG"):
         raise OSError(f"The picture could not be written to {path}")
     return path
 
@@ -186,5 +211,4 @@ def close_scene() -> None:
     import slicer
 
     slicer.mrmlScene.Clear(False)
-    slicer.app.processEvents()
-    gc.collect()
+    process_events()

@@ -35,6 +35,11 @@ class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):
         self.parent().showPanel(widget, module.title)
         widget.enter()
 
+    def forgetModule(self, name: str) -> None:
+        """A module is going to be unloaded: nothing is selected if it was that one."""
+        if name == self._selected:
+            self._selected = ""
+
 
 @cpp_class
 class qSlicerMainWindow(QtWidgets.QMainWindow):
@@ -52,6 +57,7 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self.addDockWidget(QtCore.Qt.LeftDockWidgetArea, self._dock)
         self.setCentralWidget(QtWidgets.QWidget())
         self._selector = qSlicerModuleSelectorToolBar(self)
+        slicer.app.moduleManager().moduleAboutToBeUnloaded.connect(self._selector.forgetModule)
         self.statusBar()
 
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:

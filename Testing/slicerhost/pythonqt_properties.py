@@ -8,6 +8,7 @@ made from Python.
 
 from __future__ import annotations
 
+import numbers
 import types
 from typing import Any
 
@@ -16,6 +17,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 # A descriptor in place of a C++ virtual breaks shiboken's search for Python overrides and crashes.
 VIRTUAL_PROPERTIES = {"sizeHint", "minimumSizeHint", "duration"}
+# QObject.setProperty turns anything into one of these without complaint.
+NUMBER_TYPES = {"bool", "int", "uint", "double", "float"}
 
 
 class QtPropertyAttribute:
@@ -50,7 +53,8 @@ class QtPropertyAttribute:
             raise AttributeError(
                 f"Property '{self.name}' of type '{self.type_name}' of {owner} is not writable"
             )
-        if not instance.setProperty(self.name, value):
+        mistyped = self.type_name in NUMBER_TYPES and not isinstance(value, numbers.Number)
+        if mistyped or not instance.setProperty(self.name, value):
             raise AttributeError(
                 f"Property '{self.name}' of type '{self.type_name}' of {owner} does not accept an object of "
                 f"type {type(value).__name__} ({value!r})"
@@ -88,6 +92,11 @@ def install_property_attributes(classes: list[type]) -> None:
 def is_cpp_class(cls: type) -> bool:
     """Whether Slicer would know this class as C++: one of PySide6 or a stand-in marked with `cpp_class`."""
     return cls.__module__.startswith("PySide6.") or "_stands_for_cpp" in cls.__dict__
+
+
+def has_property(cls: type, name: str) -> bool:
+    """Whether instances of the class have this Qt property (dynamic ones left aside)."""
+    return isinstance(_find_descriptor(cls, name), QtCore.Property | QtPropertyAttribute)
 
 
 def _find_descriptor(cls: type, name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PySide6 import QtCore, QtUiTools
 
 from slicerhost.cpp import STAND_INS
+from slicerhost.pythonqt_properties import has_property
 
 FOREIGN_PREFIXES = ("ctk", "qMRML", "qSlicer")
 
@@ -48,6 +49,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         root = ElementTree.parse(path).getroot()
         connections = _take_connections(root)
         _remove(root, "customwidgets")
+        _check_stand_ins(root, path)
         buffer = QtCore.QBuffer()
         buffer.setData(QtCore.QByteArray(ElementTree.tostring(root)))
         buffer.open(QtCore.QIODevice.ReadOnly)
@@ -61,6 +63,26 @@ class QUiLoader(QtUiTools.QUiLoader):
         for connection in connections:
             _connect(widget, connection, path)
         return widget
+
+
+def _check_stand_ins(root: ElementTree.Element, path: str) -> None:
+    """Refuse properties a stand-in does not have, and turn its own enumerations into numbers for QUiLoader."""
+    for element in root.iter("widget"):
+        stand_in = STAND_INS.get(element.get("class", ""))
+        for prop in element.findall("property") if stand_in else ():
+            name, dynamic = prop.get("name", ""), prop.get("stdset") == "0"
+            if not dynamic and not has_property(stand_in, name):
+                raise ValueError(f"{path}: {stand_in.__name__} has no property '{name}'")
+            _enumeration_to_number(prop, stand_in)
+
+
+def _enumeration_to_number(prop: ElementTree.Element, stand_in: type) -> None:
+    value = next(iter(prop), None)
+    prefix = f"{stand_in.__name__}::"
+    if value is None or value.tag not in ("set", "enum") or not (value.text or "").startswith(prefix):
+        return
+    names = [part.split("::")[-1] for part in value.text.split("|")]
+    value.tag, value.text = "number", str(sum({int(getattr(stand_in, name)) for name in names}))
 
 
 def _remove(root: ElementTree.Element, tag: str) -> None:

@@ -1,124 +1,13 @@
-"""Stand-ins of the Slicer widgets that show a table node or the segments of a segmentation."""
+"""Stand-in of qMRMLSegmentsTableView, the list of the segments of a segmentation."""
 
 from __future__ import annotations
 
 import slicer
-import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from slicerhost.cpp import add_property, cpp_class
-from slicerhost.mrml_observing import SceneObserver, qMRMLWidget
-
-
-class TableNodeModel(QtCore.QAbstractTableModel):
-    """The cells of a vtkMRMLTableNode."""
-
-    def __init__(self, view: qMRMLTableView):
-        super().__init__(view)
-        self.node = None
-        self.transposed = False
-
-    def set_node(self, node) -> None:
-        self.node = node
-        self.reload()
-
-    def reload(self) -> None:
-        self.beginResetModel()
-        self.endResetModel()
-
-    def _shape(self) -> tuple[int, int]:
-        if self.node is None or self.node.GetTable() is None:
-            return 0, 0
-        columns = self.node.GetNumberOfColumns() - self._first_column()
-        shape = (self.node.GetNumberOfRows() if columns > 0 else 0, max(columns, 0))
-        return shape[::-1] if self.transposed else shape
-
-    def _first_column(self) -> int:
-        return 1 if self.node is not None and self.node.GetUseFirstColumnAsRowHeader() else 0
-
-    def _cell(self, index: QtCore.QModelIndex) -> tuple[int, int]:
-        row, column = index.row(), index.column()
-        if self.transposed:
-            row, column = column, row
-        return row, column + self._first_column()
-
-    def rowCount(self, parent=None) -> int:
-        return 0 if parent is not None and parent.isValid() else self._shape()[0]
-
-    def columnCount(self, parent=None) -> int:
-        return 0 if parent is not None and parent.isValid() else self._shape()[1]
-
-    def data(self, index, role=Qt.DisplayRole):
-        if role not in (Qt.DisplayRole, Qt.EditRole) or not index.isValid():
-            return None
-        row, column = self._cell(index)
-        return self.node.GetTable().GetValue(row, column).ToString()
-
-    def setData(self, index, value, role=Qt.EditRole) -> bool:
-        row, column = self._cell(index)
-        done = self.node.SetCellText(row, column, str(value))
-        return bool(done)
-
-    def flags(self, index):
-        flags = Qt.ItemIsSelectable | Qt.ItemIsEnabled
-        return flags if self.node is None or self.node.GetLocked() else flags | Qt.ItemIsEditable
-
-    def headerData(self, section, orientation, role=Qt.DisplayRole):
-        if role != Qt.DisplayRole or self.node is None:
-            return None
-        along_columns = (orientation == Qt.Horizontal) != self.transposed
-        if along_columns:
-            named = self.node.GetUseColumnNameAsColumnHeader()
-            return self.node.GetColumnName(section + self._first_column()) if named else str(section + 1)
-        if self._first_column():
-            return self.node.GetTable().GetValue(section, 0).ToString()
-        return str(section + 1)
-
-
-@cpp_class
-class qMRMLTableView(QtWidgets.QTableView, SceneObserver):
-    """Shows, and unless it is locked edits, a vtkMRMLTableNode."""
-
-    selectionChanged_ = Signal()
-    CPP_SIGNALS = {"selectionChanged()": "selectionChanged_"}
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._scene = None
-        self._table_model = TableNodeModel(self)
-        self.setModel(self._table_model)
-        self.horizontalHeader().setStretchLastSection(True)
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
-
-    def setMRMLTableNode(self, node) -> None:
-        self._stop_observing("table")
-        if node is not None:
-            self._observe(node, (vtk.vtkCommand.ModifiedEvent,), self._table_model_reload, "table")
-        self._table_model.set_node(node)
-        self.resizeColumnsToContents()
-
-    def _table_model_reload(self) -> None:
-        self._table_model.reload()
-
-    def mrmlTableNode(self):
-        return self._table_model.node
-
-    def tableModel(self) -> TableNodeModel:
-        return self._table_model
-
-    def setTransposed(self, transposed: bool) -> None:
-        self._table_model.transposed = bool(transposed)
-        self._table_model.reload()
-
-    def selectionChanged(self, selected, deselected) -> None:
-        super().selectionChanged(selected, deselected)
-        self.selectionChanged_.emit()
-
-    transposed = Property(bool, lambda self: self._table_model.transposed, setTransposed)
-
+from slicerhost.mrml_observing import qMRMLWidget
 
 SEGMENT_EVENTS = (
     slicer.vtkSegmentation.SegmentAdded,

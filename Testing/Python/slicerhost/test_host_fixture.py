@@ -1,0 +1,40 @@
+"""The fixture `host`: an exception in a slot fails the test that caused it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTING = Path(__file__).parents[2]
+REPOSITORY = TESTING.parent
+TESTS = """
+def test_slot_fails(host):
+    import qt
+    button = qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+
+def test_all_is_well_afterwards(host):
+    import slicer
+    assert slicer.util.mainWindow() is not None
+"""
+
+
+def test_exceptions_in_slots_fail_the_test(tmp_path):
+    (tmp_path / "conftest.py").write_text(
+        (TESTING / "Python" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    (tmp_path / "test_slot.py").write_text(TESTS, encoding="utf-8")
+    paths = os.pathsep.join(str(path) for path in (TESTING, REPOSITORY / "MedDeepExtension"))
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "2 passed, 1 error" in run.stdout, run.stdout + run.stderr
+    assert "ZeroDivisionError" in run.stdout

@@ -37,8 +37,6 @@ class SegmentationMethod(Method):
     Parameters: ClassVar[type] = TrainingParameters
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
-    downsampling: ClassVar[int] = 16
-    """Patches must be a multiple of this many voxels."""
 
     @abstractmethod
     def network(self, channels: int, classes: int) -> torch.nn.Module:
@@ -47,6 +45,11 @@ class SegmentationMethod(Method):
     def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
         """Loss weights (I, J, K) float32 for class indices (I, J, K); None: all voxels count the same."""
         return None
+
+    @property
+    @abstractmethod
+    def downsampling(self) -> int:
+        """Voxels that one voxel of the network's coarsest resolution covers; patches are a multiple of it."""
 
     @property
     def dimensions(self) -> int:

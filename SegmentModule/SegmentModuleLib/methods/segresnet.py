@@ -33,7 +33,10 @@ class SegResNet(SegmentationMethod):
     reference = "Myronenko 2018, arXiv 1810.11654"
     summary = "Residual encoder with a light decoder for volumes: fewer parameters and deeper than a U-Net."
     Parameters = SegResNetParameters
-    downsampling = 8
+
+    @property
+    def downsampling(self) -> int:
+        return 2 ** (len(self.parameters.blocks) - 1)
 
     def network(self, channels: int, classes: int) -> torch.nn.Module:
         from monai.networks.nets import SegResNet as Network

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 class UNetParameters(TrainingParameters):
     dimensions: int = parameter(3, "2: the network sees single axial slices; 3: volumes.", choices=(2, 3))
     features: tuple[int, ...] = parameter(
-        (32, 32, 64, 128, 256, 32),
-        "Feature maps of the five resolutions, the finest first, and of the last upsampling.",
+        (32, 64, 128, 256, 320),
+        "Feature maps at each resolution, the finest first; their number is the depth of the network.",
         minimum=1,
         maximum=2048,
         advanced=True,
+    )
+    half_resolution: bool = parameter(
+        False,
+        "Compute at half the resolution and interpolate the result: about ten times faster, borders a little softer.",
     )
     dropout: float = parameter(0.0, "Share of feature maps dropped.", minimum=0.0, maximum=0.9, advanced=True)
     separation_weight: float = parameter(
@@ -53,19 +57,34 @@ class UNet(SegmentationMethod):
     summary = "The standard network: contracting and expanding path joined by skips, for slices (2D) or volumes (3D)."
     Parameters = UNetParameters
 
+    @property
+    def downsampling(self) -> int:
+        halvings = len(self.parameters.features) - 1 + self.parameters.half_resolution
+        return 2**halvings
+
     def network(self, channels: int, classes: int) -> torch.nn.Module:
-        from monai.networks.nets import BasicUNet
+        import torch
+        from monai.networks.nets import DynUNet
 
         settings = self.parameters
-        if len(settings.features) != 6:
-            raise UserError(f"features needs six numbers, not {len(settings.features)}.")
-        return BasicUNet(
+        levels = len(settings.features)
+        if not 2 <= levels <= 8:
+            raise UserError(f"features needs two to eight numbers, one per resolution, not {levels}.")
+        strides = [2 if settings.half_resolution else 1] + [2] * (levels - 1)
+        unet = DynUNet(
             spatial_dims=settings.dimensions,
             in_channels=channels,
             out_channels=classes,
-            features=settings.features,
-            dropout=settings.dropout,
+            kernel_size=[3] * levels,
+            strides=strides,
+            upsample_kernel_size=strides[1:],
+            filters=settings.features,
+            dropout=settings.dropout or None,
         )
+        if not settings.half_resolution:
+            return unet
+        mode = {2: "bilinear", 3: "trilinear"}[settings.dimensions]
+        return torch.nn.Sequential(unet, torch.nn.Upsample(scale_factor=2, mode=mode))
 
     def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
         from SegmentModuleLib.separation import separation_weights

@@ -201,6 +201,39 @@ def test_node_selector_offers_the_parameters_classes(slicer, make_parameters):
     assert selector.currentNode() is None
 
 
+@pytest.mark.parametrize("widget_class", ["qMRMLSubjectHierarchyTreeView", "qMRMLSubjectHierarchyComboBox"])
+def test_subject_hierarchy_selector(slicer, make_parameters, widget_class):
+    parameters = make_parameters(slicer.vtkMRMLModelNode)
+    selector = getattr(slicer, widget_class)()
+    selector.setMRMLScene(slicer.mrmlScene)
+    parameters.connectParametersToGui({"p": selector})
+    first, second = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode") for _ in range(2))
+    assert parameters.p is None
+    selector.setCurrentNode(second)
+    assert parameters.p is second
+    parameters.p = first
+    assert selector.currentNode() is first
+    parameters.p = None
+    assert not selector.currentNode()
+
+
+def test_ticked_nodes_are_a_list_of_nodes(slicer, make_parameters):
+    import qt
+
+    models = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", name) for name in "ABC"]
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    selector = slicer.qMRMLCheckableNodeComboBox()
+    selector.setMRMLScene(slicer.mrmlScene)
+    parameters = make_parameters(list[slicer.vtkMRMLModelNode])
+    parameters.p = models[:1]
+    parameters.connectParametersToGui({"p": selector})
+    assert (selector.nodeCount(), list(selector.checkedNodes())) == (3, models[:1])
+    selector.setCheckState(models[2], qt.Qt.Checked)
+    assert parameters.p == [models[0], models[2]]
+    parameters.p = [models[1]]
+    assert list(selector.checkedNodes()) == [models[1]]
+
+
 def test_node_that_leaves_the_scene_leaves_selector_and_parameter(slicer, make_parameters):
     parameters = make_parameters(slicer.vtkMRMLModelNode)
     selector = slicer.qMRMLNodeComboBox()
@@ -237,149 +270,3 @@ def test_new_node_after_scene_close_begins_with_the_defaults(host, slicer):
     assert (after.p, spin_box.value) == (3, 3)
     spin_box.value = 9
     assert (before.p, after.p) == (8, 9)
-
-
-@pytest.fixture
-def pack(slicer):
-    from slicer.parameterNodeWrapper import Label, WithinRange, parameterPack
-
-    @parameterPack
-    class Inner:
-        count: Annotated[int, WithinRange(0, 9), Label("How many")]
-        text: str
-
-    @parameterPack
-    class Outer:
-        first: Inner
-        second: Inner
-        use: bool
-
-    return SimpleNamespace(Inner=Inner, Outer=Outer)
-
-
-def test_dotted_names_bind_members_of_a_pack(make_parameters, pack):
-    import qt
-
-    window = qt.QWidget()
-    count, use = qt.QSpinBox(window), qt.QCheckBox(window)
-    count.setProperty("SlicerParameterName", "p.second.count")
-    use.setProperty("SlicerParameterName", "p.use")
-    parameters = make_parameters(pack.Outer)
-    parameters.connectGui(window)
-    count.value = 4
-    use.checked = True
-    assert parameters.p == pack.Outer(pack.Inner(), pack.Inner(4, ""), True)
-    parameters.p.second.count = 6
-    assert count.value == 6
-    parameters.p = pack.Outer()
-    assert (count.value, use.checked) == (0, False)
-
-
-def test_created_gui_is_bound_to_a_whole_wrapper(slicer, make_parameters, pack):
-    import qt
-    from slicer.parameterNodeWrapper import createGui, findChildWidgetForParameter
-
-    parameters = make_parameters(pack.Outer, model=slicer.vtkMRMLModelNode)
-    gui = createGui(type(parameters))
-    gui.setMRMLScene(slicer.mrmlScene)
-    parameters.connectGui(gui)
-
-    count = findChildWidgetForParameter(gui, "p.first.count")
-    assert (type(count), count.maximum) == (qt.QSpinBox, 9)
-    assert "How many" in [label.text for label in gui.findChildren(qt.QLabel)]
-    assert findChildWidgetForParameter(gui, "p.first.missing") is None
-    assert findChildWidgetForParameter(gui, "missing") is None
-    count.value = 5
-    findChildWidgetForParameter(gui, "p.second.text").text = "typed"
-    assert parameters.p == pack.Outer(pack.Inner(5, ""), pack.Inner(0, "typed"), False)
-    parameters.p.first.count = 2
-    assert count.value == 2
-
-    selector = findChildWidgetForParameter(gui, "model")
-    assert selector.mrmlScene() is slicer.mrmlScene
-    parameters.model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
-    assert selector.currentNode() is parameters.model
-
-
-def test_created_widget_fits_the_type(slicer):
-    import ctk
-    import qt
-    from slicer.parameterNodeWrapper import Choice, FloatRange, Minimum, WithinRange, createGui
-
-    expected = {
-        bool: qt.QCheckBox,
-        int: qt.QSpinBox,
-        float: qt.QDoubleSpinBox,
-        Annotated[float, Minimum(0)]: qt.QDoubleSpinBox,
-        Annotated[float, WithinRange(0, 1)]: ctk.ctkSliderWidget,
-        Annotated[int, WithinRange(0, 1)]: qt.QSpinBox,
-        str: qt.QLineEdit,
-        Annotated[str, Choice(("a", "b"))]: qt.QComboBox,
-        Axis: qt.QComboBox,
-        FloatRange: ctk.ctkRangeWidget,
-        pathlib.Path: ctk.ctkPathLineEdit,
-        slicer.vtkMRMLModelNode: slicer.qMRMLNodeComboBox,
-        slicer.vtkMRMLModelNode | None: slicer.qMRMLNodeComboBox,
-    }
-    assert {datatype: type(createGui(datatype)) for datatype in expected} == expected
-    with pytest.raises(RuntimeError, match="No widget"):
-        createGui(complex)
-
-
-def test_registered_connector_and_creator_are_used(slicer, make_parameters):
-    import qt
-    from slicer.parameterNodeWrapper import (
-        GuiConnector,
-        GuiCreator,
-        createGui,
-        parameterNodeGuiConnector,
-        parameterNodeGuiCreator,
-    )
-
-    class Dial(qt.QDial):
-        pass
-
-    @parameterNodeGuiConnector
-    class DialConnector(GuiConnector):
-        @staticmethod
-        def canRepresent(widget, datatype):
-            return type(widget) is Dial and datatype is int
-
-        @staticmethod
-        def create(widget, datatype):
-            connector = DialConnector()
-            connector.dial = widget
-            return connector
-
-        def _connect(self):
-            self.dial.valueChanged.connect(self.changed)
-
-        def _disconnect(self):
-            self.dial.valueChanged.disconnect(self.changed)
-
-        def widget(self):
-            return self.dial
-
-        def read(self):
-            return self.dial.value
-
-        def write(self, value):
-            self.dial.value = value
-
-    @parameterNodeGuiCreator
-    class DialCreator(GuiCreator):
-        @staticmethod
-        def representationValue(datatype):
-            return 95 if datatype is bytes else 0
-
-        @staticmethod
-        def create(datatype):
-            return Dial()
-
-    dial = createGui(bytes)
-    parameters = make_parameters(int)
-    parameters.connectParametersToGui({"p": dial})
-    dial.value = 12
-    assert parameters.p == 12
-    parameters.p = 30
-    assert dial.value == 30

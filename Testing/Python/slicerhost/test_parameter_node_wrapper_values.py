@@ -168,6 +168,28 @@ def _names(parameters) -> tuple[str, ...]:
     return parameters.parameterNode.GetParameterNames()
 
 
+def test_refused_tuple_leaves_the_last_one(make_parameters):
+    parameters = make_parameters(tuple[int, str])
+    parameters.p = (1, "one")
+    with pytest.raises(TypeError):
+        parameters.p = (2, 2)
+    assert parameters.p == make_parameters(tuple[int, str], parameters.parameterNode).p == (1, "one")
+
+
+@pytest.mark.parametrize("datatype", [tuple[int, ...], tuple[()]])
+def test_tuple_of_unknown_length_is_an_error(make_parameters, datatype):
+    with pytest.raises(TypeError, match="list"):
+        make_parameters(datatype)
+
+
+def test_name_that_the_enumeration_lacks_is_an_error(make_parameters):
+    parameters = make_parameters(Side)
+    parameters.parameterNode.DisableModifiedEventOn()
+    parameters.parameterNode.SetParameter("p", "MIDDLE")
+    with pytest.raises(ValueError, match="MIDDLE"):
+        make_parameters(Side, parameters.parameterNode)
+
+
 def test_int_can_be_written_to_a_float_parameter(make_parameters):
     parameters = make_parameters(float)
     parameters.p = 4
@@ -222,6 +244,8 @@ def test_every_change_of_a_dictionary_goes_to_the_node(make_parameters):
     parameters.p["b"].append(2)
     parameters.p.update({"c": [3]})
     assert parameters.p.pop("a") == []
+    parameters.p["last"] = []
+    assert parameters.p.popitem() == ("last", [])
     assert parameters.p.get("missing", "nothing") == "nothing"
     again = make_parameters(dict[str, list[int]], parameters.parameterNode)
     assert list(again.p.items()) == [("b", [1, 2]), ("c", [3])]

@@ -12,9 +12,11 @@ import slicer
 from . import annotations as _annotations
 from . import (
     container_serializers,
+    data_connectors,
     float_range,
     gui_connectors,
     gui_creation,
+    input_connectors,
     observed_containers,
     pack_connector,
     pack_serializer,
@@ -22,7 +24,6 @@ from . import (
     serializers,
     validators,
     value_serializers,
-    widget_connectors,
     wrapper,
 )
 from .annotations import (
@@ -125,7 +126,7 @@ _SLICER_MODULES = {
     "parameterInfo": [parameter_pack],
     "parameterPack": [parameter_pack, pack_serializer],
     "types": [float_range],
-    "guiConnectors": [gui_connectors, widget_connectors, pack_connector],
+    "guiConnectors": [gui_connectors, input_connectors, data_connectors, pack_connector],
     "guiCreation": [gui_creation],
     "wrapper": [wrapper],
 }

@@ -136,9 +136,7 @@ _register_simple(85, lambda datatype: unannotatedType(datatype) is int, lambda _
 _register_simple(85, lambda datatype: unannotatedType(datatype) is FloatRange, lambda _: ctk.ctkRangeWidget())
 _register_simple(80, lambda datatype: unannotatedType(datatype) is bool, lambda _: qt.QCheckBox())
 _register_simple(80, lambda datatype: unannotatedType(datatype) is str, lambda _: qt.QLineEdit())
-_register_simple(
-    80, lambda datatype: unannotatedType(datatype) in PATH_TYPES, lambda _: ctk.ctkPathLineEdit()
-)
+_register_simple(80, lambda datatype: unannotatedType(datatype) in PATH_TYPES, lambda _: ctk.ctkPathLineEdit())
 _register_simple(80, isNodeOrUnionOfNodes, lambda _: slicer.qMRMLNodeComboBox())
 _register_simple(80, lambda datatype: isParameterPack(unannotatedType(datatype)), _make_pack_widget)
 _register_simple(80, isParameterNodeWrapper, _make_wrapper_widget)

@@ -59,9 +59,7 @@ class _Observed:
 def _not_supported(operation: str) -> Callable:
     def method(self: ObservedList, other: Any) -> None:
         # A new list would look like the parameter but no longer be bound to the node.
-        raise NotImplementedError(
-            f"ObservedList does not support {operation}; make a plain list of it first."
-        )
+        raise NotImplementedError(f"ObservedList does not support {operation}; make a plain list of it first.")
 
     return method
 

@@ -31,9 +31,7 @@ class ParameterPackSerializer(Serializer):
 
     def _members(self, name: str) -> list[tuple[str, str, Serializer]]:
         """Return attribute, name in the parameter node and serializer of each member."""
-        return [
-            (member, f"{name}.{member}", info.serializer) for member, info in self.type.allParameters.items()
-        ]
+        return [(member, f"{name}.{member}", info.serializer) for member, info in self.type.allParameters.items()]
 
     def default(self) -> Any:
         return self.type()
@@ -50,8 +48,7 @@ class ParameterPackSerializer(Serializer):
     def read_members(self, parameterNode: Any, name: str) -> dict[str, Any]:
         """Return the values of the members as the node holds them."""
         return {
-            member: serializer.read(parameterNode, storedName)
-            for member, storedName, serializer in self._members(name)
+            member: serializer.read(parameterNode, storedName) for member, storedName, serializer in self._members(name)
         }
 
     def read(self, parameterNode: Any, name: str) -> Any:

@@ -130,10 +130,9 @@ def createSerializer(type_: Any, annotations: Iterable) -> tuple[ValidatedSerial
     others = [item for item in others if not _is_serializer(item)]
     if len(given) > 1:
         raise ValueError(f"A parameter can have only one serializer, but {given} were given.")
-    if given:
-        serializer = given[0]() if isinstance(given[0], type) else given[0]
-    else:
-        serializer = _create_registered(type_)
+    serializer = given[0] if given else _create_registered(type_)
+    if isinstance(serializer, type):
+        serializer = serializer()
     return ValidatedSerializer(serializer, validators), others
 
 

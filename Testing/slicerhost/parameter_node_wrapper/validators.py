@@ -26,9 +26,7 @@ def extractValidators(annotations: Iterable) -> tuple[list, list]:
         return isinstance(item, Validator) or (isinstance(item, type) and issubclass(item, Validator))
 
     annotations = list(annotations)
-    return [item for item in annotations if isValidator(item)], [
-        item for item in annotations if not isValidator(item)
-    ]
+    return [item for item in annotations if isValidator(item)], [item for item in annotations if not isValidator(item)]
 
 
 class IsNone(Validator):
@@ -124,6 +122,5 @@ class RangeBounds(Validator):
     def validate(self, value: Any) -> None:
         if not (self.minimum <= value.minimum and value.maximum <= self.maximum):
             raise ValueError(
-                f"The range must lie within [{self.minimum}, {self.maximum}], "
-                f"it is [{value.minimum}, {value.maximum}]."
+                f"The range must lie within [{self.minimum}, {self.maximum}], it is [{value.minimum}, {value.maximum}]."
             )

@@ -267,9 +267,7 @@ def _make_info(classtype: type, name: str, hint: Any) -> ParameterInfo:
 
 
 def _make_property(name: str) -> property:
-    return property(
-        lambda self: self._parameters[name].read(), lambda self, value: self._parameters[name].write(value)
-    )
+    return property(lambda self: self._parameters[name].read(), lambda self, value: self._parameters[name].write(value))
 
 
 def _check_parameter(wrapper: Any, name: str) -> str:

@@ -110,7 +110,13 @@ def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool
 
 def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A view of ``array`` (..., I, J, K) with its axes nearest to RAS, and the affine of that view."""
-    order, flips = canonical_axes(affine)
+    return _turned(array, affine, *canonical_axes(affine))
+
+
+def _turned(
+    array: np.ndarray, affine: np.ndarray, order: Sequence[int], flips: Sequence[bool]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Permute the last three axes and then flip some of them, in the array and in its affine alike."""
     leading = array.ndim - 3
     view = array.transpose(*range(leading), *[leading + axis for axis in order])
     new_affine = np.asarray(affine, float)[:, [*order, 3]].copy()
@@ -141,3 +147,25 @@ def voxel_offset(
     if not affines_match(affine, moved, shape, tolerance):
         return None
     return tuple(int(value) for value in offset)
+
+
+def with_axes_of(
+    array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A view of ``array`` (I, J, K) whose axes run as those of another grid, and the affine of that view.
+
+    3D Slicer turns round the last axis of left-handed images when it loads them, so two files of one image
+    may differ by a flip.
+
+    Returns:
+        None if no permutation and flip of axes makes the two grids parallel with equal spacing.
+    """
+    steps = np.linalg.inv(grid_affine)[:3, :3] @ np.asarray(affine, float)[:3, :3]
+    turn = np.rint(steps)
+    is_signed_permutation = np.array_equal(np.abs(turn).sum(0), [1, 1, 1]) and np.array_equal(
+        np.abs(turn).sum(1), [1, 1, 1]
+    )
+    if not is_signed_permutation or np.abs(steps - turn).max() > 0.01:
+        return None
+    order = [int(axis) for axis in np.abs(turn).argmax(axis=1)]
+    return _turned(array, affine, order, [bool(turn[row, axis] < 0) for row, axis in enumerate(order)])

@@ -106,7 +106,8 @@ def read_segmentation(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[Se
 def place_on_grid(
     labels: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray, grid_shape: Sequence[int], name: str
 ) -> np.ndarray:
-    """Put labels that cover part of a grid onto the whole grid; nothing is interpolated.
+    """Put labels that cover part of a grid, or have its axes turned round, onto the grid; nothing is
+    interpolated.
 
     Args:
         labels: (i, j, k) on ``affine``.
@@ -121,7 +122,11 @@ def place_on_grid(
     """
     if labels.shape == tuple(grid_shape) and geometry.affines_match(affine, grid_affine, labels.shape):
         return labels
-    offset = geometry.voxel_offset(affine, labels.shape, grid_affine)
+    turned = geometry.with_axes_of(labels, affine, grid_affine)
+    offset = None
+    if turned is not None:
+        labels, affine = turned
+        offset = geometry.voxel_offset(affine, labels.shape, grid_affine)
     if offset is None:
         raise UserError(f"{name} is on another voxel grid than its image; resample it to the image's grid first.")
     target_slices, source_slices = [], []

@@ -193,6 +193,16 @@ def test_cropped_labels_go_back_to_their_place(name):
     assert np.array_equal(place_on_grid(padded, padded_grid, grid, SHAPE, "labels"), whole)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_labels_with_turned_axes_go_back_to_their_place(name):
+    grid, whole = GRIDS[name], labels()
+    turned_grid = grid[:, [2, 0, 1, 3]].copy()
+    turned_grid[:3, 3] += turned_grid[:3, 0] * (SHAPE[2] - 1)
+    turned_grid[:3, 0] *= -1
+    turned = whole.transpose(2, 0, 1)[::-1]
+    assert np.array_equal(place_on_grid(turned, turned_grid, grid, SHAPE, "labels"), whole)
+
+
 def test_labels_on_another_grid_are_refused():
     finer = np.diag([0.5, 1, 1, 1.0])
     with pytest.raises(UserError, match="a.seg.nrrd is on another voxel grid"):

@@ -19,6 +19,7 @@ def host():
 
     slicerhost.start(testing=True)
     slicerhost.close_scene()
+    slicerhost.forget_settings()
     problems: list[str] = []
 
     def collect(kind, error, trace) -> None:

@@ -34,6 +34,7 @@ What is not imitated:
 from slicerhost.dialogs import UnexpectedDialogError, answers
 from slicerhost.host import (
     close_scene,
+    forget_settings,
     load_module,
     process_events,
     quit_application,
@@ -47,6 +48,7 @@ __all__ = [
     "UnexpectedDialogError",
     "answers",
     "close_scene",
+    "forget_settings",
     "load_module",
     "process_events",
     "quit_application",

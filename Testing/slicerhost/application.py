@@ -41,7 +41,7 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
         self._module_manager = qSlicerModuleManager()
 
     def __setattr__(self, name: str, value) -> None:
-        """Tests may replace a function of the application; a new attribute is refused as on any C++ object."""
+        """Tests may replace a function of the application; a new attribute is refused, as elsewhere."""
         if callable(getattr(type(self), name, None)):
             self.__dict__[name] = value
         else:
@@ -49,6 +49,15 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
 
     def build_scene(self) -> None:
         super().build_scene()
+        self._add_graphical_half()
+
+    def take_over(self, running: HeadlessApplication) -> None:
+        """Go on with the scene and the logics of an application that was started without Qt before."""
+        self.__dict__.update(vars(running))
+        slicer.app = self
+        self._add_graphical_half()
+
+    def _add_graphical_half(self) -> None:
         keep_items_in_step(self._scene)
         self._layout_manager = qSlicerLayoutManager(self._application_logic, self._scene)
         self._main_window = qSlicerMainWindow()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Qt, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, string_list
 from slicerhost.ctk_inputs import ctkCheckableComboBox
 from slicerhost.mrml_observing import NodeListWidget
 
@@ -90,7 +90,7 @@ for _name in ("nodeTypes", "hideChildNodeTypes"):
         _name,
         (),
         changed=qMRMLCheckableNodeComboBox._nodes_changed,
-        convert=tuple,
+        convert=string_list,
     )
 for _name, _default in (("addEnabled", False), ("removeEnabled", False), ("noneEnabled", False)):
     add_property(qMRMLCheckableNodeComboBox, bool, _name, _default)

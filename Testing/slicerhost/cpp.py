@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 from PySide6 import QtCore
 
 STAND_INS: dict[str, type] = {}
+CHECKED_TYPES: dict[type, type] = {bool: Number, int: Number, float: Number, str: str}
 
 
 def cpp_class(cls: type) -> type:
@@ -43,7 +45,7 @@ def add_property(
         return self.__dict__.get(key, default)
 
     def set_(self, value):
-        value = convert(value) if convert else value
+        value = convert(value) if convert else _checked(cls, type_, name, value)
         if get(self) == value:
             return
         self.__dict__[key] = value
@@ -54,6 +56,25 @@ def add_property(
     setter = f"set{name[0].upper()}{name[1:]}"
     if setter not in cls.__dict__:
         setattr(cls, setter, set_)
+
+
+def string_list(value: Any) -> tuple[str, ...]:
+    """A tuple of texts, as PythonQt gives for a QStringList; a single text is refused, as there."""
+    if isinstance(value, str):
+        raise AttributeError(f"A list of texts is needed, not the text {value!r}")
+    return tuple(value)
+
+
+def _checked(cls: type, type_: Any, name: str, value: Any) -> Any:
+    fits = (
+        not isinstance(type_, type) or type_ not in CHECKED_TYPES or isinstance(value, CHECKED_TYPES[type_])
+    )
+    if not fits:
+        raise AttributeError(
+            f"Property '{name}' of {cls.__name__} does not accept an object of type "
+            f"{type(value).__name__} ({value!r})"
+        )
+    return value
 
 
 def delegate_property(cls: type, type_: Any, name: str, part: str) -> None:

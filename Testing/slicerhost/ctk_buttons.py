@@ -208,6 +208,11 @@ for _name, _default in (
     add_property(ctkCheckablePushButton, bool, _name, _default)
 
 
+for _name in ("buttonTextAlignment", "iconAlignment", "indicatorAlignment", "elideMode"):
+    add_property(ctkPushButton, int, _name, 0, convert=enum_to_int)
+add_property(ctkCollapsibleGroupBox, int, "collapsedHeight", 14)
+
+
 @cpp_class
 class ctkColorPickerButton(QtWidgets.QPushButton):
     """A button that shows a colour and asks for another when clicked."""
@@ -258,6 +263,13 @@ class ctkSearchBox(QtWidgets.QLineEdit):
         super().__init__(*arguments)
         self.setPlaceholderText("Search...")
         self.setClearButtonEnabled(True)
+
+
+add_property(ctkFittedTextBrowser, bool, "collapsed", False)
+add_property(ctkFittedTextBrowser, bool, "collapsible", False)
+add_property(ctkSearchBox, bool, "showSearchIcon", False)
+add_property(ctkSearchBox, bool, "alwaysShowClearIcon", False)
+add_property(ctkColorPickerButton, int, "dialogOptions", 0, convert=enum_to_int)
 
 
 @cpp_class

@@ -7,7 +7,7 @@ from pathlib import Path
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, enum_to_int, string_list
 
 MAXIMUM_HISTORY = 5
 
@@ -114,7 +114,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 add_property(
     ctkPathLineEdit, int, "filters", ctkPathLineEdit.AllEntries | ctkPathLineEdit.NoDotAndDotDot, convert=int
 )
-add_property(ctkPathLineEdit, "QStringList", "nameFilters", (), convert=tuple)
+add_property(ctkPathLineEdit, "QStringList", "nameFilters", (), convert=string_list)
 add_property(ctkPathLineEdit, str, "label", "")
 add_property(ctkPathLineEdit, str, "settingKey", "", changed=ctkPathLineEdit.retrieveHistory)
 add_property(ctkPathLineEdit, bool, "showHistoryButton", True)
@@ -173,7 +173,11 @@ class ctkComboBox(QtWidgets.QComboBox):
 
 add_property(ctkComboBox, bool, "forceDefault", False)
 add_property(ctkComboBox, bool, "scrollWheelEnabled", True)
-add_property(ctkComboBox, int, "elideMode", 3)
+add_property(ctkComboBox, int, "elideMode", 3, convert=enum_to_int)
+for _class in (ctkPathLineEdit, ctkDirectoryButton):
+    add_property(_class, int, "options", 0, convert=enum_to_int)
+add_property(ctkPathLineEdit, int, "sizeAdjustPolicy", 1, convert=enum_to_int)
+add_property(ctkDirectoryButton, int, "acceptMode", 0, convert=enum_to_int)
 
 
 @cpp_class

@@ -39,24 +39,21 @@ def start(testing: bool = True):
 
     Afterwards `qt`, `ctk`, `slicer` with its widgets, `slicer.parameterNodeWrapper`,
     `slicer.ScriptedLoadableModule`, `slicer.i18n`, `slicer.packaging` and `slicer.testing` can be imported as
-    in Slicer. A later call only sets whether the application is in testing mode.
+    in Slicer. A headless application of MedDeepLib.scene that runs already is taken over with its scene. A
+    later call only sets whether the application is in testing mode.
     """
     import slicer
 
-    running = getattr(slicer, "app", None)
-    if running is None:
+    if not hasattr(getattr(slicer, "app", None), "setTestingEnabled"):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-        running = _start_application()
-    elif not hasattr(running, "setTestingEnabled"):
-        raise RuntimeError(
-            "A headless Slicer without Qt runs in this process already; start slicerhost before it."
-        )
-    running.setTestingEnabled(testing)
-    return running
+        if sys.platform == "linux":
+            os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+        _start_application()
+    slicer.app.setTestingEnabled(testing)
+    return slicer.app
 
 
-def _start_application():
+def _start_application() -> None:
     from slicerhost.ctk_module import make_ctk_module
     from slicerhost.qt_module import make_qt_module
 
@@ -64,14 +61,18 @@ def _start_application():
     make_ctk_module()
     _publish_widgets()
 
+    import slicer
     from MedDeepLib.scene import headless
 
     from slicerhost.application import qSlicerApplication
 
-    application = headless.start(qSlicerApplication)
+    if getattr(slicer, "app", None) is None:
+        headless.start(qSlicerApplication)
+    else:
+        without_qt = slicer.app
+        qSlicerApplication().take_over(without_qt)
     _publish_python_modules()
-    application.startupCompleted.emit()
-    return application
+    slicer.app.startupCompleted.emit()
 
 
 def _publish_widgets() -> None:
@@ -113,7 +114,8 @@ def start_if_needed():
     """The running application, started in testing mode if there is none."""
     import slicer
 
-    return getattr(slicer, "app", None) or start()
+    running = getattr(slicer, "app", None)
+    return running if hasattr(running, "setTestingEnabled") else start()
 
 
 def unload_module(module) -> None:
@@ -182,7 +184,7 @@ def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) ->
     """Save a picture of a widget (or of the panel of a <Module>Widget) as PNG. Shows the widget if need be.
 
     Args:
-        size: width and height in pixels; else as wide as it wants, at least PANEL_WIDTH, and as high as needed.
+        size: width and height in pixels; else as wide as it wants, at least PANEL_WIDTH, and as high.
     """
     import slicer
     from PySide6 import QtWidgets
@@ -204,6 +206,13 @@ def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) ->
     if not picture.save(str(path), "PNG"):
         raise OSError(f"The picture could not be written to {path}")
     return path
+
+
+def forget_settings() -> None:
+    """Leave the application's settings as they are at the first start."""
+    import slicer
+
+    slicer.app.settings().clear()
 
 
 def close_scene() -> None:

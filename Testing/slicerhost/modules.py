@@ -11,7 +11,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, string_list
 from slicerhost.mrml_observing import qSlicerWidget
 
 
@@ -106,7 +106,7 @@ class qSlicerScriptedLoadableModule(QtCore.QObject):
 for _name in ("title", "helpText", "acknowledgementText", "defaultDocumentationLink"):
     add_property(qSlicerScriptedLoadableModule, str, _name, "")
 for _name in ("categories", "dependencies", "contributors", "associatedNodeTypes"):
-    add_property(qSlicerScriptedLoadableModule, "QStringList", _name, (), convert=tuple)
+    add_property(qSlicerScriptedLoadableModule, "QStringList", _name, (), convert=string_list)
 add_property(qSlicerScriptedLoadableModule, bool, "hidden", False)
 add_property(qSlicerScriptedLoadableModule, bool, "widgetRepresentationCreationEnabled", True)
 add_property(qSlicerScriptedLoadableModule, int, "index", -1)

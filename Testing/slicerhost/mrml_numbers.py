@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from slicerhost.cpp import add_property, cpp_class
-from slicerhost.ctk_numbers import ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget
+from slicerhost.ctk_numbers import ctkDoubleSpinBox, ctkSliderWidget
+from slicerhost.ctk_ranges import ctkRangeWidget
 
 
 class _KeepsScene:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, enum_to_int, string_list
 from slicerhost.mrml_observing import NodeListWidget
 
 NODE_ID_ROLE = Qt.UserRole
@@ -295,8 +295,13 @@ for _type, _name, _default in (
     add_property(qMRMLNodeComboBox, _type, _name, _default, changed=qMRMLNodeComboBox._refresh)
 for _name in ("nodeTypes", "hideChildNodeTypes"):
     add_property(
-        qMRMLNodeComboBox, NODE_TYPES, _name, (), changed=qMRMLNodeComboBox._nodes_changed, convert=tuple
+        qMRMLNodeComboBox,
+        NODE_TYPES,
+        _name,
+        (),
+        changed=qMRMLNodeComboBox._nodes_changed,
+        convert=string_list,
     )
 add_property(qMRMLNodeComboBox, bool, "selectNodeUponCreation", True)
 add_property(qMRMLNodeComboBox, str, "interactionNodeSingletonTag", "Singleton")
-add_property(qMRMLNodeComboBox, int, "sizeAdjustPolicy", 0)
+add_property(qMRMLNodeComboBox, int, "sizeAdjustPolicy", 0, convert=enum_to_int)

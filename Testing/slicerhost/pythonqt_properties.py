@@ -99,6 +99,11 @@ def has_property(cls: type, name: str) -> bool:
     return isinstance(_find_descriptor(cls, name), QtCore.Property | QtPropertyAttribute)
 
 
+def is_qt_property(cls: type, name: str) -> bool:
+    """Whether the property comes from Qt itself rather than from a stand-in."""
+    return isinstance(_find_descriptor(cls, name), QtPropertyAttribute)
+
+
 def _find_descriptor(cls: type, name: str) -> Any:
     return next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
 

@@ -11,7 +11,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Qt, Signal
 
-from slicerhost.cpp import add_property, cpp_class
+from slicerhost.cpp import add_property, cpp_class, string_list
 from slicerhost.mrml_observing import NODE_LIST_EVENTS, SceneObserver
 
 ITEM_ROLE = Qt.UserRole + 1
@@ -202,7 +202,7 @@ class qMRMLSubjectHierarchyComboBox(QtWidgets.QComboBox, _ItemChooser):
 
 
 for _class in (qMRMLSubjectHierarchyTreeView, qMRMLSubjectHierarchyComboBox):
-    add_property(_class, "QStringList", "nodeTypes", (), changed=_class._refresh, convert=tuple)
+    add_property(_class, "QStringList", "nodeTypes", (), changed=_class._refresh, convert=string_list)
     add_property(_class, bool, "multiSelection", False)
     add_property(_class, bool, "contextMenuEnabled", True)
     add_property(_class, bool, "noneEnabled", True)

@@ -24,7 +24,7 @@ def letters(index: int) -> str:
 class TableNodeModel(QtCore.QAbstractTableModel):
     """The cells of a table node, as Slicer shows them.
 
-    The columns are headed by letters and the first row holds their names, unless the node says that titles are
+    Letters head the columns and the first row holds their names, unless the node says that titles are
     column headers. The first column can serve as row header. Everything can be transposed.
     """
 

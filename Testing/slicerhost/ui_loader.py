@@ -5,10 +5,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
 
-from PySide6 import QtCore, QtUiTools
+from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from slicerhost.cpp import STAND_INS
-from slicerhost.pythonqt_properties import has_property
+from slicerhost.cpp import STAND_INS, enum_to_int
+from slicerhost.pythonqt_properties import has_property, is_qt_property
 
 FOREIGN_PREFIXES = ("ctk", "qMRML", "qSlicer")
 
@@ -66,7 +66,7 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 def _check_stand_ins(root: ElementTree.Element, path: str) -> None:
-    """Refuse properties a stand-in does not have, and turn its own enumerations into numbers for QUiLoader."""
+    """Refuse properties a stand-in does not have, and turn enumerations of its own into numbers."""
     for element in root.iter("widget"):
         stand_in = STAND_INS.get(element.get("class", ""))
         for prop in element.findall("property") if stand_in else ():
@@ -77,12 +77,19 @@ def _check_stand_ins(root: ElementTree.Element, path: str) -> None:
 
 
 def _enumeration_to_number(prop: ElementTree.Element, stand_in: type) -> None:
+    """QUiLoader only knows the enumerations of properties that C++ declares."""
     value = next(iter(prop), None)
-    prefix = f"{stand_in.__name__}::"
-    if value is None or value.tag not in ("set", "enum") or not (value.text or "").startswith(prefix):
-        return
-    names = [part.split("::")[-1] for part in value.text.split("|")]
-    value.tag, value.text = "number", str(sum({int(getattr(stand_in, name)) for name in names}))
+    declared_here = not is_qt_property(stand_in, prop.get("name", ""))
+    if value is not None and value.tag in ("set", "enum") and declared_here:
+        numbers = {_enumeration_number(part, stand_in) for part in (value.text or "").split("|")}
+        value.tag, value.text = "number", str(sum(numbers))
+
+
+def _enumeration_number(text: str, stand_in: type) -> int:
+    """The number of a value such as ctkPathLineEdit::Files, Qt::Horizontal or QFrame::Shape::Box."""
+    owner, *_, name = text.split("::")
+    namespace = {stand_in.__name__: stand_in, "Qt": QtCore.Qt}.get(owner) or getattr(QtWidgets, owner)
+    return enum_to_int(getattr(namespace, name))
 
 
 def _remove(root: ElementTree.Element, tag: str) -> None:

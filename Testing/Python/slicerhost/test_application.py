@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,6 +23,38 @@ def test_start_is_idempotent(host, slicer):
     assert not slicer.app.testingEnabled()
     host.start(testing=True)
     assert slicer.app.testingEnabled()
+
+
+TAKE_OVER = """
+from MedDeepLib.scene import headless
+headless.start()
+import slicer
+scene, logic = slicer.mrmlScene, slicer.app.applicationLogic()
+import slicerhost
+app = slicerhost.start()
+import qt
+assert isinstance(app, qt.QApplication) and slicer.app is app and headless.start() is app
+assert app.mrmlScene() is slicer.mrmlScene is scene and app.applicationLogic() is logic
+selector = slicer.qMRMLNodeComboBox()
+selector.nodeTypes = ["vtkMRMLTextNode"]
+selector.setMRMLScene(scene)
+scene.AddNewNodeByClass("vtkMRMLTextNode")
+assert selector.nodeCount() == 1
+print("taken over")
+"""
+
+
+def test_a_headless_application_is_taken_over():
+    root = Path(__file__).parents[3]
+    paths = os.pathsep.join(str(root / folder) for folder in ("Testing", "MedDeepExtension"))
+    run = subprocess.run(
+        [sys.executable, "-c", TAKE_OVER],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "taken over"), run.stderr
 
 
 def test_application_is_both_halves(slicer):
@@ -144,8 +181,6 @@ def test_delete_later_happens_when_control_returns_to_the_event_loop(host, slice
 
 
 def test_console_process_reports_to_callbacks(host, slicer):
-    import sys
-
     lines, codes = [], []
     slicer.util.launchConsoleProcess(
         [sys.executable, "-c", "print('hello')"],

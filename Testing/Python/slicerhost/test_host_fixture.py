@@ -16,6 +16,12 @@ def test_slot_fails(host):
     button.connect("clicked()", lambda: 1 / 0)
     button.click()
 
+def test_observer_fails(host):
+    import slicer
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, lambda caller, event: 1 / 0)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    slicer.mrmlScene.RemoveObservers(slicer.mrmlScene.NodeAddedEvent)
+
 def test_all_is_well_afterwards(host):
     import slicer
     assert slicer.util.mainWindow() is not None
@@ -36,5 +42,5 @@ def test_exceptions_in_slots_fail_the_test(tmp_path):
         text=True,
         timeout=120,
     )
-    assert "2 passed, 1 error" in run.stdout, run.stdout + run.stderr
-    assert "ZeroDivisionError" in run.stdout
+    assert "3 passed, 2 errors" in run.stdout, run.stdout + run.stderr
+    assert run.stdout.count("ZeroDivisionError") == 2

@@ -108,6 +108,14 @@ def test_choosing_by_id_and_index(make, add):
     assert (selector.currentNode(), selector.currentNodeID) == (None, "")
 
 
+def test_values_of_the_wrong_type_are_refused(make):
+    selector = make()
+    with pytest.raises(AttributeError, match="list of texts"):
+        selector.nodeTypes = "vtkMRMLScalarVolumeNode"
+    with pytest.raises(AttributeError, match="does not accept"):
+        selector.noneEnabled = "yes"
+
+
 def test_types_attributes_and_hidden_nodes(make, add):
     plain, label = add("plain"), add("label", "vtkMRMLLabelMapVolumeNode")
     selector = make()

@@ -164,6 +164,14 @@ def test_disconnect(qt):
     assert seen == ["second"]
 
 
+def test_timer_with_the_string_form(qt, host):
+    seen, timer = [], qt.QTimer()
+    timer.setInterval(1)
+    timer.connect("timeout()", lambda: seen.append(timer.stop()))
+    timer.start()
+    assert host.process_events(1, until=lambda: seen) and not timer.active
+
+
 def test_connect_to_a_slot_by_name(qt):
     edit, label = qt.QLineEdit(), qt.QLabel()
     edit.connect("textChanged(QString)", label, "setText(QString)")

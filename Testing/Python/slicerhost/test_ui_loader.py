@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 FORM = """<ui version="4.0"><class>Form</class>
-<widget class="qMRMLWidget" name="Form"><layout class="QVBoxLayout" name="layout"><item>{item}</item></layout></widget>
+<widget class="qMRMLWidget" name="Form">
+<layout class="QVBoxLayout" name="layout"><item>{item}</item></layout></widget>
 <customwidgets><customwidget><class>qMRMLWidget</class></customwidget></customwidgets>
 <connections>{connections}</connections></ui>"""
 CONNECTION = (
@@ -49,6 +50,14 @@ def test_enumerations_of_a_stand_in(load):
         "<set>ctkPathLineEdit::Files|ctkPathLineEdit::Writable</set></property></widget>"
     )
     assert form.path.filters == ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Writable
+
+
+def test_enumerations_of_qt_on_a_stand_in(load):
+    form = load(
+        '<widget class="ctkDoubleSlider" name="slider"><property name="orientation">'
+        "<enum>Qt::Orientation::Vertical</enum></property></widget>"
+    )
+    assert form.slider.orientation == 2
 
 
 def test_connections_of_the_form_hand_on_the_scene(load):

@@ -44,6 +44,8 @@ def is_dicom(path: str | Path) -> bool:
         return True
     if not Path(path).is_file():
         return False
+    if Path(path).suffix.lower() == ".dcm":
+        return True
     try:
         with Path(path).open("rb") as file:
             return file.read(MAGIC_OFFSET + len(MAGIC))[MAGIC_OFFSET:] == MAGIC
@@ -149,16 +151,16 @@ def _read_header(path: Path) -> pydicom.Dataset | None:
 
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        header.filename = str(path)
+        if "Rows" not in header or header.get("Modality") in NOT_IMAGES:
+            return None
+        slices_of(header)  # pydicom converts values when they are asked for, and complains only then
     except InvalidDicomError as error:
         if path.suffix.lower() == ".dcm":
-            raise damaged(path, "it is no DICOM file although its name says so") from error
+            raise damaged(path, "its DICOM header is missing") from error
         return None
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
-        raise damaged(path, "its DICOM header cannot be read") from error
-    if "Rows" not in header or header.get("Modality") in NOT_IMAGES:
-        return None
-    header.filename = str(path)
-    slices_of(header)  # complains here, where the file is known, about values that make no sense
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        raise damaged(path, "its DICOM header makes no sense") from error
     return header
 
 

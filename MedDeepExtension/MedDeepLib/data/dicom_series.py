@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,7 +112,10 @@ def slices_of(header: pydicom.Dataset) -> list[Slice]:
     per_frame = list(header.get("PerFrameFunctionalGroupsSequence", None) or [])
     if len(per_frame) == frame_count:
         return [_slice(header, number, [frame, shared]) for number, frame in enumerate(per_frame)]
-    return [_slice(header, number, [shared] if shared else []) for number in range(frame_count)]
+    if frame_count > 1:  # a film, or frames whose places are said in another way (RT dose)
+        slices = [_slice(header, number, []) for number in range(frame_count)]
+        return [dataclasses.replace(one, position=None) for one in slices]
+    return [_slice(header, 0, [shared])]
 
 
 def _slice(header: pydicom.Dataset, frame: int, groups: Sequence[pydicom.Dataset | None]) -> Slice:
@@ -128,24 +132,19 @@ def _slice(header: pydicom.Dataset, frame: int, groups: Sequence[pydicom.Dataset
 
     slope = value("RescaleSlope", "PixelValueTransformationSequence")
     intercept = value("RescaleIntercept", "PixelValueTransformationSequence")
-    try:
-        return Slice(
-            path=Path(header.filename),
-            frame=frame,
-            rows=int(header.Rows),
-            columns=int(header.Columns),
-            position=_vector(value("ImagePositionPatient", "PlanePositionSequence"), 3),
-            orientation=_vector(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
-            pixel_spacing=_vector(value("PixelSpacing", "PixelMeasuresSequence"), 2),
-            slope=1.0 if slope in (None, "") else float(slope),
-            intercept=0.0 if intercept in (None, "") else float(intercept),
-            samples=int(header.get("SamplesPerPixel", 1) or 1),
-            stored_range=(-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1),
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{header.filename} has a DICOM header with impossible values ({error}); export it again."
-        ) from error
+    return Slice(
+        path=Path(header.filename),
+        frame=frame,
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        position=_vector(value("ImagePositionPatient", "PlanePositionSequence"), 3),
+        orientation=_vector(value("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
+        pixel_spacing=_vector(value("PixelSpacing", "PixelMeasuresSequence"), 2),
+        slope=1.0 if slope in (None, "") else float(slope),
+        intercept=0.0 if intercept in (None, "") else float(intercept),
+        samples=int(header.get("SamplesPerPixel", 1) or 1),
+        stored_range=(-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1),
+    )
 
 
 def voxel_type(series: Series) -> np.dtype:

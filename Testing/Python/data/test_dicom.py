@@ -212,7 +212,7 @@ def test_impossible_header(tmp_path):
     slices = dicom_slices(volume(), OBLIQUE)
     slices[1].PixelSpacing = [1]
     save_dicom(slices, tmp_path)
-    refused(tmp_path, "impossible values")
+    refused(tmp_path, "its DICOM header makes no sense")
 
 
 def test_truncated_slice(tmp_path):
@@ -226,6 +226,12 @@ def test_truncated_header(tmp_path):
     paths = save_dicom(dicom_slices(volume(), OBLIQUE), tmp_path, [f"{number}.dcm" for number in range(8)])
     paths[0].write_bytes(paths[0].read_bytes()[:100])
     refused(tmp_path, re.escape(f"{paths[0]} is damaged or incomplete"))
+
+
+def test_letter_called_dcm(tmp_path):
+    (tmp_path / "letter.dcm").write_text("Dear colleague", encoding="utf-8")
+    refused(tmp_path, "letter.dcm is damaged or incomplete")
+    refused(tmp_path / "letter.dcm", "its DICOM header is missing")
 
 
 def test_missing_folder(tmp_path):

@@ -70,6 +70,7 @@ def test_enhanced_multi_frame_image(tmp_path):
 def test_multi_frame_image_without_positions(tmp_path):
     one = multi_frame(volume(), OBLIQUE)
     del one.PerFrameFunctionalGroupsSequence
+    one.ImagePositionPatient = [0, 0, 0]  # of the first frame only, as RT dose files have it
     save_dicom([one], tmp_path, ["cine"])
     with pytest.raises(UserError, match="does not say where its frames lie"):
         images.read_image(tmp_path)

@@ -38,6 +38,16 @@ class SegmentationMethod(Method):
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
 
+    def __init__(self, parameters=None):
+        super().__init__(parameters)
+        self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Raise UserError for settings that make no network; needs neither torch nor data."""
+        self._patch_size()
+        _three(self.parameters.spacing, "spacing")
+        _two(self.parameters.window)
+
     @abstractmethod
     def network(self, channels: int, classes: int) -> torch.nn.Module:
         """The network: (B, channels, I, J[, K]) to scores (B, classes, I, J[, K]); class 0 is background."""
@@ -182,6 +192,9 @@ class SegmentationMethod(Method):
         for length in size[: self.dimensions]:
             if length % step:
                 raise UserError(f"patch_size must be multiples of {step} for {self.title}, not {length}.")
+        if max(size) == step:
+            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
+            raise UserError(f"patch_size must be larger than {step} along one axis at least for these settings.")
         return size
 
     def _augmentation(self):

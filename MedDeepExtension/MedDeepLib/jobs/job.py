@@ -68,7 +68,8 @@ class Job:
         getattr(self, f"_validate_{self.action}")()
 
     def _validate_train(self) -> None:
-        from_mapping(get(self.task, self.method).Parameters, self.parameters)
+        method = get(self.task, self.method)
+        method(from_mapping(method.Parameters, self.parameters))
         if not self.dataset:
             raise UserError("Training needs a dataset: a JSON or CSV list, or a folder of images and labels.")
 

@@ -59,6 +59,7 @@ class Method(ABC):
     output_endings: ClassVar[tuple[str, ...]]
 
     def __init__(self, parameters=None):
+        """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
         self.parameters = self.Parameters() if parameters is None else parameters
 
     @abstractmethod

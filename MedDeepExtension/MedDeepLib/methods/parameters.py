@@ -11,6 +11,7 @@ Types: bool, int, float, str, and tuples of int or float (``tuple[int, ...]``), 
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,7 +108,10 @@ def _checked(info: ParameterInfo, value):
 def _converted(info: ParameterInfo, value):
     if info.item:
         parts = value.replace(";", ",").split(",") if isinstance(value, str) else list(value)
-        return tuple(_scalar(info.item, part) for part in parts if part != "")
+        numbers = tuple(_scalar(info.item, part) for part in parts if part != "")
+        if not numbers:
+            raise ValueError(value)
+        return numbers
     return _scalar(info.type, value)
 
 
@@ -124,7 +128,7 @@ def _scalar(kind: type, value):
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
     converted = kind(value.strip() if isinstance(value, str) else value)
-    if kind is float and converted != converted:
+    if kind is float and not math.isfinite(converted):
         raise ValueError(value)
     return converted
 

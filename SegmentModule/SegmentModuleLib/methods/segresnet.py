@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from MedDeepLib.errors import UserError
 from MedDeepLib.methods import parameter
 
 from SegmentModuleLib.parameters import TrainingParameters
@@ -37,6 +38,14 @@ class SegResNet(SegmentationMethod):
     @property
     def downsampling(self) -> int:
         return 2 ** (len(self.parameters.blocks) - 1)
+
+    def check_parameters(self) -> None:
+        settings = self.parameters
+        if settings.filters % 8:
+            raise UserError(f"filters must be a multiple of 8, not {settings.filters}.")
+        if len(settings.blocks) < 2:
+            raise UserError("blocks needs at least two numbers, one per level of the encoder.")
+        super().check_parameters()
 
     def network(self, channels: int, classes: int) -> torch.nn.Module:
         from monai.networks.nets import SegResNet as Network

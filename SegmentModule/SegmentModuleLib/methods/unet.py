@@ -62,14 +62,18 @@ class UNet(SegmentationMethod):
         halvings = len(self.parameters.features) - 1 + self.parameters.half_resolution
         return 2**halvings
 
+    def check_parameters(self) -> None:
+        levels = len(self.parameters.features)
+        if not 3 <= levels <= 8:
+            raise UserError(f"features needs three to eight numbers, one per resolution, not {levels}.")
+        super().check_parameters()
+
     def network(self, channels: int, classes: int) -> torch.nn.Module:
         import torch
         from monai.networks.nets import DynUNet
 
         settings = self.parameters
         levels = len(settings.features)
-        if not 2 <= levels <= 8:
-            raise UserError(f"features needs two to eight numbers, one per resolution, not {levels}.")
         strides = [2 if settings.half_resolution else 1] + [2] * (levels - 1)
         unet = DynUNet(
             spatial_dims=settings.dimensions,

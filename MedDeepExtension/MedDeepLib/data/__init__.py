@@ -1,0 +1,1 @@
+"""Cases, datasets, splits and image files; nothing here needs torch."""

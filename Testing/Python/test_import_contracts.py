@@ -22,6 +22,7 @@ FORBIDDEN_IMPORTS = [
     ("MedDeepLib/devices", "from MedDeepLib import data", "Arrows between the library's packages point down"),
     ("MedDeepLib/unplaced", "x = 1", "Arrows between the library's packages point down"),
     ("MedDeepLib/training", "import slicer", "Only scene imports Slicer and VTK"),
+    ("MedDeepLib/panels", "import vtk", "Panels leave VTK to scene"),
     ("MedDeepLib/scene", "import qt", "Only panels import Qt"),
     ("MedDeepLib/panels", "import torch", "Panels and scene never import torch"),
     ("MedDeepLib/jobs", "import SegmentModuleLib", "The library knows none of the modules built on it"),

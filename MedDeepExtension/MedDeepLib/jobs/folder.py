@@ -25,6 +25,8 @@ from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.events import EventReader
 from MedDeepLib.jobs.job import Job
 
+_TAIL_BYTES = 65536
+
 
 class State(StrEnum):
     QUEUED = "queued"
@@ -99,8 +101,27 @@ class JobFolder:
         return self.stop_file.exists()
 
     def can_resume(self) -> bool:
-        """True for a training that was stopped or has died and left something to go on from."""
-        return self.state() in (State.STOPPED, State.FAILED) and self.checkpoint_file.exists()
+        """True for a training that was stopped or has died and left something to go on from.
+
+        Reads no events, so that a panel may ask at every key stroke.
+        """
+        return self.checkpoint_file.exists() and not self.result_file.exists() and not self.worker_alive()
+
+    def latest_progress(self) -> dict[str, Any] | None:
+        """The last ``progress`` event; looks at the end of the event file only, however long the job has run."""
+        try:
+            with self.events_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return None
+        for line in reversed(lines):
+            if '"progress"' in line:
+                try:
+                    return json.loads(line)
+                except ValueError:
+                    continue  # half a line, where the worker was killed or the reading began
+        return None
 
     def prepare_restart(self) -> None:
         """Forget the stop request and the dead worker of an earlier run; events and checkpoints stay.
@@ -131,8 +152,10 @@ class JobFolder:
 
 def process_alive(pid: int, started: float) -> bool:
     """Whether the process ``pid`` that began at ``started`` (seconds since 1970) is still there and not a zombie."""
-    import psutil
-
+    try:
+        import psutil
+    except ImportError:
+        return False  # a worker cannot run without it either: nothing has been installed here yet
     try:
         process = psutil.Process(pid)
         # The clock may have been set since; a recycled id differs by far more than a second or two.

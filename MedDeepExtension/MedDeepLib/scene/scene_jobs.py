@@ -4,13 +4,16 @@ over."""
 from __future__ import annotations
 
 import csv
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.errors import JobError
+from MedDeepLib.errors import JobError, UserError
 from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, launch
-from MedDeepLib.scene import runs
+from MedDeepLib.jobs.job import ApplyItem
+from MedDeepLib.scene import nodes, runs
 
 _POLL_SECONDS = 0.1
 _LOG_TAIL_BYTES = 200_000
@@ -134,6 +137,86 @@ class EvaluationJob(SceneJob):
         self.case_table = table_from_csv(self.report, f"{self._name} metrics by case")
 
 
+class SegmentationJob(SceneJob):
+    """Applies a model; the result becomes the segments of a segmentation node.
+
+    Attributes:
+        segmentation: the node, None before the end.
+    """
+
+    def __init__(self, running: RunningJob, output: Path, volume: Any, segmentation: Any):
+        super().__init__(running)
+        self.segmentation = None
+        self._output = output
+        self._volume_name = volume.GetName()
+        # Node IDs, not nodes: the user may delete them while the job runs.
+        self._volume_id = volume.GetID()
+        self._segmentation_id = segmentation.GetID() if segmentation is not None else None
+
+    def take_over(self) -> None:
+        import slicer
+
+        volume = slicer.mrmlScene.GetNodeByID(self._volume_id)
+        into = slicer.mrmlScene.GetNodeByID(self._segmentation_id) if self._segmentation_id else None
+        name = None if into is not None else f"{self._volume_name} segmentation"
+        self.segmentation = nodes.segmentation_from_file(self._output, name, volume, into)
+        self.segmentation.GetDisplayNode().SetVisibility(True)
+        count = self.segmentation.GetSegmentation().GetNumberOfSegments()
+        structures = "1 structure is" if count == 1 else f"{count} structures are"
+        self.notes.append(f"{structures} in '{self.segmentation.GetName()}'.")
+        if self._segmentation_id and into is None:
+            self.notes.append("The output that was chosen is gone, so a new segmentation was made.")
+        if volume is None:
+            self.notes.append("The input is gone: the segmentation lies where it was without its transforms.")
+
+    def clean_up(self) -> None:
+        # The images in it are copies. Of a failed job the log is kept.
+        failed = self.state is State.FAILED
+        shutil.rmtree(self.folder.path / "input" if failed else self.folder.path, ignore_errors=True)
+
+
+def start_segmentation(
+    task: str,
+    volumes: Sequence[Any],
+    model: str | Path,
+    segmentation: Any = None,
+    device: str = "auto",
+    options: dict[str, Any] | None = None,
+    replace: bool = False,
+) -> SegmentationJob:
+    """Apply a model to volumes of the scene.
+
+    Args:
+        task: the model's task, whose results are segmentations.
+        volumes: volume nodes, one for each input channel of the model.
+        model: a run folder, a model folder, or the name of a released model.
+        segmentation: the node that the result goes into; a new one when None.
+        device: auto, cpu, cuda:N or mps.
+        options: the method's apply parameters by name.
+        replace: whether segments that ``segmentation`` has already may be replaced.
+
+    Raises UserError when an argument is wrong; nothing has been started then.
+    """
+    if not volumes or any(volume is None for volume in volumes):
+        raise UserError("Applying needs a volume for every input channel of the model: choose them.")
+    if segmentation is not None and not replace and segmentation.GetSegmentation().GetNumberOfSegments():
+        raise UserError(
+            f"The segmentation {segmentation.GetName()} has segments already: choose another one, or allow to "
+            "replace them."
+        )
+    folder = runs.temporary_folder(f"{task}_apply")
+    output = folder / "output.seg.nrrd"
+    try:
+        files = tuple(str(nodes.volume_to_file(volume, folder / "input")) for volume in volumes)
+        items = (ApplyItem(files, str(output)),)
+        job = Job(task, "apply", "", dict(options or {}), model=str(model), items=items, device=device)
+        running = launch(JobFolder.create(folder, job))
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return SegmentationJob(running, output, volumes[0], segmentation)
+
+
 def start_training(
     task: str,
     dataset: str | Path,
@@ -175,13 +258,11 @@ def start_evaluation(
 def table_from_csv(path: Path, name: str) -> Any:
     """A table node with the rows of a CSV file; columns of numbers are numeric, empty columns are left
     out."""
-    from MedDeepLib.scene.nodes import table_from_rows
-
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     kept = [number for number in range(len(header)) if any(row[number] for row in rows)]
     columns = [_column([row[number] for row in rows]) for number in kept]
-    return table_from_rows(name, [header[number] for number in kept], list(zip(*columns, strict=True)))
+    return nodes.table_from_rows(name, [header[number] for number in kept], list(zip(*columns, strict=True)))
 
 
 def log_tail(folder: JobFolder) -> str:

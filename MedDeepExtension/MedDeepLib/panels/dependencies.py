@@ -1,0 +1,71 @@
+"""Python packages that the worker needs: looked for when a job is started, never before."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from MedDeepLib.errors import UserError
+
+REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+REQUESTER = "MedDeepExtension"
+# Slicer brings its own builds of these, and the PyTorch extension chooses the one that fits the graphics card.
+_NEVER_BY_PIP = ["torch", "numpy", "SimpleITK"]
+_TORCH = "torch>=2.4"
+
+
+def ensure_packages() -> None:
+    """Install what is missing, after asking the user.
+
+    torch is not imported here: it would stay in the application for the rest of the session.
+
+    Raises:
+        UserError: something is still missing, and what to do about it.
+    """
+    try:
+        from slicer import packaging
+    except ImportError:
+        raise UserError(_("This version of 3D Slicer is too old: install Slicer 5.13 or newer.")) from None
+    from packaging.requirements import Requirement
+
+    if not packaging.pip_check([Requirement(_TORCH)]):
+        _install_torch()
+    requirements = packaging.load_requirements(REQUIREMENTS_FILE)
+    if packaging.pip_check(requirements):
+        return
+    try:
+        packaging.pip_ensure(requirements, skip_packages=_NEVER_BY_PIP, requester=REQUESTER)
+    except RuntimeError:
+        raise UserError(
+            _("The Python packages that computing needs were not installed: start again and agree to it.")
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(
+            _("The Python packages could not be installed ({error}): check the network and start again.").format(
+                error=error
+            )
+        ) from None
+    missing = [str(item) for item in requirements if not packaging.pip_check([item])]
+    if missing:
+        raise UserError(
+            _("These Python packages are missing: {names}. Install them and start again.").format(
+                names=", ".join(missing)
+            )
+        )
+
+
+def _install_torch() -> None:
+    """Let the PyTorch extension install the build of torch that fits this computer."""
+    try:
+        utilities = importlib.import_module("PyTorchUtils")
+    except ImportError:
+        raise UserError(
+            _("PyTorch is missing: install the extension 'PyTorch' with the Extensions Manager and restart Slicer.")
+        ) from None
+    requirement = _TORCH.removeprefix("torch")
+    installed = utilities.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=requirement)
+    if installed is None:
+        raise UserError(_("PyTorch was not installed: start again and agree to it."))

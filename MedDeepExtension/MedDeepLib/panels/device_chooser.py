@@ -1,0 +1,45 @@
+"""Chooses what to compute on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MedDeepLib.devices import Device, list_devices
+from MedDeepLib.panels.changes import Changes
+
+AUTO = "auto"
+
+
+class DeviceChooser:
+    """A combo box with "Auto" and the devices of this computer; its value is a device request such as ``cuda:0``."""
+
+    def __init__(self, combo_box: Any, devices: list[Device] | None = None):
+        """``devices``: of this computer, if they have been listed already."""
+        self.changes = Changes()
+        self._combo_box = combo_box
+        combo_box.clear()
+        combo_box.addItem(_("Auto (the fastest that is free)"), AUTO)
+        for device in list_devices() if devices is None else devices:
+            combo_box.addItem(_title(device), device.id)
+        combo_box.toolTip = _("What to compute on. Auto takes the graphics card with the most free memory.")
+        combo_box.connect("currentIndexChanged(int)", lambda index: self.changes.emit())
+
+    def value(self) -> str:
+        return self._combo_box.itemData(self._combo_box.currentIndex) or AUTO
+
+    def set_value(self, request: str) -> None:
+        """Choose a device; one that this computer does not have is shown as such, and starting a job will say so."""
+        row = self._combo_box.findData(request)
+        if row < 0:
+            self._combo_box.addItem(_("{device} (not on this computer)").format(device=request), request)
+            row = self._combo_box.count - 1
+        self._combo_box.currentIndex = row
+
+
+def _title(device: Device) -> str:
+    if not device.free_bytes:
+        return f"{device.name} [{device.id}]"
+    free = _("{gigabytes:.0f} GB free").format(gigabytes=device.free_bytes / 1e9)
+    return f"{device.name} [{device.id}], {free}"

@@ -1,0 +1,163 @@
+"""Follows one job at a time with a timer and shows how it goes; the event loop never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs import State
+from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
+from MedDeepLib.scene.scene_jobs import SceneJob
+
+POLL_MILLISECONDS = 200
+_SHUT_DOWN_SECONDS = 2.0
+
+
+class JobMonitor:
+    """Events become a status line, a progress bar and log entries.
+
+    Attributes:
+        on_events: called with the events of each look at the job.
+        on_finished: called with the job and its final state, once its result is in the scene. It may set the status.
+    """
+
+    def __init__(self, title: str, status: StatusLine, progress_bar: Any, log: JobLog):
+        self._title, self._status, self._progress_bar, self._log = title, status, progress_bar, log
+        self.on_events: Callable[[list[dict[str, Any]]], None] = lambda events: None
+        self.on_finished: Callable[[SceneJob, State], None] = lambda job, state: None
+        self._job: SceneJob | None = None
+        self._phase = ""
+        self._progress: dict[str, Any] | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self._look)
+        progress_bar.hide()
+
+    @property
+    def job(self) -> SceneJob | None:
+        """The job that is running, None when there is none."""
+        return self._job
+
+    def is_busy(self) -> bool:
+        return self._job is not None
+
+    def watch(self, job: SceneJob) -> None:
+        """Follow a job that has just been started."""
+        self._job, self._phase, self._progress = job, _("Starting"), None
+        self._log.follow(job.folder)
+        self._log.add(self._title, _("started in {folder}").format(folder=job.folder.path))
+        self._show()
+        self._progress_bar.show()
+        self._timer.start()
+
+    def stop(self, grace_seconds: float = 20.0) -> None:
+        """Ask the job to stop; it goes on being watched until it has."""
+        if self._job is not None:
+            self._job.stop(grace_seconds)
+            self._show()
+
+    def shut_down(self, deadline: float) -> None:
+        """End the job now, for good: the panel goes away.
+
+        Args:
+            deadline: moment of ``time.monotonic()`` until which the worker may save its work; then it is killed.
+        """
+        job, self._job = self._job, None
+        self._timer.stop()
+        if job is None:
+            return
+        job.stop()
+        while job.is_running() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if job.is_running():
+            job.kill()
+        job.clean_up()
+
+    def _look(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        running = job.is_running()  # asked before reading, so that no event can come in between
+        events = job.poll()
+        for event in events:
+            self._take(event)
+        self.on_events(events)
+        if running:
+            self._show()
+        else:
+            self._finish(job)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "phase":
+            self._phase, self._progress = event["phase"], None
+            self._log.add(self._title, event["phase"])
+        elif kind == "progress":
+            self._progress = event
+        elif kind == "message":
+            self._log.add(self._title, event["message"])
+        elif kind == "warning":
+            self._log.add(self._title, _("Warning: {text}").format(text=event["message"]))
+
+    def _show(self) -> None:
+        stopping = self._job.running.folder.stop_requested()
+        self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
+        if self._progress is None or stopping:
+            self._progress_bar.setRange(0, 0)  # busy, without a share
+        else:
+            self._progress_bar.setRange(0, max(1, self._progress["total"]))
+            self._progress_bar.value = self._progress["step"]
+
+    def _words(self) -> str:
+        if self._progress is None:
+            return f"{self._phase}..."
+        words = _("{phase}: {step} of {total}").format(phase=self._phase, **_counts(self._progress))
+        remaining = self._progress.get("remaining")
+        return words if remaining is None else f"{words}, {remaining_in_words(remaining)}"
+
+    def _finish(self, job: SceneJob) -> None:
+        self._timer.stop()
+        self._job = None
+        self._progress_bar.hide()
+        self._status.clear()
+        try:
+            state = job.finish()
+            problem = job.failure
+        except UserError as error:
+            state, problem = State.FAILED, str(error)
+        except Exception as error:
+            logging.exception("The result of a job could not be taken over")
+            state, problem = (
+                State.FAILED,
+                _("The result could not be loaded ({error}); see the log.").format(error=error),
+            )
+            self._log.add(self._title, traceback.format_exc())
+        if state is State.FAILED:
+            self._status.error(problem)
+            self._log.add(self._title, problem)
+            worker_log = job.log()
+            if worker_log:
+                self._log.add(self._title, "log.txt\n" + worker_log)
+        else:
+            self._log.add(self._title, str(state))
+        self.on_finished(job, state)
+
+
+def shut_down_all(monitors: list[JobMonitor]) -> None:
+    """End the jobs of all monitors; takes about two seconds at most, whatever their number."""
+    for monitor in monitors:
+        monitor.stop()  # all at once, so that they save at the same time
+    deadline = time.monotonic() + _SHUT_DOWN_SECONDS
+    for monitor in monitors:
+        monitor.shut_down(deadline)
+
+
+def _counts(progress: dict[str, Any]) -> dict[str, int]:
+    return {"step": progress["step"], "total": progress["total"]}

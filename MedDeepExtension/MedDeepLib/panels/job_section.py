@@ -1,0 +1,88 @@
+"""What every section of a panel does with its job: start it safely, say why it cannot be started, show how it ends."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs import State
+from MedDeepLib.panels.dependencies import ensure_packages
+from MedDeepLib.panels.job_monitor import JobMonitor
+from MedDeepLib.panels.status import JobLog, StatusLine
+from MedDeepLib.scene.scene_jobs import SceneJob
+
+
+class JobSection:
+    """Base of the sections; a subclass wires its widgets and says what to start.
+
+    The widgets of a section are those of the module's form whose names begin with the section's: ``trainButton``,
+    ``trainStatusIcon``, ``trainStatusLabel``, ``trainProgressBar`` and so on.
+
+    Attributes:
+        monitor: follows the job.
+        status: the sentence below the buttons.
+    """
+
+    def __init__(self, name: str, title: str, ui: Any, log: JobLog):
+        self.ui = ui
+        self.log = log
+        self.title = title
+        self.status = StatusLine(getattr(ui, f"{name}StatusIcon"), getattr(ui, f"{name}StatusLabel"))
+        self.monitor = JobMonitor(title, self.status, getattr(ui, f"{name}ProgressBar"), log)
+        self.monitor.on_finished = self._finished
+
+    def connectors(self) -> dict[str, Any]:
+        """Connectors for the fields of the parameter node that this section shows, by field name."""
+        raise NotImplementedError
+
+    def update_buttons(self) -> None:
+        """Enable what can be clicked now; tool tips say why the rest cannot."""
+        raise NotImplementedError
+
+    def finished(self, job: SceneJob, state: State) -> None:
+        """For subclasses: say how it ended. A failure has been reported already."""
+
+    def start(self, make_job: Callable[[], SceneJob | None]) -> bool:
+        """Start a job and follow it; what prevents that becomes the status. Returns whether it has started.
+
+        ``make_job`` returns None when the user, asked about something, has decided against it.
+        """
+        try:
+            ensure_packages()
+            job = make_job()
+            if job is not None:
+                self.monitor.watch(job)
+        except UserError as error:
+            self.fail(str(error))
+        except Exception as error:
+            logging.exception("A job could not be started")
+            self.log.add(self.title, traceback.format_exc())
+            self.fail(_("The job could not be started ({error}); see the log.").format(error=error))
+        self.update_buttons()
+        return self.monitor.is_busy()
+
+    def fail(self, sentence: str) -> None:
+        """Show an error in the status line and in the log."""
+        self.status.error(sentence)
+        self.log.add(self.title, sentence)
+
+    def scene_closes(self) -> None:
+        """The scene is about to be emptied: whatever runs is stopped, and its result goes nowhere."""
+        self.monitor.stop()
+
+    def _finished(self, job: SceneJob, state: State) -> None:
+        try:
+            self.finished(job, state)
+        finally:
+            self.update_buttons()
+
+
+def explain_button(button: Any, obstacles: list[str], when_enabled: str) -> None:
+    """Enable the button if there are no obstacles; otherwise its tool tip is the first of them."""
+    button.enabled = not obstacles
+    button.toolTip = obstacles[0] if obstacles else when_enabled

@@ -9,11 +9,13 @@ JSON, in MONAI's manner (paths relative to the file)::
      "validation": [...],
      "test":       [...]}
 
-``image`` is a file, a DICOM folder, or a list with one of them per channel. Without ``validation`` a share of the
-training patients is set aside, the same ones for the same seed. CSV has the columns ``split`` (training, validation
-or test; training when absent), ``image`` (``image2`` ... for further channels), ``label``, ``patient``, ``site``. A
-folder holds ``images/`` and ``labels/`` (or ``imagesTr/`` and ``labelsTr/``) with equal file names, or a
-``dataset.json``.
+``image`` is a file, a DICOM folder, or a list with one of them per channel. Without ``patient`` every image is taken
+for a patient of its own. Without ``validation`` a share of the training patients is set aside, the same ones for the
+same seed. The lists of the Medical Segmentation Decathlon and of nnU-Net are read as they are.
+
+CSV has the columns ``split`` (training, validation or test; training when absent), ``image`` (``image2`` ... for
+further channels), ``label``, ``patient``, ``site``. A folder holds ``images/`` and ``labels/`` (or ``imagesTr/`` and
+``labelsTr/``) with equal file names, or a ``dataset.json``.
 """
 
 from __future__ import annotations
@@ -21,21 +23,19 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.data.classes import classes_in_files, parse_classes
+from MedDeepLib.data.files import IMAGE_ENDINGS, stem
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.errors import UserError
 
 SPLITS = ("training", "validation", "test")
-_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd")
 _FOLDER_LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
-_PALETTE = (
-    (0.90, 0.33, 0.25), (0.30, 0.60, 0.90), (0.35, 0.75, 0.40), (0.95, 0.75, 0.25), (0.60, 0.40, 0.80),
-    (0.20, 0.75, 0.75), (0.95, 0.50, 0.70), (0.60, 0.45, 0.30), (0.70, 0.80, 0.30), (0.45, 0.50, 0.65),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,29 +101,6 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     )
 
 
-def parse_classes(labels: Any, where: str) -> tuple[Segment, ...]:
-    """Classes from the ``labels`` entry of a JSON file: {value: name or {"name", "color", "terminology"}}."""
-    if not isinstance(labels, dict) or not labels:
-        raise UserError(f'{where} has no classes: add "labels": {{"1": "name of the structure", ...}}.')
-    classes = []
-    for key, entry in labels.items():
-        # nnU-Net's newer lists are written the other way round: {"liver": 1}.
-        text, entry = (str(entry), str(key)) if isinstance(entry, int) else (str(key), entry)
-        if not text.isdecimal() or int(text) > 65535:
-            raise UserError(f"{where}: the label value '{text}' must be a whole number from 0 to 65535.")
-        entry = {"name": entry} if isinstance(entry, str) else dict(entry)
-        value = int(text)
-        if value == 0:
-            continue  # background is what is left
-        color = tuple(float(part) for part in entry.get("color", _PALETTE[(value - 1) % len(_PALETTE)]))
-        if len(color) != 3 or not all(0 <= part <= 1 for part in color):
-            raise UserError(f"{where}: the colour of label {value} must be three numbers from 0 to 1.")
-        classes.append(Segment(value, str(entry.get("name", f"label {value}")), color, entry.get("terminology", "")))
-    if not classes:
-        raise UserError(f'{where} names only the background: add "labels": {{"1": "name of the structure", ...}}.')
-    return tuple(sorted(classes, key=lambda segment: segment.value))
-
-
 def _from_json(path: Path) -> Dataset:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -137,13 +114,14 @@ def _from_json(path: Path) -> Dataset:
         if not isinstance(entries, list):
             raise UserError(f'The dataset {path.name}: "{split}" must be a list of cases.')
         splits[split] = tuple(_case(entry, f"{path.name}, {split} {i}", path.parent) for i, entry in enumerate(entries))
-    channels = content.get("channels", content.get("modality", content.get("channel_names", ())))
-    channels = channels.values() if isinstance(channels, dict) else channels
+    if not any(splits.values()):
+        splits["training"] = _cases_in_folders(path.parent)  # nnU-Net's newer lists leave the cases to the folders
+    splits = _named(splits)
     return Dataset(
         name=str(content.get("name", path.stem)),
         description=str(content.get("description", "")),
         classes=parse_classes(content.get("labels"), f"The dataset {path.name}"),
-        channels=tuple(map(str, channels)) or _default_channels(splits.values()),
+        channels=_channels(content, path) or _default_channels(splits.values()),
         path=path,
         **splits,
     )
@@ -164,60 +142,97 @@ def _from_csv(path: Path) -> Dataset:
         columns = sorted((key for key in row if key.startswith("image") and row[key]), key=lambda key: (len(key), key))
         entry = {**row, "image": [row[key] for key in columns]}
         splits[split].append(_case(entry, f"{path.name}, line {number}", path.parent))
+    named = _named(splits)
+    labels = [case.label for cases in named.values() for case in cases if case.label]
     return Dataset(
         name=path.stem,
-        classes=_classes_in_files(case for cases in splits.values() for case in cases),
-        channels=_default_channels(splits.values()),
+        classes=classes_in_files(labels, f"The dataset {path.name}"),
+        channels=_default_channels(named.values()),
         path=path,
-        **{split: tuple(cases) for split, cases in splits.items()},
+        **named,
     )
 
 
 def _from_folder(path: Path) -> Dataset:
     if (path / "dataset.json").is_file():
         return _from_json(path / "dataset.json")
-    for images, labels in _FOLDER_LAYOUTS:
-        if (path / images).is_dir() and (path / labels).is_dir():
-            break
-    else:
+    cases = _cases_in_folders(path)
+    if not cases:
         raise UserError(
             f"The folder {path} is not a dataset: it needs a dataset.json, or the folders images and labels "
             "with files of equal names."
         )
-    by_stem = {_stem(file): file for file in sorted((path / labels).iterdir()) if _is_image(file)}
+    classes = classes_in_files([case.label for case in cases if case.label], f"The folder {path}")
+    return Dataset(path.name, classes, _default_channels([cases]), training=cases, path=path)
+
+
+def _cases_in_folders(path: Path) -> tuple[Case, ...]:
+    """The cases in ``images/`` and ``labels/`` below ``path``, by the names of the labels; none without these."""
+    layout = next(((i, t) for i, t in _FOLDER_LAYOUTS if (path / i).is_dir() and (path / t).is_dir()), None)
+    if layout is None:
+        return ()
+    images, labels = (path / name for name in layout)
     cases = []
-    for stem, file in by_stem.items():
-        # nnU-Net writes channels as name_0000, name_0001.
-        files = [f for f in sorted((path / images).iterdir()) if _is_image(f) and _stem(f) in (stem, stem + ".seg")]
-        files = files or [f for f in sorted((path / images).glob(f"{stem}_????.*")) if _is_image(f)]
+    for label in sorted(file for file in labels.iterdir() if _is_image(file)):
+        name = stem(label)
+        files = [file for file in images.iterdir() if _is_image(file) and stem(file) == name]
+        files = files or _channel_files(images, name)
         if not files:
-            raise UserError(f"The folder {path / images} has no image for the label file {file.name}.")
-        cases.append(Case(stem, tuple(files), file, patient=stem))
+            raise UserError(f"The folder {images} has no image for the label file {label.name}.")
+        cases.append(Case(name, tuple(files), label, patient=name))
     if not cases:
-        raise UserError(f"The folder {path / labels} holds no label images.")
-    classes = _classes_in_files(cases)
-    return Dataset(path.name, classes, _default_channels([cases]), training=tuple(cases), path=path)
+        raise UserError(f"The folder {labels} holds no label images.")
+    return tuple(cases)
+
+
+def _channel_files(folder: Path, name: str) -> list[Path]:
+    """The files of an image's channels as nnU-Net writes them: name_0000, name_0001, ..."""
+    pattern = re.compile(re.escape(name) + r"_\d{4}")
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in files if _is_image(file) and pattern.fullmatch(stem(file)))
 
 
 def _case(entry: Any, where: str, folder: Path) -> Case:
+    """A case with the name and the patient that its entry gives, which may be none."""
+    entry = {"image": entry} if isinstance(entry, str) else entry  # the Decathlon's lists of test cases
     if not isinstance(entry, dict) or not entry.get("image"):
         raise UserError(f'{where}: a case needs an "image" (a file, or a list of files: one per channel).')
     listed = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
-    images = tuple((folder / str(image)).resolve() for image in listed)
+    images = [(folder / str(image)).resolve() for image in listed]
+    if len(images) == 1 and not images[0].exists():
+        images = _channel_files(images[0].parent, stem(images[0])) or images
     label = (folder / str(entry["label"])).resolve() if entry.get("label") else None
     for file in (*images, label):
         if file is not None and not file.exists():
             raise UserError(f"{where}: the file {file} does not exist.")
-    name = str(entry.get("name") or _stem(images[0]))
-    return Case(name, images, label, str(entry.get("patient") or name), str(entry.get("site") or ""))
+    name, patient, site = ("" if entry.get(key) is None else str(entry[key]) for key in ("name", "patient", "site"))
+    return Case(name, tuple(images), label, patient, site)
+
+
+def _named(splits: Mapping[str, Sequence[Case]]) -> dict[str, tuple[Case, ...]]:
+    """All cases with a name and a patient: where none is given, that of the image's file.
+
+    Where patients have a folder each and their files the same names, the folder becomes part of the name.
+    """
+    images_of_stem: dict[str, set[Path]] = {}
+    for case in (case for cases in splits.values() for case in cases):
+        images_of_stem.setdefault(stem(case.images[0]), set()).add(case.images[0])
+
+    def named(case: Case) -> Case:
+        image = case.images[0]
+        own = stem(image) if len(images_of_stem[stem(image)]) == 1 else f"{image.parent.name}/{stem(image)}"
+        name = case.name or own
+        return replace(case, name=name, patient=case.patient or name)
+
+    return {split: tuple(named(case) for case in cases) for split, cases in splits.items()}
 
 
 def _check(dataset: Dataset) -> None:
     for case in dataset.cases():
         if len(case.images) != len(dataset.channels):
             raise UserError(
-                f"The case {case.name} has {len(case.images)} images, but the dataset has "
-                f"{len(dataset.channels)} channels ({', '.join(dataset.channels)})."
+                f"The case {case.name} has {_count(case.images, 'image')}, but the dataset has "
+                f"{_count(dataset.channels, 'channel')} ({', '.join(dataset.channels)})."
             )
     owner: dict[str, str] = {}
     for split in SPLITS:
@@ -229,22 +244,15 @@ def _check(dataset: Dataset) -> None:
                 )
 
 
-def _classes_in_files(cases: Iterable[Case]) -> tuple[Segment, ...]:
-    """Classes named by the label files themselves; only for lists that cannot name them."""
-    import numpy as np
-
-    from MedDeepLib.data.segmentation_file import read_segmentation
-
-    found: dict[int, Segment] = {}
-    for case in cases:
-        if case.label is None:
-            continue
-        labels, _, segments = read_segmentation(case.label)
-        named = {segment.value: segment for segment in segments}
-        for value in (int(v) for v in np.unique(labels) if v):
-            color = _PALETTE[(value - 1) % len(_PALETTE)]
-            found.setdefault(value, named.get(value) or Segment(value, f"label {value}", color))
-    return tuple(found[value] for value in sorted(found))
+def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Names of the channels under any of the keys in use; none when there is no such key."""
+    key = next((key for key in ("channels", "modality", "channel_names") if content.get(key)), None)
+    channels = content.get(key, [])
+    channels = list(channels.values()) if isinstance(channels, dict) else channels
+    channels = [channels] if isinstance(channels, str) else channels
+    if not isinstance(channels, list):
+        raise UserError(f'The dataset {path.name}: "{key}" must be a list of names.')
+    return tuple(map(str, channels))
 
 
 def _default_channels(splits: Iterable[Sequence[Case]]) -> tuple[str, ...]:
@@ -253,11 +261,8 @@ def _default_channels(splits: Iterable[Sequence[Case]]) -> tuple[str, ...]:
 
 
 def _is_image(file: Path) -> bool:
-    return file.name.lower().endswith(_SUFFIXES) and not file.name.startswith(".")
+    return file.name.lower().endswith(IMAGE_ENDINGS) and not file.name.startswith(".")
 
 
-def _stem(file: Path) -> str:
-    for suffix in _SUFFIXES:
-        if file.name.lower().endswith(suffix):
-            return file.name[: -len(suffix)]
-    return file.stem
+def _count(things: Sequence, word: str) -> str:
+    return f"{len(things)} {word}{'s' if len(things) > 1 else ''}"

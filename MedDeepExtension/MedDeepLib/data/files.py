@@ -11,6 +11,15 @@ from pathlib import Path
 
 from MedDeepLib.errors import UserError
 
+IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd")
+
+
+def stem(path: str | Path) -> str:
+    """A file's name without its ending as an image: ``head.seg.nrrd`` and ``head.nii.gz`` give ``head``."""
+    name = Path(path).name
+    ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
 
 def check_writable(path: str | Path) -> None:
     """Make sure, before a long computation, that ``path`` can be written; nothing is left behind.

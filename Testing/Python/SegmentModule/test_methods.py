@@ -36,7 +36,7 @@ def check(method, channels: int = 2, classes: int = 3) -> None:
         ("unet", {**FEATURES, "patch_size": "16,16,16", "dimensions": 2}),
         ("unet", {**FEATURES, "patch_size": "16,16,16", "half_resolution": True}),
         ("unet", {**FEATURES, "patch_size": "16,16", "half_resolution": True, "dimensions": 2}),
-        ("unet", {"features": "2,2,2,2,2,2,2,2", "patch_size": "256,256", "dimensions": 2}),
+        ("unet", {"features": "2,2,2,2,2,2", "patch_size": "64,64", "dimensions": 2}),
         ("unet", {**FEATURES, "patch_size": "16,16,16", "dropout": 0.5}),
         ("segresnet", {"filters": 8, "patch_size": "16,16,16"}),
         ("segresnet", {"filters": 8, "blocks": "1,1", "patch_size": "4,4,4"}),

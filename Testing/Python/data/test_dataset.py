@@ -108,6 +108,15 @@ def test_nnunet_lists_its_cases_by_their_files(tmp_path):
         assert [c.patient for c in dataset.training] == ["p1", "p10"]
 
 
+def test_nnunet_v1_leaves_the_channel_out_of_its_file_names(folder):
+    for number in range(2):
+        (folder / f"e_{number:04d}.nii.gz").touch()
+    dataset = load_dataset(
+        write(folder, modality={"0": "T1", "1": "T2"}, training=[{"image": "./e.nii.gz", "label": "./a_label.nrrd"}])
+    )
+    assert [image.name for image in dataset.training[0].images] == ["e_0000.nii.gz", "e_0001.nii.gz"]
+
+
 def test_csv(folder):
     write_labels(folder / "a_label.nrrd", 3)
     file = folder / "list.csv"

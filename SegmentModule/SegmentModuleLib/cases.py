@@ -10,7 +10,7 @@ from MedDeepLib.data import geometry
 from MedDeepLib.data.dataset import Case, Dataset
 from MedDeepLib.data.images import Image, read_image, read_image_info
 from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
-from MedDeepLib.data.segmentation_file import Segment, read_segmentation
+from MedDeepLib.data.segmentation_file import Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
 from MedDeepLib.training.augmentation import CachedCase, class_voxels
@@ -30,7 +30,8 @@ def median_spacing(dataset: Dataset) -> tuple[float, float, float]:
 def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:
     """The reference labels (I, J, K) of a case on the image's grid, as class indices: 0 background, 1 the first class.
 
-    Segments of a .seg.nrrd are matched by name where all names are known, otherwise by value.
+    Segments of a .seg.nrrd are matched by name where all names are known, otherwise by value. Labels may cover a part
+    of the image only, or have its axes turned round, as Slicer saves them.
 
     Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
     """
@@ -38,17 +39,12 @@ def read_reference(case: Case, image: Image, classes: Sequence[Segment], resampl
         raise UserError(f"The case {case.name} has no label: add it, or take the case out of the dataset.")
     labels, affine, segments = read_segmentation(case.label)
     labels = _as_indices(case, labels, segments, classes)
-    if labels.shape == image.shape and geometry.affines_match(affine, image.affine, image.shape):
-        return labels
-    offset = geometry.voxel_offset(affine, labels.shape, image.affine)
-    if offset is not None:
-        return _pasted(labels, offset, image.shape)
-    if not resample:
-        raise UserError(
-            f"{case.label.name} lies on another grid than its image {case.images[0].name}: set resample_labels to "
-            "resample it, or export the segmentation again with the image as its reference."
-        )
-    return resample_array(labels, affine, image.shape, image.affine, 0)
+    try:
+        return place_on_grid(labels, affine, image.affine, image.shape, case.label.name)
+    except UserError as error:
+        if resample:
+            return resample_array(labels, affine, image.shape, image.affine, 0)
+        raise UserError(f"{error} The parameter resample_labels does so while reading.") from None
 
 
 def load_case(
@@ -96,12 +92,3 @@ def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segm
     for value in present:
         table[value] = index_of_value.get(value, 0)
     return table[labels]
-
-
-def _pasted(labels: np.ndarray, offset: tuple[int, int, int], shape: tuple[int, int, int]) -> np.ndarray:
-    """A cropped label map put where it belongs; what reaches beyond the image is cut off."""
-    whole = np.zeros(shape, labels.dtype)
-    target = [slice(max(0, o), max(0, min(n, o + m))) for o, n, m in zip(offset, shape, labels.shape, strict=True)]
-    source = [slice(t.start - o, t.stop - o) for t, o in zip(target, offset, strict=True)]
-    whole[tuple(target)] = labels[tuple(source)]
-    return whole

@@ -123,8 +123,7 @@ def prepare(image: Image, plan: Plan) -> Prepared:
     tensor = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     tensor = normalize(tensor, plan)
     shape = [max(1, round(n / f)) for n, f in zip(native_shape, factor, strict=True)]
-    # Voxel centres: the first and last network voxels sit symmetrically within the image's extent.
-    first = [((n - 1) - (m - 1) * f) / 2 for n, m, f in zip(native_shape, shape, factor, strict=True)]
+    first = [_first_voxel(n, m, f) for n, m, f in zip(native_shape, shape, factor, strict=True)]
     for axis in range(3):
         if factor[axis] != 1:
             tensor = _resample_axis(tensor, axis + 1, shape[axis], float(factor[axis]), first[axis])
@@ -142,16 +141,17 @@ def prepare(image: Image, plan: Plan) -> Prepared:
 
 
 def prepare_labels(labels: np.ndarray, prepared: Prepared) -> torch.Tensor:
-    """Labels (I, J, K) of a case on the network's grid, uint8 or int16 tensor (1, I, J, K), nearest voxel."""
+    """Class indices (I, J, K) of a case on the network's grid: uint8 tensor (1, I, J, K), the nearest voxel of each."""
     import torch
 
     array = np.flip(np.transpose(labels, prepared.axes), [axis for axis in range(3) if prepared.flips[axis]])
     for axis in range(3):
         index = (np.arange(prepared.image.shape[axis + 1]) - prepared.offset[axis]) / prepared.scale[axis]
+        # rint rounds halves to even, so that labels between two voxels do not all move to one side.
         nearest = np.clip(np.rint(index).astype(int), 0, array.shape[axis] - 1)
         if len(nearest) != array.shape[axis] or (nearest != np.arange(len(nearest))).any():
             array = np.take(array, nearest, axis=axis)
-    return torch.from_numpy(np.ascontiguousarray(array))[None]
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8))[None]
 
 
 def normalize(tensor: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -191,6 +191,16 @@ def background_threshold(values: np.ndarray) -> float:
         return float(low) - 1.0
     otsu = float(threshold_otsu(np.clip(values, low, high)))
     return float(low) + 0.25 * (otsu - float(low))
+
+
+def _first_voxel(length: int, size: int, factor: float) -> float:
+    """Where the first network voxel lies along one axis, in native voxels.
+
+    The network's grid sits in the middle of the image. If it is coarser by a whole number, its voxels lie on native
+    ones: half-way between two, every label would have to move by half a voxel, all to the same side.
+    """
+    margin = ((length - 1) - (size - 1) * factor) / 2
+    return float(np.floor(margin)) if factor == round(factor) else margin
 
 
 def _resample_axis(tensor: torch.Tensor, axis: int, size: int, factor: float, first: float) -> torch.Tensor:

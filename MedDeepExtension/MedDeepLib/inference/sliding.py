@@ -7,7 +7,7 @@ network's grid to the image's, so that a coarse network still draws smooth borde
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -116,44 +116,77 @@ def _forward(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptio
 
 def _write(labels: np.ndarray, tile: Tile, scores: torch.Tensor, prepared: Prepared) -> None:
     """Put the classes of a tile's own voxels into ``labels``."""
-    boxes, weights = [], []
-    for axis in range(3):
-        box, weight = _native_range(tile, axis, prepared, scores.shape[axis + 1])
-        if box[0] >= box[1]:
+    classes = scores.argmax(0)
+    axes = [_native_voxels(tile, axis, prepared, scores.shape[axis + 1]) for axis in range(3)]
+    if all(axis.exact for axis in axes):
+        box = tuple(slice(axis.first, axis.first + len(axis.lower)) for axis in axes)
+        part = classes[tuple(slice(int(axis.lower[0]), int(axis.lower[-1]) + 1) for axis in axes)]
+        labels[box] = part.to(torch.uint8).cpu().numpy()
+        return
+    # Where all network voxels around a native voxel are background, so is their interpolation: only the box that
+    # holds something else is interpolated.
+    occupied = classes > 0
+    for number in range(3):
+        others = tuple(axis for axis in range(3) if axis != number)
+        axes[number] = axes[number].near(torch.nonzero(occupied.any(others)).ravel())
+        if not len(axes[number].lower):
             return
-        boxes.append(slice(*box))
-        weights.append(weight)
-    if all(isinstance(weight, slice) for weight in weights):
-        scores = scores[(slice(None), *weights)]
-    else:
-        scores = scores.float().softmax(0)
-        for axis, weight in enumerate(weights):
-            if isinstance(weight, slice):
-                scores = scores.narrow(axis + 1, weight.start, weight.stop - weight.start)
-            else:
-                lower, upper, share = weight
-                share = share.to(scores.device).reshape([-1 if a == axis + 1 else 1 for a in range(4)])
-                lower, upper = lower.to(scores.device), upper.to(scores.device)
-                scores = torch.lerp(scores.index_select(axis + 1, lower), scores.index_select(axis + 1, upper), share)
-    labels[tuple(boxes)] = scores.argmax(0).to(torch.uint8).cpu().numpy()
+    for number, axis in enumerate(axes):
+        low, high = int(axis.lower.min()), int(axis.upper.max())
+        scores = scores.narrow(number + 1, low, high - low + 1)
+        axes[number] = replace(axis, lower=axis.lower - low, upper=axis.upper - low)
+    scores = scores.float().softmax(0)
+    for number, axis in enumerate(axes):
+        scores = _interpolated(scores, number + 1, axis)
+    box = tuple(slice(axis.first, axis.first + len(axis.lower)) for axis in axes)
+    labels[box] = scores.argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def _native_range(tile: Tile, axis: int, prepared: Prepared, size: int):
-    """Along one axis: the native voxels that a tile answers for, and how to get them from the tile's scores.
+@dataclass(frozen=True)
+class _NativeVoxels:
+    """The native voxels along one axis that a tile answers for, each between two voxels of the tile."""
 
-    The second is a slice where both grids agree, else (lower index, upper index, weight of the upper) per voxel.
-    """
+    first: int
+    lower: torch.Tensor
+    upper: torch.Tensor
+    upper_weight: torch.Tensor
+    exact: bool
+
+    def near(self, occupied: torch.Tensor) -> _NativeVoxels:
+        """Those that have an ``occupied`` voxel of the tile, or one between two such, beside them."""
+        if not len(occupied):
+            return replace(self, lower=self.lower[:0])
+        near = torch.nonzero((self.upper >= occupied[0].cpu()) & (self.lower <= occupied[-1].cpu())).ravel()
+        if not len(near):
+            return replace(self, lower=self.lower[:0])
+        kept = slice(int(near[0]), int(near[-1]) + 1)
+        return replace(
+            self,
+            first=self.first + kept.start,
+            lower=self.lower[kept],
+            upper=self.upper[kept],
+            upper_weight=self.upper_weight[kept],
+        )
+
+
+def _native_voxels(tile: Tile, axis: int, prepared: Prepared, size: int) -> _NativeVoxels:
     scale, offset = float(prepared.scale[axis]), float(prepared.offset[axis])
     length, network_length = prepared.native_shape[axis], prepared.image.shape[axis + 1]
     low, high = tile.own[axis]
-    if scale == 1 and length == network_length:
-        return (low, high), slice(low - tile.start[axis], high - tile.start[axis])
     # A native voxel belongs to the network voxel nearest to its centre; those beyond the last one to the last one.
-    first = 0 if low == 0 else int(np.ceil((low - 0.5 - offset) / scale))
-    last = length if high == network_length else int(np.ceil((high - 0.5 - offset) / scale))
-    native = torch.arange(max(0, first), min(length, last), dtype=torch.float64)
+    first = 0 if low == 0 else max(0, int(np.ceil((low - 0.5 - offset) / scale)))
+    last = length if high == network_length else min(length, int(np.ceil((high - 0.5 - offset) / scale)))
+    native = torch.arange(first, max(first, last), dtype=torch.float64)
     position = (native * scale + offset).clamp_(0, network_length - 1) - tile.start[axis]
     position = position.clamp_(0, size - 1)
-    lower = position.floor().long().clamp_(max=max(0, size - 2))
+    lower = position.floor().long()
     upper = (lower + 1).clamp_(max=size - 1)
-    return (max(0, first), min(length, last)), (lower, upper, (position - lower).float())
+    return _NativeVoxels(first, lower, upper, (position - lower).float(), scale == 1 and length == network_length)
+
+
+def _interpolated(scores: torch.Tensor, dimension: int, axis: _NativeVoxels) -> torch.Tensor:
+    """Linear interpolation of ``scores`` along one of their dimensions."""
+    device = scores.device
+    weight = axis.upper_weight.to(device).reshape([-1 if d == dimension else 1 for d in range(scores.ndim)])
+    lower = scores.index_select(dimension, axis.lower.to(device))
+    return lower.lerp_(scores.index_select(dimension, axis.upper.to(device)), weight)

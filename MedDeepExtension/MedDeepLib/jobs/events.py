@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import threading
 import time
@@ -30,10 +31,14 @@ KINDS = frozenset({"state", "phase", "progress", "metrics", "memory", "message",
 
 
 class EventWriter:
-    """Appends events to a file and, when asked, to standard output; may be called from any thread."""
+    """Appends events to a file and, when asked, to standard output; may be called from any thread.
+
+    An event is news, not the work: one that a full disk does not take is lost, and the job goes on.
+    """
 
     def __init__(self, path: Path, echo: bool = False):
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        self._half_line = not _ends_with_line(path)
         self._echo = echo
         self._lock = threading.Lock()
 
@@ -42,14 +47,21 @@ class EventWriter:
             raise ValueError(f"unknown event {event!r}")
         line = json.dumps({"time": round(time.time(), 3), "event": event, **_json(fields)}, ensure_ascii=False)
         with self._lock:
-            self._file.write(line + "\n")
-            self._file.flush()
+            self._append(line.encode("utf-8") + b"\n")
             if self._echo:
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
 
     def close(self) -> None:
         self._file.close()
+
+    def _append(self, line: bytes) -> None:
+        # What a killed worker or a full disk has left of a line must not swallow the next one.
+        line = b"\n" + line if self._half_line else line
+        try:
+            self._half_line = self._file.write(line) < len(line)
+        except OSError:
+            self._half_line = True
 
 
 class EventReader:
@@ -74,12 +86,19 @@ class EventReader:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    # A worker killed in mid-write leaves half a line; the next worker's first line then stands behind it.
     try:
         event = json.loads(line.decode("utf-8", "replace"))
     except ValueError:
-        return None
-    return event if isinstance(event, dict) and event.get("event") in KINDS else None
+        return None  # half a line of a worker that was killed
+    return event if isinstance(event, dict) and str(event.get("event")) in KINDS else None
+
+
+def _ends_with_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def _json(value: Any) -> Any:

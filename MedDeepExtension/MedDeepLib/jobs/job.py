@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,15 @@ class Job:
             raise UserError("Applying needs a model: a run folder, a model folder, or the name of a released model.")
         if not self.items or not all(item.images and item.output for item in self.items):
             raise UserError("Applying needs at least one input image and an output file for each.")
-        outputs = [item.output for item in self.items]
-        if len(set(outputs)) < len(outputs):
-            twice = next(output for output in outputs if outputs.count(output) > 1)
-            raise UserError(f"Two inputs would write to the same output {twice}: give each its own.")
+        inputs = {os.path.abspath(image) for item in self.items for image in item.images}
+        outputs = set()
+        for item in self.items:
+            output = os.path.abspath(item.output)
+            if output in inputs:
+                raise UserError(f"The input {item.output} would be overwritten: give the output another name.")
+            if output in outputs:
+                raise UserError(f"Two inputs would write to the same output {item.output}: give each its own.")
+            outputs.add(output)
 
     def _validate_evaluate(self) -> None:
         if not self.model:
@@ -119,16 +125,23 @@ class Job:
             raise UserError(f"The job file {path} has an unknown entry '{unknown[0]}'.")
         for name, value in content.items():
             _check_type(path, name, value, _JSON_TYPES[fields[name].type])
-        items = content.pop("items", [])
-        try:
-            job = cls(items=tuple(ApplyItem(tuple(i["images"]), i["output"]) for i in items), **content)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"The job file {path} is incomplete: {error}.") from None
+        for name in ("task", "action"):
+            if name not in content:
+                raise UserError(f"The job file {path} lacks '{name}'.")
+        items = tuple(_item(path, entry) for entry in content.pop("items", []))
+        job = cls(items=items, **content)
         job.validate()
         return job
 
 
 _JSON_TYPES = {"str": str, "int": int, "dict[str, Any]": dict, "tuple[ApplyItem, ...]": list}
+
+
+def _item(path: Path, entry: Any) -> ApplyItem:
+    images, output = (entry.get("images"), entry.get("output")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(images, list) or not all(isinstance(text, str) for text in [*images, output]):
+        raise UserError(f"The job file {path}: every one of 'items' needs 'images', a list of files, and an 'output'.")
+    return ApplyItem(tuple(images), output)
 
 
 def _check_type(path: Path, name: str, value: Any, expected: type) -> None:

@@ -38,7 +38,9 @@ class ApplySection(JobSection):
             task, ui.applyModelComboBox, ui.applyModelBrowseButton, ui.applyModelDescriptionLabel
         )
         self.device_chooser = DeviceChooser(ui.applyDeviceComboBox, devices)
-        self.inputs = ChannelVolumes(ui.applyInputsWidget, ui.applyModelTitle)
+        self.inputs = ChannelVolumes(
+            ui.applyInputsWidget, [ui.applyModelTitle, ui.applyOutputTitle, ui.applyDeviceTitle]
+        )
         self.options = ParameterForm(ui.applyOptionsWidget)
         self.options_text = FormAsText(self.options)
         self.model_chooser.changes.connect(self._model_chosen)
@@ -47,7 +49,7 @@ class ApplySection(JobSection):
         ui.applyButton.connect("clicked()", self._clicked)
         self._model_chosen()
 
-    def connectors(self) -> dict[str, Any]:
+    def make_connectors(self) -> dict[str, ValueConnector]:
         return {
             "applyModel": ValueConnector(self.model_chooser),
             "inputVolumes": ValueConnector(self.inputs),
@@ -109,14 +111,14 @@ class ApplySection(JobSection):
 class ChannelVolumes:
     """One volume selector for each input channel of a model; its value is the list of the chosen nodes."""
 
-    def __init__(self, parent: Any, title_above: Any):
+    def __init__(self, parent: Any, other_titles: list[Any]):
         """
         Args:
             parent: an empty widget of the form, which gets the selectors.
-            title_above: a label of the form around it, to line up with.
+            other_titles: the labels of the form around it, to line up with.
         """
         self.changes = Changes()
-        self._parent, self._title_above = parent, title_above
+        self._parent, self._other_titles = parent, other_titles
         self._layout = qt.QVBoxLayout(parent)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._contents = None
@@ -137,10 +139,11 @@ class ChannelVolumes:
         self._layout.addWidget(self._contents)
         rows = qt.QFormLayout(self._contents)
         rows.setContentsMargins(0, 0, 0, 0)
+        title_width = max(t.fontMetrics().boundingRect(t.text + " ").width() for t in self._other_titles)
         self._selectors = []
         for number, channel in enumerate(channels):
             label = qt.QLabel(_("{channel}:").format(channel=channel))
-            label.setMinimumWidth(self._title_above.sizeHint.width())
+            label.setMinimumWidth(title_width)
             selector = self._make_selector(channel)
             rows.addRow(label, selector)
             self._selectors.append(selector)

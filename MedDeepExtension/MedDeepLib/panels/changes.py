@@ -17,6 +17,10 @@ class Changes:
     def connect(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
+    def connect_first(self, callback: Callable[[], None]) -> None:
+        """Call this one before all others."""
+        self._callbacks.insert(0, callback)
+
     def emit(self) -> None:
         for callback in self._callbacks:
             callback()
@@ -39,7 +43,9 @@ class ValueConnector(GuiConnector):
     def __init__(self, chooser: Any):
         super().__init__()
         self._chooser = chooser
-        chooser.changes.connect(self._tell)
+        # First: any other callback may change another field of the parameter node, which then writes all its fields to
+        # the panel, and would undo this change if it did not have it yet.
+        chooser.changes.connect_first(self._tell)
 
     def _tell(self) -> None:
         self.changed()

@@ -34,7 +34,7 @@ class EvaluateSection(JobSection):
         ui.evaluateButton.connect("clicked()", self._clicked)
         self.update_buttons()
 
-    def connectors(self) -> dict[str, Any]:
+    def make_connectors(self) -> dict[str, ValueConnector]:
         return {
             "evaluationModel": ValueConnector(self.model_chooser),
             "evaluationDataset": ValueConnector(self.dataset),

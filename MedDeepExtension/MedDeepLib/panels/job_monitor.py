@@ -35,6 +35,7 @@ class JobMonitor:
         self._job: SceneJob | None = None
         self._phase = ""
         self._progress: dict[str, Any] | None = None
+        self._figures: dict[str, float] = {}
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._look)
@@ -51,6 +52,7 @@ class JobMonitor:
     def watch(self, job: SceneJob) -> None:
         """Follow a job that has just been started."""
         self._job, self._phase, self._progress = job, _("Starting"), None
+        self._figures = {}
         self._log.follow(job.folder)
         self._log.add(self._title, _("started in {folder}").format(folder=job.folder.path))
         self._show()
@@ -101,6 +103,8 @@ class JobMonitor:
             self._log.add(self._title, event["phase"])
         elif kind == "progress":
             self._progress = event
+        elif kind == "metrics":
+            self._figures |= {name: value for name, value in event["values"].items() if value is not None}
         elif kind == "message":
             self._log.add(self._title, event["message"])
         elif kind == "warning":
@@ -118,9 +122,13 @@ class JobMonitor:
     def _words(self) -> str:
         if self._progress is None:
             return f"{self._phase}..."
-        words = _("{phase}: {step} of {total}").format(phase=self._phase, **_counts(self._progress))
-        remaining = self._progress.get("remaining")
-        return words if remaining is None else f"{words}, {remaining_in_words(remaining)}"
+        words = _("{phase}: {step} of {total}").format(
+            phase=self._phase, step=self._progress["step"], total=self._progress["total"]
+        )
+        if self._progress.get("remaining") is not None:
+            words += ", " + remaining_in_words(self._progress["remaining"])
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in self._figures.items())
+        return f"{words} ({figures})" if figures else words
 
     def _finish(self, job: SceneJob) -> None:
         self._timer.stop()
@@ -157,7 +165,3 @@ def shut_down_all(monitors: list[JobMonitor]) -> None:
     deadline = time.monotonic() + _SHUT_DOWN_SECONDS
     for monitor in monitors:
         monitor.shut_down(deadline)
-
-
-def _counts(progress: dict[str, Any]) -> dict[str, int]:
-    return {"step": progress["step"], "total": progress["total"]}

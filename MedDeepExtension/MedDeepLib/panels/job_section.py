@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import State
+from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.dependencies import ensure_packages
 from MedDeepLib.panels.job_monitor import JobMonitor
 from MedDeepLib.panels.status import JobLog, StatusLine
@@ -35,9 +36,16 @@ class JobSection:
         self.status = StatusLine(getattr(ui, f"{name}StatusIcon"), getattr(ui, f"{name}StatusLabel"))
         self.monitor = JobMonitor(title, self.status, getattr(ui, f"{name}ProgressBar"), log)
         self.monitor.on_finished = self._finished
+        self._connectors: dict[str, ValueConnector] = {}
 
-    def connectors(self) -> dict[str, Any]:
+    def connectors(self) -> dict[str, ValueConnector]:
         """Connectors for the fields of the parameter node that this section shows, by field name."""
+        if not self._connectors:
+            self._connectors = self.make_connectors()
+        return self._connectors
+
+    def make_connectors(self) -> dict[str, ValueConnector]:
+        """For subclasses; called once."""
         raise NotImplementedError
 
     def update_buttons(self) -> None:

@@ -50,7 +50,7 @@ class TrainSection(JobSection):
         ui.trainCurvesButton.connect("clicked()", self._show_curves)
         self._run_folder_chosen()
 
-    def connectors(self) -> dict[str, Any]:
+    def make_connectors(self) -> dict[str, ValueConnector]:
         return {
             "trainingDataset": ValueConnector(self.dataset),
             "method": ValueConnector(self.method.name),

@@ -210,7 +210,7 @@ def start_segmentation(
         files = tuple(str(nodes.volume_to_file(volume, folder / "input")) for volume in volumes)
         items = (ApplyItem(files, str(output)),)
         job = Job(task, "apply", "", dict(options or {}), model=str(model), items=items, device=device)
-        running = launch(JobFolder.create(folder, job))
+        running = _launch(JobFolder.create(folder, job))
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -232,7 +232,7 @@ def start_training(
     """
     job = Job(task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
     folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}")
-    return TrainingJob(launch(JobFolder.create(folder, job)))
+    return TrainingJob(_launch(JobFolder.create(folder, job)))
 
 
 def resume_training(run_folder: str | Path) -> TrainingJob:
@@ -240,7 +240,7 @@ def resume_training(run_folder: str | Path) -> TrainingJob:
     resume."""
     folder = JobFolder(run_folder)
     folder.job()
-    return TrainingJob(launch(folder))
+    return TrainingJob(_launch(folder))
 
 
 def start_evaluation(
@@ -252,7 +252,7 @@ def start_evaluation(
     """
     job = Job(task, "evaluate", "", dict(parameters or {}), dataset=str(dataset), model=str(model), device=device)
     folder = JobFolder.create(runs.new_folder(f"{task}_evaluation"), job)
-    return EvaluationJob(launch(folder), name=Path(dataset).stem)
+    return EvaluationJob(_launch(folder), name=Path(dataset).stem)
 
 
 def table_from_csv(path: Path, name: str) -> Any:
@@ -274,6 +274,11 @@ def log_tail(folder: JobFolder) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _launch(folder: JobFolder) -> RunningJob:
+    # At a lower priority: whoever looks at the scene meanwhile comes first.
+    return launch(folder, background=True)
 
 
 def _column(texts: list[str]) -> list[Any]:

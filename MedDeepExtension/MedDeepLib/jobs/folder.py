@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -51,7 +52,6 @@ class JobFolder:
         self.events_file = self.path / "events.jsonl"
         self.log_file = self.path / "log.txt"
         self.stop_file = self.path / "stop"
-        self.checkpoint_file = self.path / "checkpoint.pt"
         self.model_folder = self.path / "model"
         self.result_file = self.path / "result.json"
 
@@ -60,9 +60,9 @@ class JobFolder:
         """Make the folder of a new job. Raises UserError when the job is not valid or the folder is in use."""
         job.validate()
         folder = cls(path)
-        if folder.job_file.exists():
-            raise UserError(f"The folder {path} already holds a job: choose another folder, or resume that job.")
         try:
+            if folder.job_file.exists():
+                raise UserError(f"The folder {path} already holds a job: choose another folder, or resume that job.")
             folder.path.mkdir(parents=True, exist_ok=True)
             job.save(folder.job_file)
         except OSError as error:
@@ -105,7 +105,11 @@ class JobFolder:
 
         Reads no events, so that a panel may ask at every key stroke.
         """
-        return self.checkpoint_file.exists() and not self.result_file.exists() and not self.worker_alive()
+        return self.has_checkpoint() and not self.result_file.exists() and not self.worker_alive()
+
+    def has_checkpoint(self) -> bool:
+        """True if there is a checkpoint, or the one before it."""
+        return any(self.path.glob("checkpoint*.pt"))
 
     def latest_progress(self) -> dict[str, Any] | None:
         """The last ``progress`` event; looks at the end of the event file only, however long the job has run."""
@@ -135,6 +139,14 @@ class JobFolder:
         for file in (self.stop_file, self.worker_file):
             file.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
+        own = (self.job_file, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file)
+        for file in own:
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     def register_worker(self) -> None:
         """Called by the worker: this process does the job now."""
         import psutil
@@ -144,7 +156,10 @@ class JobFolder:
 
     def worker_alive(self) -> bool:
         identity = _read_json(self.worker_file)
-        return bool(identity) and process_alive(identity.get("pid", -1), identity.get("started", 0.0))
+        try:
+            return process_alive(int(identity["pid"]), float(identity["started"]))
+        except (KeyError, TypeError, ValueError):
+            return False  # no worker has been here, or its file is damaged
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result_file, result)

@@ -1,9 +1,10 @@
-"""Fixtures for all tests that need Slicer's application."""
+"""Fixtures that tests of several packages share."""
 
 from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,24 @@ def host():
         sys.excepthook = previous
     if problems:
         pytest.fail("Exceptions in functions called by Qt:\n" + "\n".join(problems), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def toy_dataset(tmp_path_factory) -> Path:
+    """A dataset.json of six small cases with two balls each."""
+    from toy_cases import write_toy_dataset
+
+    return write_toy_dataset(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_dataset, tmp_path_factory) -> Path:
+    """The run folder of a small U-Net trained on it, as a worker leaves it; nobody may change it."""
+    from MedDeepLib.jobs import Job
+    from toy_cases import TRAINING, run_job
+
+    folder = tmp_path_factory.mktemp("toy_run") / "run"
+    job = Job("segment", "train", method="unet", parameters=TRAINING, dataset=str(toy_dataset), device="cpu", seed=3)
+    code, events = run_job(folder, job)
+    assert code == 0, events[-1]
+    return folder

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +81,19 @@ def run_job(folder: Path, job) -> tuple[int, list[dict]]:
 
 
 def run_worker(folder: Path) -> int:
-    """Run the worker's main function in this process and give the signals back afterwards."""
+    """Run the worker's main function in this process."""
     from MedDeepLib.jobs import worker
 
+    with restored_signals():
+        return worker.main([str(folder), "--quiet"])
+
+
+@contextlib.contextmanager
+def restored_signals() -> Iterator[None]:
+    """Give signals the handlers they had: a worker takes them for itself."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return worker.main([str(folder), "--quiet"])
+        yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

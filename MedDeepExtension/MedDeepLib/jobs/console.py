@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED
+from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
 
 _POLL_SECONDS = 0.1
@@ -36,13 +37,13 @@ def watch(job: RunningJob) -> int:
                 job.stop()
             interrupted = True
     printer.finish()
-    if job.exit_code in (0, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED):
+    if job.state in (State.DONE, State.STOPPED) or (printer.failed and job.exit_code in (EXIT_BAD_INPUT, EXIT_FAILED)):
         return job.exit_code
     if interrupted:
         return EXIT_STOPPED
     print(
-        f"Error: The worker ended unexpectedly (exit code {job.exit_code}), perhaps for lack of memory; a training "
-        "can be resumed from its last checkpoint.",
+        f"Error: The worker ended unexpectedly (exit code {job.exit_code}), perhaps for lack of memory or disk space; "
+        "a training can be resumed from its last checkpoint.",
         file=sys.stderr,
     )
     return EXIT_FAILED
@@ -52,6 +53,7 @@ class _Printer:
     """Lines for what happens; on a terminal the last line shows progress, elsewhere it is printed now and then."""
 
     def __init__(self):
+        self.failed = False
         self._terminal = sys.stdout.isatty() if hasattr(sys.stdout, "isatty") else False
         self._progress = ""
         self._printed = 0.0
@@ -72,6 +74,7 @@ class _Printer:
         elif kind == "progress":
             self._show_progress(event)
         elif kind == "state" and event["state"] == "failed":
+            self.failed = True
             self.line(f"Error: {event['message']}", sys.stderr)
         elif kind == "state" and event["state"] in ("stopped", "done"):
             self.line(event["state"].capitalize() + ".")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.errors import EXIT_DONE, EXIT_STOPPED
 from MedDeepLib.jobs.events import EventReader
 from MedDeepLib.jobs.folder import JobFolder, State
 
@@ -48,11 +49,12 @@ class RunningJob:
 
     @property
     def state(self) -> State:
-        """As the folder says, but never done unless the process has also ended well."""
+        """As the process says: the folder may still tell of an earlier worker if this one has died at once."""
         if self.is_running():
             return State.STOPPING if self.folder.stop_requested() else State.RUNNING
-        state = self.folder.state()
-        return State.FAILED if state is State.DONE and self._process.returncode != 0 else state
+        if self.exit_code == EXIT_STOPPED:
+            return State.STOPPED
+        return State.DONE if self.exit_code == EXIT_DONE and self.folder.result_file.exists() else State.FAILED
 
     def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """Ask the worker to save its work and leave; after ``grace_seconds`` the next poll() ends it."""

@@ -100,7 +100,8 @@ def explain(error: Exception) -> UserError:
         return JobError(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
     if isinstance(error, ModuleNotFoundError):
         return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
-    failure = JobError(f"The job failed unexpectedly ({type(error).__name__}: {error}); log.txt has the details.")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    failure = JobError(f"The job failed unexpectedly ({reason}); log.txt has the details.")
     failure.kind = "internal"
     return failure
 

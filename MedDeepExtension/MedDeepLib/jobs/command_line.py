@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from MedDeepLib.bundles.model import open_model, released_models
+from MedDeepLib.data.files import stem
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.jobs.console import watch
 from MedDeepLib.jobs.folder import JobFolder
@@ -68,7 +69,11 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
         seed=options.seed,
         threads=options.threads,
     )
-    return _run(JobFolder.create(options.output, job))
+    folder = JobFolder.create(options.output, job)
+    code = _run(folder)
+    if code == EXIT_BAD_INPUT and not folder.has_checkpoint():
+        folder.discard()
+    return code
 
 
 def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
@@ -127,6 +132,7 @@ def _run(folder: JobFolder) -> int:
 
 def _run_in_temporary_folder(job: Job) -> int:
     """Apply and evaluate leave nothing but their output; after a failure the folder stays for its log."""
+    job.validate()
     path = Path(tempfile.mkdtemp(prefix="meddeep-"))
     folder = JobFolder.create(path, job)
     code = watch(launch(folder))
@@ -150,7 +156,7 @@ def _items(inputs: list[list[str]], outputs: list[str], channels: int, ending: s
     if len(outputs) == len(cases) and not (len(outputs) == 1 and _is_folder(outputs[0])):
         names = outputs
     elif len(outputs) == 1 and _is_folder(outputs[0]):
-        names = [str(Path(outputs[0]) / (_stem(case[0]) + ending)) for case in cases]
+        names = [str(Path(outputs[0]) / (_case_name(case[0]) + ending)) for case in cases]
     else:
         raise UserError(
             f"There are {len(cases)} inputs and {len(outputs)} outputs: give one --output for each input, or one "
@@ -166,10 +172,10 @@ def _is_folder(name: str) -> bool:
     return Path(name).is_dir() or name.endswith(("/", "\\")) or "." not in Path(name).name
 
 
-def _stem(name: str) -> str:
-    path = Path(name)
+def _case_name(name: str) -> str:
+    path = Path(name).absolute()
     # DICOM folders keep their whole name, files lose their ending.
-    return path.name if path.is_dir() else path.name.split(".")[0] or path.name
+    return path.name if path.is_dir() else stem(path)
 
 
 def _absolute(name: str | Path) -> str:

@@ -38,8 +38,8 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr("MedDeepLib.jobs.console.time.sleep", lambda seconds: None)
 
 
-def event(kind: str, **fields) -> dict:
-    return {"event": kind, "time": 0, **fields}
+def event(name: str, **fields) -> dict:
+    return {"event": name, "time": 0, **fields}
 
 
 def test_a_job_that_goes_well(capsys):

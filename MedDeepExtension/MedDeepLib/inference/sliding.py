@@ -6,7 +6,7 @@ network's grid to the image's, so that a coarse network still draws smooth borde
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,30 +116,31 @@ def _forward(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptio
 
 def _write(labels: np.ndarray, tile: Tile, scores: torch.Tensor, prepared: Prepared) -> None:
     """Put the classes of a tile's own voxels into ``labels``."""
-    classes = scores.argmax(0)
+    classes = scores.max(0).indices  # several times faster than argmax on a CPU
     axes = [_native_voxels(tile, axis, prepared, scores.shape[axis + 1]) for axis in range(3)]
     if all(axis.exact for axis in axes):
-        box = tuple(slice(axis.first, axis.first + len(axis.lower)) for axis in axes)
         part = classes[tuple(slice(int(axis.lower[0]), int(axis.lower[-1]) + 1) for axis in axes)]
-        labels[box] = part.to(torch.uint8).cpu().numpy()
+        labels[_box(axes)] = part.to(torch.uint8).cpu().numpy()
         return
     # Where all network voxels around a native voxel are background, so is their interpolation: only the box that
-    # holds something else is interpolated.
+    # holds something else is interpolated, and only the classes that are the strongest somewhere in it.
     occupied = classes > 0
+    present = classes[occupied].unique()
+    if not len(present):
+        return
     for number in range(3):
         others = tuple(axis for axis in range(3) if axis != number)
-        axes[number] = axes[number].near(torch.nonzero(occupied.any(others)).ravel())
+        axes[number] = axes[number].near(torch.nonzero(occupied.any(others)).ravel().cpu())
         if not len(axes[number].lower):
             return
-    for number, axis in enumerate(axes):
-        low, high = int(axis.lower.min()), int(axis.upper.max())
-        scores = scores.narrow(number + 1, low, high - low + 1)
-        axes[number] = replace(axis, lower=axis.lower - low, upper=axis.upper - low)
-    scores = scores.float().softmax(0)
-    for number, axis in enumerate(axes):
-        scores = _interpolated(scores, number + 1, axis)
-    box = tuple(slice(axis.first, axis.first + len(axis.lower)) for axis in axes)
-    labels[box] = scores.argmax(0).to(torch.uint8).cpu().numpy()
+    probabilities = scores[(slice(None), *(slice(axis.low, axis.high + 1) for axis in axes))].float().softmax(0)
+    present = torch.cat([present.new_zeros(1), present])
+    winners = _interpolated(probabilities[present], axes).max(0).indices
+    labels[_box(axes)] = present[winners].to(torch.uint8).cpu().numpy()
+
+
+def _box(axes: Sequence[_NativeVoxels]) -> tuple[slice, ...]:
+    return tuple(slice(axis.first, axis.first + len(axis.lower)) for axis in axes)
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,20 @@ class _NativeVoxels:
     upper_weight: torch.Tensor
     exact: bool
 
+    @property
+    def low(self) -> int:
+        """The first voxel of the tile that is needed."""
+        return int(self.lower[0])
+
+    @property
+    def high(self) -> int:
+        """The last voxel of the tile that is needed."""
+        return int(self.upper[-1])
+
     def near(self, occupied: torch.Tensor) -> _NativeVoxels:
-        """Those that have an ``occupied`` voxel of the tile, or one between two such, beside them."""
-        if not len(occupied):
-            return replace(self, lower=self.lower[:0])
-        near = torch.nonzero((self.upper >= occupied[0].cpu()) & (self.lower <= occupied[-1].cpu())).ravel()
-        if not len(near):
-            return replace(self, lower=self.lower[:0])
-        kept = slice(int(near[0]), int(near[-1]) + 1)
+        """Those from the first to the last that has one of the ``occupied`` voxels of the tile beside it."""
+        near = torch.nonzero((self.upper >= occupied[0]) & (self.lower <= occupied[-1])).ravel()
+        kept = slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)
         return replace(
             self,
             first=self.first + kept.start,
@@ -167,6 +174,14 @@ class _NativeVoxels:
             upper=self.upper[kept],
             upper_weight=self.upper_weight[kept],
         )
+
+    def matrix(self) -> torch.Tensor:
+        """Linear interpolation as a matrix (native voxels, voxels of the tile from ``low`` to ``high``)."""
+        matrix = torch.zeros(len(self.lower), self.high - self.low + 1)
+        rows = torch.arange(len(self.lower))
+        matrix[rows, self.lower - self.low] = 1 - self.upper_weight
+        matrix[rows, self.upper - self.low] += self.upper_weight
+        return matrix
 
 
 def _native_voxels(tile: Tile, axis: int, prepared: Prepared, size: int) -> _NativeVoxels:
@@ -184,9 +199,8 @@ def _native_voxels(tile: Tile, axis: int, prepared: Prepared, size: int) -> _Nat
     return _NativeVoxels(first, lower, upper, (position - lower).float(), scale == 1 and length == network_length)
 
 
-def _interpolated(scores: torch.Tensor, dimension: int, axis: _NativeVoxels) -> torch.Tensor:
-    """Linear interpolation of ``scores`` along one of their dimensions."""
-    device = scores.device
-    weight = axis.upper_weight.to(device).reshape([-1 if d == dimension else 1 for d in range(scores.ndim)])
-    lower = scores.index_select(dimension, axis.lower.to(device))
-    return lower.lerp_(scores.index_select(dimension, axis.upper.to(device)), weight)
+def _interpolated(values: torch.Tensor, axes: Sequence[_NativeVoxels]) -> torch.Tensor:
+    """Trilinear interpolation of (C, I, J, K) at the native voxels: matrix products, as fast as the hardware can."""
+    i, j, k = (axis.matrix().to(values.device) for axis in axes)
+    values = torch.matmul(j, torch.matmul(values, k.T))
+    return torch.matmul(i, values.flatten(2)).unflatten(2, values.shape[2:])

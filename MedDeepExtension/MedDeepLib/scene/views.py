@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from MedDeepLib.scene.nodes import affine_of
 from MedDeepLib.scene.offscreen import OffscreenView, save_png
 
 SLICE_MANAGERS = (
@@ -160,11 +161,10 @@ class ThreeDView(OffscreenView):
 
 
 def render_overview(volume: Any, segmentation: Any, png_path: str | Path, size: tuple[int, int] = DEFAULT_SIZE) -> None:
-    """One picture: axial, sagittal and coronal slice through the middle of a segmentation, and its surface
-    in 3D.
+    """One picture: axial, sagittal and coronal slice through a segmentation, and its surface in 3D.
 
-    Segments are drawn with outline and half transparent fill. Without any segmented voxel the slices go
-    through the middle of the volume.
+    The slices are those that show the most of the segmentation. Segments are drawn with outline and half transparent
+    fill. Without any segmented voxel the slices go through the middle of the volume.
 
     Args:
         size: width and height in pixels of each of the four parts; the picture has two by two of them.
@@ -204,9 +204,18 @@ def _two_by_two(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _center_of(volume: Any, segmentation: Any) -> np.ndarray:
-    """RAS point in the middle of the segmentation, or of the volume if the segmentation is empty."""
-    bounds = np.zeros(6)
-    segmentation.GetRASBounds(bounds)
-    if not (bounds[0::2] <= bounds[1::2]).all():
+    """RAS point whose three planes show the most of the segmentation; the volume's middle if it is empty."""
+    import slicer
+
+    filled = np.zeros(volume.GetImageData().GetDimensions(), bool)
+    for segment_id in segmentation.GetSegmentation().GetSegmentIDs():
+        filled |= slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, volume).T > 0
+    voxels = np.argwhere(filled)
+    if not len(voxels):
+        bounds = np.zeros(6)
         volume.GetRASBounds(bounds)
-    return (bounds[0::2] + bounds[1::2]) / 2
+        return (bounds[0::2] + bounds[1::2]) / 2
+    affine = affine_of(volume)
+    points = np.rint(voxels @ affine[:3, :3].T + affine[:3, 3]).astype(int)
+    lowest = points.min(axis=0)
+    return np.array([np.bincount(points[:, axis] - lowest[axis]).argmax() + lowest[axis] for axis in range(3)], float)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import platform
 import shutil
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from MedDeepLib import __version__
 from MedDeepLib.data.segmentation_file import Segment
+from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import JobError, UserError
 from MedDeepLib.methods import Context, Method, from_mapping, get, to_mapping
 
@@ -60,14 +60,11 @@ class Model:
 
     def load_weights(self) -> dict[str, dict[str, Any]]:
         """State dictionaries of the model's networks by name. Raises UserError when the file is damaged."""
-        import torch
-
         try:
-            content = torch.load(self.folder / _WEIGHTS, map_location="cpu", weights_only=True)
-            return dict(content)
+            return dict(load_tensors(self.folder / _WEIGHTS))
         except FileNotFoundError:
             raise UserError(f"The model {self.folder} has no weights ({_WEIGHTS}): train it again.") from None
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        except (DamagedFileError, TypeError, ValueError):
             raise UserError(
                 f"The weights of the model {self.folder} cannot be read: the file is damaged; copy or train it again."
             ) from None

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import JobError, UserError
 
 FORMAT = 1
 
 
 class CheckpointStore:
-    """``checkpoint.pt``, the one before it, and the best weights of the current stage, in a job folder."""
+    """``checkpoint.pt``, the one before it, and the best weights of every stage, in a job folder."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self._last = folder / "checkpoint.pt"
         self._previous = folder / "checkpoint.previous.pt"
-        self._best = folder / "best.pt"
         self._identity = identity
 
     def save(self, content: dict[str, Any]) -> None:
@@ -31,9 +30,10 @@ class CheckpointStore:
             os.replace(self._last, self._previous)
         os.replace(part, self._last)
 
-    def save_best(self, content: dict[str, Any]) -> None:
-        """Replace the best weights. Raises JobError when they cannot be written."""
-        os.replace(self._write_part(self._best, content), self._best)
+    def save_best(self, stage_index: int, content: dict[str, Any]) -> None:
+        """Replace the best weights of a stage. Raises JobError when they cannot be written."""
+        target = self._best(stage_index)
+        os.replace(self._write_part(target, content), target)
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None when there is none.
@@ -53,20 +53,26 @@ class CheckpointStore:
             )
         return None
 
-    def load_best(self) -> dict[str, Any] | None:
-        return _read(self._best) if self._best.exists() else None
+    def load_best(self, stage_index: int) -> dict[str, Any]:
+        """The best weights of a stage that has validated. Raises UserError when they cannot be read."""
+        content = _read(self._best(stage_index))
+        if content is None:
+            raise UserError(
+                f"The best weights {self._best(stage_index)} are missing or damaged: delete {self._last.name} and "
+                f"{self._previous.name} to train from the beginning."
+            )
+        return content
 
-    def discard(self) -> None:
-        """Remove the checkpoints of a training that is done."""
-        for file in (self._last, self._previous, self._best):
-            file.unlink(missing_ok=True)
+    def _best(self, stage_index: int) -> Path:
+        return self._last.with_name(f"best.{stage_index}.pt")
 
     def _write_part(self, target: Path, content: dict[str, Any]) -> Path:
         part = target.with_name(target.name + ".part")
         try:
-            torch.save({"format": FORMAT, "identity": self._identity, **content}, part)
+            with part.open("wb") as file:
+                torch.save({"format": FORMAT, "identity": self._identity, **content}, file)
         except (OSError, RuntimeError) as error:
-            # torch reports a full disk as a RuntimeError of its zip writer.
+            # torch's zip writer hides what went wrong behind a RuntimeError: mostly a full disk.
             part.unlink(missing_ok=True)
             full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
             reason = "the disk is full" if full else str(error.strerror or error)
@@ -86,7 +92,7 @@ class CheckpointStore:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        content = load_tensors(file)
+    except (FileNotFoundError, DamagedFileError):
         return None
     return content if isinstance(content, dict) and content.get("format") == FORMAT else None

@@ -19,6 +19,7 @@ from MedDeepLib.methods import Context
 from MedDeepLib.training.batches import BatchStream
 from MedDeepLib.training.checkpoint import CheckpointStore
 from MedDeepLib.training.handlers import (
+    Finished,
     GradientClipping,
     Keeper,
     LearningRate,
@@ -52,22 +53,24 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
     """
     store = CheckpointStore(context.folder, {**identity, "seed": context.seed})
     checkpoint = store.load()
-    outcome = Outcome()
+    outcome, finished = Outcome(), Finished()
     for index, stage in enumerate(stages):
         progress = Progress(index)
         if checkpoint and checkpoint["progress"]["stage_index"] >= index:
             progress = _restore(stage, index, checkpoint)
         if not progress.finished:
             context.report("phase", phase=f"Training: {stage.name}")
-            _train_stage(stage, progress, store, context, outcome.networks)
+            _train_stage(stage, progress, store, context, finished)
         _use_best(stage, progress, store)
-        outcome.networks.update(stage.networks)
+        finished.networks.update(stage.networks)
+        finished.progress.append(progress)
         outcome.figures[stage.name] = {"steps": progress.step}
         if stage.validate:
             outcome.figures[stage.name] |= {
                 stage.key_figure: progress.best_figure,
                 "best step": progress.best_step,
             }
+    outcome.networks = finished.networks
     return outcome
 
 
@@ -76,7 +79,7 @@ def _train_stage(
     progress: Progress,
     store: CheckpointStore,
     context: Context,
-    earlier_networks: dict[str, torch.nn.Module],
+    finished: Finished,
 ) -> None:
     trainer = SupervisedTrainer(
         device=context.device,
@@ -93,7 +96,7 @@ def _train_stage(
         optim_set_to_none=True,
     )
     trainer.state.iteration = progress.step
-    keeper = Keeper(stage, progress, store, context, earlier_networks)
+    keeper = Keeper(stage, progress, store, context, finished)
     handlers = [StepSeed(context, progress), LearningRate(stage), LossReport(stage, context), keeper]
     if stage.max_gradient_norm:
         handlers.append(GradientClipping(stage))
@@ -135,13 +138,12 @@ def _restore(stage: Stage, index: int, checkpoint: dict[str, Any]) -> Progress:
         if name in stage.networks:
             stage.networks[name].load_state_dict(state)
     if checkpoint["progress"]["stage_index"] > index:
-        return Progress(index, step=stage.steps, finished=True)
+        return Progress(**checkpoint["finished"][index])
     stage.optimizer.load_state_dict(checkpoint["optimizer"])
     return Progress(**checkpoint["progress"])
 
 
 def _use_best(stage: Stage, progress: Progress, store: CheckpointStore) -> None:
-    best = store.load_best() if stage.validate else None
-    if best and best["stage_index"] == progress.stage_index:
-        for name, state in best["networks"].items():
+    if stage.validate and progress.best_step:
+        for name, state in store.load_best(progress.stage_index)["networks"].items():
             stage.networks[name].load_state_dict(state)

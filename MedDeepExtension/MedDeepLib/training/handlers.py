@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from ignite.engine import Engine, Events
@@ -33,6 +35,14 @@ class Progress:
 
     def as_dict(self) -> dict:
         return dict(vars(self))
+
+
+@dataclass
+class Finished:
+    """The stages that are done: their networks by name, and how each of them went."""
+
+    networks: dict[str, torch.nn.Module] = field(default_factory=dict)
+    progress: list[Progress] = field(default_factory=list)
 
 
 class StepSeed:
@@ -128,10 +138,10 @@ class Keeper:
         progress: Progress,
         store: CheckpointStore,
         context: Context,
-        earlier_networks: dict[str, torch.nn.Module],
+        finished: Finished,
     ):
         self._stage, self._progress, self._store, self._context = stage, progress, store, context
-        self._networks = {**earlier_networks, **stage.networks}
+        self._finished = finished
         self._saved = time.monotonic()
         self.stopped = False
 
@@ -168,10 +178,12 @@ class Keeper:
     def _save(self) -> None:
         """Write a checkpoint, but never weights that are not finite: the last good ones stay."""
         if all(torch.isfinite(p).all() for n in self._stage.networks.values() for p in n.parameters()):
+            networks = {**self._finished.networks, **self._stage.networks}
             self._store.save(
                 {
+                    "finished": [progress.as_dict() for progress in self._finished.progress],
                     "progress": self._progress.as_dict(),
-                    "networks": {name: network.state_dict() for name, network in self._networks.items()},
+                    "networks": {name: network.state_dict() for name, network in networks.items()},
                     "optimizer": self._stage.optimizer.state_dict(),
                 }
             )
@@ -179,9 +191,7 @@ class Keeper:
 
     def _validate(self) -> None:
         progress = self._progress
-        for network in self._stage.networks.values():
-            network.eval()
-        with torch.inference_mode():
+        with _evaluating(self._stage.networks), torch.inference_mode():
             figures = self._stage.validate()
         self._context.report("metrics", stage=self._stage.name, step=progress.step, values=figures)
         figure = figures[self._stage.key_figure]
@@ -189,6 +199,19 @@ class Keeper:
             progress.best_figure, progress.best_step = figure, progress.step
             progress.validations_without_gain = 0
             networks = {name: network.state_dict() for name, network in self._stage.networks.items()}
-            self._store.save_best({"networks": networks, "stage_index": progress.stage_index})
+            self._store.save_best(progress.stage_index, {"networks": networks})
         else:
             progress.validations_without_gain += 1
+
+
+@contextlib.contextmanager
+def _evaluating(networks: dict[str, torch.nn.Module]) -> Iterator[None]:
+    """Networks in evaluation mode; afterwards every layer is as it was, since a stage may train only some of them."""
+    modes = {layer: layer.training for network in networks.values() for layer in network.modules()}
+    for network in networks.values():
+        network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes.items():
+            layer.training = training

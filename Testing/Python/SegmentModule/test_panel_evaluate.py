@@ -1,0 +1,41 @@
+"""Evaluating by clicking: figures per structure in a table node, and where they were saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def test_figures_for_each_structure(panel_with_model):
+    import slicer
+
+    panel, ui = panel_with_model, panel_with_model.ui
+    panel.choose_model(ui.evaluateModelComboBox, panel.run)
+    ui.evaluateDatasetPathLineEdit.currentPath = str(panel.dataset)
+    ui.evaluateButton.click()
+    assert "Done" in panel.wait("evaluate")
+    table = panel.parameters.metricsTable
+    assert ui.evaluateTableView.mrmlTableNode() is table
+    assert [table.GetCellText(row, 0) for row in range(3)] == ["bright ball", "dark ball", "all structures"]
+    dice = table.GetTable().GetColumnByName("dice")
+    assert all(0.5 < dice.GetValue(row) <= 1 for row in range(3))
+    report = Path(ui.evaluateReportLineEdit.text)
+    assert report.is_file() and panel.parameters.metricsReport == str(report)
+    by_case = slicer.util.getFirstNodeByClassByName("vtkMRMLTableNode", "dataset metrics by case")
+    assert by_case.GetNumberOfRows() == 2 and by_case.GetTable().GetColumnByName("patient").GetValue(0) == "P5"
+
+    panel.host.close_scene()
+    assert panel.parameters.metricsTable is None and ui.evaluateTableView.mrmlTableNode() is None
+    assert panel.parameters.metricsReport == str(report)
+
+
+def test_a_patient_that_was_trained_on_is_refused(panel_with_model, tmp_path):
+    import toy_cases
+
+    case = {"image": "image0.nii.gz", "label": "label0.nii.gz", "patient": "P0"}
+    dataset = toy_cases.write_toy_dataset(tmp_path, training=[], validation=[], test=[case])
+    panel, ui = panel_with_model, panel_with_model.ui
+    panel.choose_model(ui.evaluateModelComboBox, panel.run)
+    ui.evaluateDatasetPathLineEdit.currentPath = str(dataset)
+    ui.evaluateButton.click()
+    assert "'P0' is in the test list and was trained on" in panel.wait("evaluate")
+    assert panel.parameters.metricsTable is None

@@ -6,25 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from MedDeepLib.data import geometry
-from MedDeepLib.data.dataset import Case, Dataset
-from MedDeepLib.data.images import Image, read_image, read_image_info
+from MedDeepLib.data.dataset import Case
+from MedDeepLib.data.images import Image, read_image
 from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
 from MedDeepLib.data.segmentation_file import Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
 from MedDeepLib.training.augmentation import CachedCase, class_voxels
 from MedDeepLib.training.stage import random_state
-
-
-def median_spacing(dataset: Dataset) -> tuple[float, float, float]:
-    """Median voxel size (mm) of the training images along right, anterior, superior; reads headers only."""
-    sizes = []
-    for case in dataset.training:
-        affine = read_image_info(case.images[0]).affine
-        order, _ = geometry.canonical_axes(affine)
-        sizes.append(geometry.spacing_of(affine)[list(order)])
-    return tuple(round(float(size), 4) for size in np.median(sizes, axis=0))
 
 
 def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:

@@ -11,11 +11,15 @@ from MedDeepLib.methods import parameter
 class TrainingParameters:
     """How a segmentation network is trained."""
 
-    steps: int = parameter(2000, "Training steps, one batch each.", minimum=1, maximum=10_000_000)
+    steps: int = parameter(1000, "Training steps, one batch each.", minimum=1, maximum=10_000_000)
     batch_size: int = parameter(2, "Patches per step.", minimum=1, maximum=1024)
-    learning_rate: float = parameter(1e-3, "Largest learning rate; it rises at first and then falls.", minimum=0.0)
+    learning_rate: float = parameter(2e-3, "Largest learning rate; it rises at first and then falls.", minimum=0.0)
     patch_size: tuple[int, ...] = parameter(
-        (96, 96, 96), "Size of the patches the network sees, along right, anterior, superior.", unit="voxels", minimum=1
+        (0, 0, 0),
+        "Size of the patches the network sees, along right, anterior, superior; 0: by image size and device.",
+        unit="voxels",
+        minimum=0,
+        maximum=4096,
     )
     spacing: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from MedDeepLib.errors import Stopped, UserError
@@ -66,6 +67,18 @@ class SegmentationMethod(Method):
         """2 for networks that see single slices, 3 for volumes."""
         return getattr(self.parameters, "dimensions", 3)
 
+    def configured(self, context: Context) -> SegmentationMethod:
+        from SegmentModuleLib.configuration import chosen_patch_size, chosen_spacing, median_grid
+
+        settings = self.parameters
+        median_spacing, extent = median_grid(context.dataset)
+        spacing = chosen_spacing(settings.spacing, median_spacing)
+        voxels = tuple(e / s for e, s in zip(extent, spacing, strict=True))
+        patch_size = chosen_patch_size(
+            settings.patch_size[: self.dimensions], voxels, self.downsampling, self.dimensions, context.device.type
+        )
+        return type(self)(replace(settings, spacing=spacing, patch_size=patch_size))
+
     def stages(self, context: Context) -> Iterable[Stage]:
         import torch
         from MedDeepLib.data.dataset import with_validation
@@ -75,7 +88,7 @@ class SegmentationMethod(Method):
 
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
-        plan = self.plan(context)
+        plan = self.plan()
         context.report("phase", phase="Reading the training images")
         training = self._load(dataset.training, plan, context)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context)
@@ -101,23 +114,18 @@ class SegmentationMethod(Method):
             max_gradient_norm=12.0,
         )
 
-    def plan(self, context: Context) -> Plan:
-        """How images become network input, from the parameters and, where these leave it open, from the data."""
+    def plan(self) -> Plan:
+        """How images become network input; the method must have been configured."""
         from MedDeepLib.data.preparation import Plan
-
-        from SegmentModuleLib.cases import median_spacing
 
         settings = self.parameters
         spacing = _three(settings.spacing, "spacing")
-        if not all(spacing):
-            median = median_spacing(context.dataset)
-            spacing = tuple(s or m for s, m in zip(spacing, median, strict=True))
         if self.dimensions == 2:
             spacing = (*spacing[:2], 0.0)  # slices are taken as they come
         return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
 
     def model_metadata(self, context: Context) -> dict[str, Any]:
-        plan = self.plan(context)
+        plan = self.plan()
         shape = list(plan.patch_size[: self.dimensions])
         channels, classes = context.dataset.channels, context.dataset.classes
         image = {
@@ -192,7 +200,7 @@ class SegmentationMethod(Method):
         for length in size[: self.dimensions]:
             if length % step:
                 raise UserError(f"patch_size must be multiples of {step} for {self.title}, not {length}.")
-        if max(size) == step:
+        if all(size[: self.dimensions]) and max(size) == step:
             # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
             raise UserError(f"patch_size must be larger than {step} along one axis at least for these settings.")
         return size

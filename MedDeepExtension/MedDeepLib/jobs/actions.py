@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,9 @@ from MedDeepLib.data.images import check_writable, read_image
 from MedDeepLib.devices import torch_device
 from MedDeepLib.errors import EXIT_BAD_INPUT, Stopped, UserError
 from MedDeepLib.evaluation.report import write_report
-from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job
-from MedDeepLib.methods import Context, Predictor, from_mapping, get
+from MedDeepLib.methods import Context, Method, Predictor, from_mapping, get, to_mapping
 from MedDeepLib.training.accounting import Accounting
 
 
@@ -56,10 +57,30 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context = replace(context, dataset=load_dataset(job.dataset))
     if not context.dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
-    outcome = train(method.stages(context), context, identity={"method": job.method, "parameters": job.parameters})
+    method = _configured(method, folder, context)
+    identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
+    outcome = train(method.stages(context), context, identity)
     context.report("phase", phase="Saving the model")
     save_model(folder.model_folder, method, context, outcome)
     return {"model": folder.model_folder.name, "figures": outcome.figures}
+
+
+def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
+    """The method with every parameter decided; a resumed run keeps what was decided when it began."""
+    if folder.parameters_file.exists():
+        content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
+        return type(method)(from_mapping(method.Parameters, content))
+    configured = method.configured(context)
+    before, after = to_mapping(method.parameters), to_mapping(configured.parameters)
+    chosen = [f"{name} {_in_words(value)}" for name, value in after.items() if value != before[name]]
+    if chosen:
+        context.report("message", message=f"Chosen for these images and this device: {'; '.join(chosen)}.")
+    write_json(folder.parameters_file, after)
+    return configured
+
+
+def _in_words(value: Any) -> str:
+    return " x ".join(f"{part:g}" for part in value) if isinstance(value, list) else str(value)
 
 
 def _apply(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 ::
 
     job.json         what to do
+    parameters.json  every parameter of a training, also those left to the data and the device
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
     events.jsonl     how it goes
     log.txt          everything else the worker said, tracebacks included
@@ -48,6 +49,7 @@ class JobFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.job_file = self.path / "job.json"
+        self.parameters_file = self.path / "parameters.json"
         self.worker_file = self.path / "worker.json"
         self.events_file = self.path / "events.jsonl"
         self.log_file = self.path / "log.txt"

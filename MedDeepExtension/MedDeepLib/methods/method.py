@@ -62,6 +62,10 @@ class Method(ABC):
         """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
         self.parameters = self.Parameters() if parameters is None else parameters
 
+    def configured(self, context: Context) -> Method:
+        """The method with everything decided that its parameters leave to the data and the device."""
+        return self
+
     @abstractmethod
     def stages(self, context: Context) -> Iterable[Stage]:
         """The training stages in their order; a stage may use what the stages before it have left in its networks."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class UNetParameters(TrainingParameters):
     dimensions: int = parameter(3, "2: the network sees single axial slices; 3: volumes.", choices=(2, 3))
     features: tuple[int, ...] = parameter(
-        (32, 64, 128, 256, 320),
+        (16, 32, 64, 128, 256),
         "Feature maps at each resolution, the finest first; their number is the depth of the network.",
         minimum=1,
         maximum=2048,

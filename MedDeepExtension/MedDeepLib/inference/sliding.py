@@ -93,7 +93,7 @@ def _mirrored(start: int, size: int, length: int) -> torch.Tensor:
 
 
 def _scores(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptions) -> torch.Tensor:
-    """Class scores (B, classes, I, J, K); probabilities if mirrored copies are averaged, else as the network says."""
+    """Class scores (B, classes, I, J, K); their softmax is the mean over mirrored copies if such are asked for."""
     if not options.flip_axes:
         return _forward(network, batch, options)
     total = None
@@ -102,7 +102,7 @@ def _scores(network: torch.nn.Module, batch: torch.Tensor, options: TilingOption
         answer = _forward(network, batch.flip(axes) if axes else batch, options).softmax(1)
         answer = answer.flip(axes) if axes else answer
         total = answer if total is None else total.add_(answer)
-    return total
+    return total.log_()
 
 
 def _forward(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptions) -> torch.Tensor:

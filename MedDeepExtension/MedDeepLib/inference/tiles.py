@@ -29,8 +29,9 @@ class Tile:
 def foreground_hull(image: torch.Tensor) -> torch.Tensor:
     """Which voxels belong to the body: a coarse boolean tensor, one entry per block of up to 4x4x4 voxels.
 
-    A block belongs to it if, along all three axes, bright blocks lie on both sides of it or at it, so that air within
-    the body (lungs, bowel, sinuses) counts as body and only the air around it does not.
+    A block belongs to it if, along two of the three axes, bright blocks lie on both sides of it, so that air within the
+    body (lungs, bowel, sinuses) counts as body and only the air around it does not. Two axes are enough because the
+    body may be cut open along the third: lungs in a few slices of a chest have no tissue above and below them.
 
     Args:
         image: (C, I, J, K), normalised or not.
@@ -41,12 +42,12 @@ def foreground_hull(image: torch.Tensor) -> torch.Tensor:
         mask = bright if mask is None else mask | bright
     if not mask.any():
         return torch.ones_like(mask)
-    hull = torch.ones_like(mask)
+    enclosed = torch.zeros(mask.shape, dtype=torch.uint8)
     for axis in range(3):
         forward = mask.cumsum(axis) > 0
         backward = mask.flip(axis).cumsum(axis).flip(axis) > 0
-        hull &= forward & backward
-    return hull | mask
+        enclosed += forward & backward
+    return (enclosed >= 2) | mask
 
 
 def hull_blocks(shape: tuple[int, int, int]) -> list[int]:

@@ -39,6 +39,7 @@ def files_to_install(module_folder: Path) -> list[Path]:
         if path.is_file()
         and path.name != "CMakeLists.txt"
         and "__pycache__" not in path.parts
+        and path.relative_to(module_folder).parts[0] != "Screenshots"  # for the catalogue and the README only
         and not path.name.startswith(".")
     )
 

@@ -19,7 +19,7 @@ REQUIREMENTS = REPOSITORY / "MedDeepExtension" / "Resources" / "requirements.txt
 DEVELOPMENT_REQUIREMENTS = REPOSITORY / "Testing" / "requirements.txt"
 
 OWN_PACKAGES = {"MedDeepLib", "SegmentModuleLib"}
-PART_OF_SLICER = {"ctk", "numpy", "qt", "slicer", "vtk"}
+PART_OF_SLICER = {"ctk", "numpy", "packaging", "qt", "slicer", "vtk"}
 # torch is installed by the PyTorch extension, whose module is PyTorchUtils; see the head of requirements.txt.
 FROM_PYTORCH_EXTENSION = {"PyTorchUtils", "torch"}
 # Distributions that our code never names, but which a library imports when we use this part of it.

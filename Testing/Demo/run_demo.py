@@ -35,7 +35,7 @@ RECIPE = {
     "patch_size": "48,48,48",
     "spacing": "2,2,2",
     "features": "16,32,64,128",
-    "half_resolution": "yes",
+    "resolution": "half",
     "learning_rate": "0.004",
     "intensity": "0.5",
     "validate_every": "250",

@@ -90,7 +90,7 @@ class ApplySection(JobSection):
 
     def _clicked(self) -> None:
         if self.monitor.is_busy():
-            self.monitor.stop(grace_seconds=5.0)  # there is nothing to save
+            self.monitor.stop()
             self.update_buttons()
             return
         request = {
@@ -142,7 +142,7 @@ class ChannelVolumes:
         title_width = max(t.fontMetrics().boundingRect(t.text + " ").width() for t in self._other_titles)
         self._selectors = []
         for number, channel in enumerate(channels):
-            label = qt.QLabel(_("{channel}:").format(channel=channel))
+            label = qt.QLabel(_("{channel}:").format(channel=channel), self._contents)
             label.setMinimumWidth(title_width)
             selector = self._make_selector(channel)
             rows.addRow(label, selector)

@@ -62,12 +62,14 @@ class EvaluateSection(JobSection):
 
     def _clicked(self) -> None:
         if self.monitor.is_busy():
-            self.monitor.stop(grace_seconds=5.0)  # there is nothing to save
+            self.monitor.stop()
             self.update_buttons()
             return
-        self.start(
+        started = self.start(
             lambda: self._logic.evaluate(self.model_chooser.value(), self.dataset.value(), self.device_chooser.value())
         )
+        if started:
+            self.dataset.remember()
 
     def scene_closes(self) -> None:
         super().scene_closes()

@@ -17,6 +17,8 @@ from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
 from MedDeepLib.scene.scene_jobs import SceneJob
 
 POLL_MILLISECONDS = 200
+_GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
+_SHORT_GRACE_SECONDS = 2.0
 _SHUT_DOWN_SECONDS = 2.0
 
 
@@ -28,8 +30,18 @@ class JobMonitor:
         on_finished: called with the job and its final state, once its result is in the scene. It may set the status.
     """
 
-    def __init__(self, title: str, status: StatusLine, progress_bar: Any, log: JobLog):
+    def __init__(self, title: str, status: StatusLine, progress_bar: Any, log: JobLog, saves_work: bool):
+        """
+        Args:
+            title: of the section, for the log.
+            status: shows how it goes in words.
+            progress_bar: shows how far it is; hidden while nothing runs.
+            log: gets messages and warnings.
+            saves_work: whether a job that is told to stop has work to save, and so deserves time for it.
+        """
         self._title, self._status, self._progress_bar, self._log = title, status, progress_bar, log
+        self._grace_seconds = _GRACE_SECONDS if saves_work else _SHORT_GRACE_SECONDS
+        self._saves_work = saves_work
         self.on_events: Callable[[list[dict[str, Any]]], None] = lambda events: None
         self.on_finished: Callable[[SceneJob, State], None] = lambda job, state: None
         self._job: SceneJob | None = None
@@ -59,10 +71,10 @@ class JobMonitor:
         self._progress_bar.show()
         self._timer.start()
 
-    def stop(self, grace_seconds: float = 20.0) -> None:
-        """Ask the job to stop; it goes on being watched until it has."""
+    def stop(self) -> None:
+        """Ask the job to stop; it goes on being watched until it has. If that takes too long, it is ended."""
         if self._job is not None:
-            self._job.stop(grace_seconds)
+            self._job.stop(self._grace_seconds)
             self._show()
 
     def shut_down(self, deadline: float) -> None:
@@ -76,7 +88,7 @@ class JobMonitor:
         if job is None:
             return
         job.stop()
-        while job.is_running() and time.monotonic() < deadline:
+        while self._saves_work and job.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
         if job.is_running():
             job.kill()

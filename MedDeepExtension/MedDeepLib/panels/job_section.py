@@ -27,14 +27,17 @@ class JobSection:
     Attributes:
         monitor: follows the job.
         status: the sentence below the buttons.
+        saves_work: whether a job of this section that is told to stop has work to save.
     """
+
+    saves_work = False
 
     def __init__(self, name: str, title: str, ui: Any, log: JobLog):
         self.ui = ui
         self.log = log
         self.title = title
         self.status = StatusLine(getattr(ui, f"{name}StatusIcon"), getattr(ui, f"{name}StatusLabel"))
-        self.monitor = JobMonitor(title, self.status, getattr(ui, f"{name}ProgressBar"), log)
+        self.monitor = JobMonitor(title, self.status, getattr(ui, f"{name}ProgressBar"), log, self.saves_work)
         self.monitor.on_finished = self._finished
         self._connectors: dict[str, ValueConnector] = {}
 

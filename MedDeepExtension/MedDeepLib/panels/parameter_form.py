@@ -95,31 +95,30 @@ class ParameterForm:
         layout = qt.QVBoxLayout(self._contents)
         layout.setContentsMargins(0, 0, 0, 0)
         self._fields = {info.name: make_field(info, self._changed) for info in infos}
-        basic = [info for info in infos if not info.advanced]
+        basic = qt.QWidget(self._contents)
+        layout.addWidget(basic)
+        self._add_rows(basic, [info for info in infos if not info.advanced])
         advanced = [info for info in infos if info.advanced]
-        form = self._rows(basic)
-        layout.addLayout(form)
         if advanced:
-            box = ctk.ctkCollapsibleGroupBox()
+            box = ctk.ctkCollapsibleGroupBox(self._contents)
             box.title = _("Advanced")
-            box.setLayout(self._rows(advanced))
-            box.collapsed = True
             layout.addWidget(box)
-        self._reset_button = qt.QPushButton(_("Reset to defaults"))
+            self._add_rows(box, advanced)
+            box.collapsed = True
+        self._reset_button = qt.QPushButton(_("Reset to defaults"), self._contents)
         self._reset_button.toolTip = _("Set all of these parameters to their defaults.")
         self._reset_button.enabled = False
         self._reset_button.connect("clicked()", self.reset)
         layout.addWidget(self._reset_button, 0, qt.Qt.AlignRight)
 
-    def _rows(self, infos: list[ParameterInfo]) -> Any:
-        rows = qt.QFormLayout()
+    def _add_rows(self, parent: Any, infos: list[ParameterInfo]) -> None:
+        rows = qt.QFormLayout(parent)
         for info in infos:
-            label = qt.QLabel(_title(info.name) + ":")
+            label = qt.QLabel(_title(info.name) + ":", parent)
             widget = self._fields[info.name].widget
             label.toolTip = widget.toolTip = _tool_tip(info)
             widget.objectName = info.name
             rows.addRow(label, widget)
-        return rows
 
 
 def _title(name: str) -> str:

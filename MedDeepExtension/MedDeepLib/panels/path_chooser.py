@@ -26,6 +26,10 @@ class PathChooser:
     def set_value(self, path: str) -> None:
         self._path_line_edit.currentPath = path
 
+    def remember(self) -> None:
+        """Offer this path again next time."""
+        self._path_line_edit.addCurrentPathToHistory()
+
     def _ask_for_folder(self) -> None:
         path = qt.QFileDialog.getExistingDirectory(self._path_line_edit, _("Choose a folder"), self.value())
         if path:

@@ -94,7 +94,7 @@ def remaining_in_words(seconds: float) -> str:
         return _("about {seconds} seconds left").format(seconds=int(round(seconds, -1)))
     if minutes == 1:
         return _("about a minute left")
-    if minutes < 90:
+    if minutes < 100:
         return _("about {minutes} minutes left").format(minutes=minutes)
     return _("about {hours} hours left").format(hours=round(seconds / 3600))
 

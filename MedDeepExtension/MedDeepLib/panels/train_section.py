@@ -30,6 +30,8 @@ class TrainSection(JobSection):
     ``logic.resume(run_folder)``.
     """
 
+    saves_work = True
+
     def __init__(self, ui: Any, task: str, log: JobLog, devices: list, logic: Any):
         super().__init__("train", _("Train"), ui, log)
         self._task, self._logic = task, logic
@@ -83,6 +85,8 @@ class TrainSection(JobSection):
         if state is State.DONE:
             self.status.info(_("Done: the model is in {folder}.").format(folder=job.folder.path))
             self.model_trained.emit()
+        elif state is State.STOPPED and not job.folder.can_resume():
+            self.status.info(_("Stopped before there was anything to save."))
         elif state is State.STOPPED:
             self.status.info(_("Stopped{where}; Resume goes on from there.").format(where=_where(job.folder)))
         elif job.folder.can_resume():
@@ -135,6 +139,7 @@ class TrainSection(JobSection):
             )
         )
         if started:
+            self.dataset.remember()
             self._new_curves(folder)
             self.run_folder.set_value(str(folder))
 
@@ -143,7 +148,6 @@ class TrainSection(JobSection):
         if self.start(lambda: self._logic.resume(folder.path)):
             self._new_curves(folder.path)
             self.curves.add(folder.events())
-            self.update_buttons()
 
     def _stop_clicked(self) -> None:
         self.monitor.stop()
@@ -152,8 +156,6 @@ class TrainSection(JobSection):
     def _new_curves(self, folder: Path) -> None:
         self.curves = TrainingCurves(folder.name, self.chart.value())
         self.chart.set_value(self.curves.chart)
-        self.chart.changes.emit()
-        self.update_buttons()
 
     def _events_came(self, events: list[dict[str, Any]]) -> None:
         if self.curves is not None:
@@ -177,6 +179,7 @@ class ChartReference:
 
     def set_value(self, node: Any) -> None:
         self._node_id = node.GetID() if node is not None else ""
+        self.changes.emit()
 
 
 class MethodWithParameters:

@@ -50,7 +50,7 @@ class SceneJob:
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last call."""
-        events = self.running.poll()
+        events = [self.translate(event) for event in self.running.poll()]
         for event in events:
             if event["event"] == "state" and event.get("state") == State.FAILED:
                 self.failure = str(event.get("message", ""))
@@ -90,6 +90,8 @@ class SceneJob:
             try:
                 if self._state is State.DONE:
                     self.take_over()
+                elif self._state is State.FAILED and not self.failure and self.folder.stop_requested():
+                    self._state = State.STOPPED  # it did not stop in time and was ended
                 elif self._state is State.FAILED and not self.failure:
                     self.failure = f"The worker process ended unexpectedly (exit code {self.running.exit_code})."
             except Exception:
@@ -98,6 +100,10 @@ class SceneJob:
             finally:
                 self.clean_up()
         return self._state
+
+    def translate(self, event: dict[str, Any]) -> dict[str, Any]:
+        """For subclasses: put an event into words of the scene."""
+        return event
 
     def take_over(self) -> None:
         """For subclasses: put the result into the scene. Raises UserError when it cannot be read."""
@@ -144,14 +150,31 @@ class SegmentationJob(SceneJob):
         segmentation: the node, None before the end.
     """
 
-    def __init__(self, running: RunningJob, output: Path, volume: Any, segmentation: Any):
+    def __init__(self, running: RunningJob, output: Path, inputs: dict[Path, Any], segmentation: Any):
+        """
+        Args:
+            running: the worker.
+            output: the file it writes.
+            inputs: the volume nodes by the files that the worker reads.
+            segmentation: the node that gets the result, None for a new one.
+        """
         super().__init__(running)
         self.segmentation = None
         self._output = output
+        self._names = {file: volume.GetName() for file, volume in inputs.items()}
+        volume = next(iter(inputs.values()))
         self._volume_name = volume.GetName()
         # Node IDs, not nodes: the user may delete them while the job runs.
         self._volume_id = volume.GetID()
         self._segmentation_id = segmentation.GetID() if segmentation is not None else None
+
+    def translate(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The user knows his volumes by their names, not by the files that the worker reads."""
+        for key in ("phase", "message"):
+            for file, name in self._names.items() if key in event else ():
+                for text in (str(file), file.name):
+                    event = {**event, key: event[key].replace(text, f"'{name}'")}
+        return event
 
     def take_over(self) -> None:
         import slicer
@@ -207,14 +230,14 @@ def start_segmentation(
     folder = runs.temporary_folder(f"{task}_apply")
     output = folder / "output.seg.nrrd"
     try:
-        files = tuple(str(nodes.volume_to_file(volume, folder / "input")) for volume in volumes)
-        items = (ApplyItem(files, str(output)),)
+        files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
+        items = (ApplyItem(tuple(map(str, files)), str(output)),)
         job = Job(task, "apply", "", dict(options or {}), model=str(model), items=items, device=device)
         running = _launch(JobFolder.create(folder, job))
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return SegmentationJob(running, output, volumes[0], segmentation)
+    return SegmentationJob(running, output, dict(zip(files, volumes, strict=True)), segmentation)
 
 
 def start_training(

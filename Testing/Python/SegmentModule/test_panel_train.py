@@ -97,7 +97,7 @@ def test_curves_are_shown_in_the_layout(panel):
 
 
 def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
-    panel.choose_training(steps=2000, validate_every=5)
+    panel.choose_training(steps=3000, validate_every=5)
     panel.ui.trainStartButton.click()
     folder = panel.run_folder()
     assert panel.host.process_events(60, (folder / "checkpoint.pt").exists)
@@ -114,7 +114,7 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
     assert panel.run_folder() == folder
     assert "did not come to its end (step " in panel.status("train")
     panel.ui.trainResumeButton.click()
-    panel.wait_for_status("train", "of 2000")
+    panel.wait_for_status("train", "of 3000")
 
     # Closing the panel ends the worker, quickly, and the training can still be resumed.
     start = time.perf_counter()
@@ -125,11 +125,11 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
 
 
 def test_closing_the_scene_stops_the_training(panel):
-    panel.choose_training(steps=2000, validate_every=5)
+    panel.choose_training(steps=3000, validate_every=5)
     panel.ui.trainSeedSpinBox.value = 7
     panel.ui.trainStartButton.click()
     folder = panel.run_folder()
-    panel.wait_for_status("train", "of 2000")
+    panel.wait_for_status("train", "of 3000")
     start = time.perf_counter()
     panel.host.close_scene()
     assert time.perf_counter() - start < 1.0
@@ -140,7 +140,7 @@ def test_closing_the_scene_stops_the_training(panel):
 
 
 def test_the_end_of_the_application_leaves_no_process(panel):
-    panel.choose_training(steps=2000)
+    panel.choose_training(steps=3000)
     panel.ui.trainStartButton.click()
     folder = panel.run_folder()
     assert panel.host.process_events(60, lambda: worker_processes(folder))

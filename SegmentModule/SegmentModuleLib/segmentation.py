@@ -156,7 +156,7 @@ class SegmentationMethod(Method):
         network = self.network(len(model.channels), len(model.classes) + 1)
         try:
             network.load_state_dict(model.load_weights()["network"])
-        except (KeyError, RuntimeError):
+        except (KeyError, RuntimeError, TypeError):
             raise UserError(
                 f"The weights of the model {model.folder} do not fit its network: train or copy it again."
             ) from None

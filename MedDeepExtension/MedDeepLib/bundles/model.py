@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 _METADATA = Path("configs/metadata.json")
 _WEIGHTS = Path("models/model.pt")
 _CARD = Path("docs/README.md")
+_ENTRIES = {
+    "task": str,
+    "method": str,
+    "parameters": dict,
+    "plan": dict,
+    "channels": list,
+    "classes": list,
+    "training_data": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -86,16 +95,29 @@ def open_model(reference: str | Path, task: str) -> Model:
     folder = _find(reference)
     try:
         content = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-        metadata = content["meddeep"]
-        model = Model(folder, content["name"], metadata)
-        missing = {"task", "method", "parameters", "plan", "channels", "classes", "training_data"} - set(metadata)
+        model = Model(folder, str(content["name"]), dict(content["meddeep"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"The model {folder} is damaged: its {_METADATA} cannot be read.") from None
-    if missing:
-        raise UserError(f"The model {folder} is damaged: its {_METADATA} lacks '{sorted(missing)[0]}'.")
+    _check_metadata(model)
     if model.task != task:
         raise UserError(f"The model {folder} is for the task '{model.task}', not for '{task}': choose another model.")
     return model
+
+
+def _check_metadata(model: Model) -> None:
+    """Raise UserError unless everything that is asked of a model later on is there and of the right kind."""
+    for key, kind in _ENTRIES.items():
+        if not isinstance(model.metadata.get(key), kind):
+            raise UserError(f"The model {model.folder} is damaged: its {_METADATA} lacks '{key}'.")
+    try:
+        complete = all(isinstance(name, str) for name in model.channels) and bool(model.classes and model.channels)
+        complete = (
+            complete and bool(model.description()) and isinstance(model.metadata["training_data"]["patients"], list)
+        )
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise UserError(f"The model {model.folder} is damaged: its {_METADATA} is not complete.")
 
 
 def save_model(folder: Path, method: Method, context: Context, outcome: Outcome) -> None:

@@ -43,7 +43,11 @@ class Plan:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Plan:
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in content.items()})
+        """The plan as a model keeps it; raises UserError when it is damaged."""
+        try:
+            return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in content.items()})
+        except TypeError:
+            raise UserError("The model's plan is damaged: copy or train the model again.") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,3 +57,22 @@ def toy_run(toy_dataset, tmp_path_factory) -> Path:
     code, events = run_job(folder, job)
     assert code == 0, events[-1]
     return folder
+
+
+@pytest.fixture
+def segment(monkeypatch, capsys):
+    """The command line of Scripts/segment.py with the worker in this process: exit code, standard output, errors."""
+    from MedDeepLib.jobs import command_line
+    from toy_cases import finished_job
+
+    monkeypatch.setattr(command_line, "launch", finished_job)
+
+    def run(*arguments) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = command_line.main("segment", ".seg.nrrd", [str(argument) for argument in arguments])
+        except SystemExit as leaving:  # argparse, for bad usage and help
+            code = leaving.code
+        return code, *capsys.readouterr()
+
+    return run

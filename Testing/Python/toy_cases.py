@@ -108,3 +108,26 @@ def failure(events: list[dict]) -> str:
 
 def _inside(grid: np.ndarray, center, radius: float) -> np.ndarray:
     return ((grid - np.asarray(center)[:, None, None, None]) ** 2).sum(0) < radius**2
+
+
+def finished_job(folder):
+    """Like ``launch``, but does the work here and now; for a process that has torch already."""
+    from MedDeepLib.jobs import State
+    from MedDeepLib.jobs.events import EventReader
+
+    class Finished:
+        def __init__(self):
+            folder.prepare_restart()
+            self._reader = EventReader(folder.events_file)
+            self._reader.read()
+            self.folder = folder
+            self.exit_code = run_worker(folder.path)
+            self.state = {0: State.DONE, 130: State.STOPPED}.get(self.exit_code, State.FAILED)
+
+        def is_running(self) -> bool:
+            return False
+
+        def poll(self) -> list[dict]:
+            return self._reader.read()
+
+    return Finished()

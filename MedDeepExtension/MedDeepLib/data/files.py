@@ -30,12 +30,12 @@ def check_writable(path: str | Path) -> None:
         UserError: ``path`` is a folder, or its folder cannot be written to.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file to write.")
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file to write.")
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from MedDeepLib.data import geometry
 from MedDeepLib.data.files import atomic_path, check_writable
-from MedDeepLib.data.integrity import check_integrity, damaged
+from MedDeepLib.data.integrity import check_integrity, damaged, not_finite
 from MedDeepLib.errors import UserError
 
 __all__ = [
@@ -97,7 +97,9 @@ def read_image(path: str | Path) -> Image:
     if dicom.is_dicom(path):
         return dicom.read_series(dicom.choose_series(path))
     path = _existing_file(path)
-    check_integrity(path)
+    hidden_voxels = check_integrity(path)
+    if hidden_voxels:
+        raise not_finite(path, hidden_voxels)
     header = itk_io.read_header(path)
     return Image(itk_io.read_voxels(path, header), header.affine, path, header.metadata)
 
@@ -150,10 +152,7 @@ def check_finite(image: Image) -> None:
         return
     bad_voxels = image.array.size - int(np.isfinite(image.array).sum())
     if bad_voxels:
-        raise UserError(
-            f"{_name(image)} has {bad_voxels} voxels that are not a number or infinite; replace them, for "
-            "instance by the background value, before using the image."
-        )
+        raise not_finite(_name(image), bad_voxels)
 
 
 def check_not_constant(image: Image) -> None:

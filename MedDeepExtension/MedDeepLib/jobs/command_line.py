@@ -6,6 +6,7 @@ A module's script is two lines: it makes its folders importable and calls :func:
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -169,13 +170,13 @@ def _items(inputs: list[list[str]], outputs: list[str], channels: int, ending: s
 
 
 def _is_folder(name: str) -> bool:
-    return Path(name).is_dir() or name.endswith(("/", "\\")) or "." not in Path(name).name
+    return os.path.isdir(name) or name.endswith(("/", "\\")) or "." not in Path(name).name
 
 
 def _case_name(name: str) -> str:
     path = Path(name).absolute()
     # DICOM folders keep their whole name, files lose their ending.
-    return path.name if path.is_dir() else stem(path)
+    return path.name if os.path.isdir(path) else stem(path)
 
 
 def _absolute(name: str | Path) -> str:

@@ -143,8 +143,8 @@ class JobFolder:
 
     def discard(self) -> None:
         """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
-        own = (self.job_file, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file)
-        for file in own:
+        request = (self.job_file, self.parameters_file)
+        for file in (*request, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

@@ -1,0 +1,143 @@
+"""Photograph the Deep Segmentation panel at work, for the README.
+
+    python Testing/tools/take_screenshots.py --run RUN --dataset DATASET.json --volume IMAGE [--output FOLDER]
+
+Everything in the pictures really happens: the model of RUN is applied to the volume, a training of the same method
+and parameters is started on the dataset and stopped once its curves can be seen, and the model is evaluated on the
+dataset's test cases. The plot is drawn by slicerhost's stand-in of Slicer's plot view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / name) for name in ("MedDeepExtension", "SegmentModule", "Testing")]
+
+PANEL_WIDTH = 520
+PLOT_SIZE = (560, 400)
+LONGEST_SECONDS = 1800
+POINTS_WORTH_SEEING = 12
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="a run that has trained a model")
+    parser.add_argument("--dataset", type=Path, required=True, help="its dataset, with test cases")
+    parser.add_argument("--volume", type=Path, required=True, help="an image to apply the model to")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "SegmentModule" / "Screenshots")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="runs-") as runs:
+        os.environ["MEDDEEP_RUNS"] = runs
+        photographer = Photographer(arguments.run.resolve(), arguments.output)
+        photographer.apply(arguments.volume)
+        photographer.evaluate(arguments.dataset.resolve())
+        photographer.train(arguments.dataset.resolve())
+        photographer.close()
+    return 0
+
+
+class Photographer:
+    """The open panel and what is done with it."""
+
+    def __init__(self, run: Path, output: Path):
+        import slicerhost
+
+        slicerhost.start()
+        self.host, self.run, self.output = slicerhost, run, output
+        self.panel = slicerhost.load_module(REPOSITORY / "SegmentModule" / "SegmentModule.py")
+        self.ui = self.panel.ui
+
+    def apply(self, volume: Path) -> None:
+        import slicer
+
+        self._show_only("apply")
+        slicer.util.loadVolume(str(volume))
+        self.panel.applySection.model_chooser.set_value(str(self.run))
+        self.ui.applyButton.click()
+        self._wait(self.panel.applySection, lambda: False)
+        self._photograph("apply")
+
+    def evaluate(self, dataset: Path) -> None:
+        self._show_only("evaluate")
+        self.panel.evaluateSection.model_chooser.set_value(str(self.run))
+        self.ui.evaluateDatasetPathLineEdit.currentPath = str(dataset)
+        self.ui.evaluateButton.click()
+        self._wait(self.panel.evaluateSection, lambda: False)
+        self._photograph("evaluate")
+
+    def train(self, dataset: Path) -> None:
+        from MedDeepLib.jobs import JobFolder
+
+        self._show_only("train")
+        job = JobFolder(self.run).job()
+        node = self.panel.logic.getParameterNode()
+        node.method = job.method
+        node.trainingParameters = json.dumps({job.method: {**job.parameters, "validate_every": 20}})
+        self.ui.trainDatasetPathLineEdit.currentPath = str(dataset)
+        self.ui.trainStartButton.click()
+        self._wait(self.panel.trainSection, lambda: _fewest_points(node.trainingChart) >= POINTS_WORTH_SEEING)
+        self._photograph("train", node.trainingChart)
+
+    def close(self) -> None:
+        self.host.unload_module(self.panel)
+
+    def _show_only(self, shown: str) -> None:
+        for name in ("apply", "train", "evaluate", "log"):
+            getattr(self.ui, f"{name}CollapsibleButton").collapsed = name != shown
+
+    def _wait(self, section, seen_enough) -> None:
+        ended = self.host.process_events(LONGEST_SECONDS, lambda: not section.monitor.is_busy() or seen_enough())
+        print(f"{section.title}: {section.status.text}")
+        if not ended:
+            raise SystemExit(f"{section.title} takes longer than {LONGEST_SECONDS} s")
+
+    def _photograph(self, name: str, chart=None) -> None:
+        """The panel, as high as it needs to be, and to its right a chart."""
+        import qt
+
+        self.host.process_events(0.2)
+        panel = self.panel.parent
+        file = self.host.screenshot(self.panel, self.output / f"{name}.png", (PANEL_WIDTH, 100))
+        height = max(panel.minimumSizeHint().height(), panel.heightForWidth(PANEL_WIDTH))
+        self.host.screenshot(self.panel, file, (PANEL_WIDTH, height))
+        if chart is None:
+            return
+        left, right = qt.QPixmap(str(file)), self._plot(chart)
+        both = qt.QPixmap(left.width() + right.width(), max(left.height(), right.height()))
+        both.fill(qt.QColor("white"))
+        painter = qt.QPainter(both)
+        painter.drawPixmap(0, 0, left)
+        painter.drawPixmap(left.width(), 0, right)
+        painter.end()
+        both.save(str(file))
+
+    def _plot(self, chart):
+        import slicer
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "plot")
+        node.SetPlotChartNodeID(chart.GetID())
+        view = slicer.qMRMLPlotView()
+        view.setMRMLScene(slicer.mrmlScene)
+        view.setMRMLPlotViewNode(node)
+        view.resize(*PLOT_SIZE)
+        picture = view.grab()
+        view.delete()
+        return picture
+
+
+def _fewest_points(chart) -> int:
+    """Of the two curves that have the fewest points, so that both can be seen."""
+    if chart is None or chart.GetNumberOfPlotSeriesNodes() < 2:
+        return 0
+    return min(chart.GetNthPlotSeriesNode(number).GetTableNode().GetNumberOfRows() for number in range(2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -47,7 +47,7 @@ class JobFolder:
     """A job on disk. Reading it needs no worker; everything can be asked again after a restart."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).expanduser().absolute()
         self.job_file = self.path / "job.json"
         self.parameters_file = self.path / "parameters.json"
         self.worker_file = self.path / "worker.json"

@@ -207,3 +207,11 @@ def test_four_workers_leave_no_process_behind(tmp_path):
     for job in jobs:
         job.wait(5)
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
+
+
+def test_a_folder_given_relative_to_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = launch(JobFolder.create("runs/first", Job("segment", "train", method="unet", dataset="done")))
+    finish(job)
+    assert (job.exit_code, job.state) == (0, State.DONE)
+    assert job.folder.path == tmp_path / "runs" / "first"

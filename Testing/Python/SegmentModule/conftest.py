@@ -61,9 +61,11 @@ class Panel:
         assert row > 0, [combo_box.itemText(number) for number in range(combo_box.count)]
         combo_box.currentIndex = row
 
-    def curve(self, number: int) -> list[tuple[float, float]]:
+    def curve(self, name: str) -> list[tuple[float, float]]:
         """The points of one series of the training's chart."""
-        table = self.parameters.trainingChart.GetNthPlotSeriesNode(number).GetTableNode().GetTable()
+        chart = self.parameters.trainingChart
+        series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+        table = next(node for node in series if node.GetName() == name).GetTableNode().GetTable()
         return [
             (table.GetColumn(0).GetValue(n), table.GetColumn(1).GetValue(n)) for n in range(table.GetNumberOfRows())
         ]

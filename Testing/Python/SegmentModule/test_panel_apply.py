@@ -153,7 +153,7 @@ def test_a_volume_with_nan_is_explained_and_the_log_is_kept(ready, runs_folder):
     slicer.util.arrayFromVolumeModified(ready.volume)
     ready.ui.applyButton.click()
     status = ready.wait("apply")
-    assert status.startswith("'patient 9' has 1 voxels that are not a number") and "Traceback" not in status
+    assert status.startswith("'patient 9'") and "not a number" in status and "Traceback" not in status
     assert not segmentations()
     (folder,) = (runs_folder / "temporary").iterdir()
     assert (folder / "log.txt").is_file() and not (folder / "input").exists()

@@ -89,18 +89,16 @@ def test_stop_resume_and_finish(panel, runs_folder):
     assert JobFolder(folder).state() is State.STOPPED
     assert not worker_processes(folder)
     assert panel.ui.trainResumeButton.enabled and panel.ui.trainStartButton.enabled
-    stopped_at = panel.curve(0)[-1][0]
+    stopped_at = panel.curve("loss")[-1][0]
     assert stopped_at < 60
 
     panel.ui.trainResumeButton.click()
     assert panel.run_folder() == folder
     status = panel.wait("train")
     assert status == f"Done: the model is in {folder}."
-    steps = [step for step, _ in panel.curve(0)]
+    steps = [step for step, _ in panel.curve("loss")]
     assert steps == sorted(set(steps)) and steps[-1] == 60 and steps[0] <= stopped_at
-    assert [step for step, _ in panel.curve(1)] == [20, 40, 60]
-    names = [panel.parameters.trainingChart.GetNthPlotSeriesNode(n).GetName() for n in (0, 1)]
-    assert names == ["loss", "validation Dice"]
+    assert [step for step, _ in panel.curve("validation Dice")] == [20, 40, 60]
     assert panel.ui.applyModelComboBox.findData(str(folder)) > 0
     assert not panel.ui.trainResumeButton.enabled
 

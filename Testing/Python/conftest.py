@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_device_leases(tmp_path_factory):
+    """Jobs of the tests know nothing of the user's own jobs, nor those of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDDEEP_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def host():
     """The running slicerhost, with an empty scene before and after the test.

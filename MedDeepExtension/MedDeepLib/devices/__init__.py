@@ -1,5 +1,34 @@
-"""What this computer can compute on, asked without importing torch."""
+"""What this computer can compute on, who uses it and who waits for it, asked without importing torch.
 
-from MedDeepLib.devices.manager import Device, check_request, list_devices, resolve, torch_device
+See :mod:`~MedDeepLib.devices.manager` (which devices there are), :mod:`~MedDeepLib.devices.leases` (one job at a time,
+and in which order), :mod:`~MedDeepLib.devices.threads` (the CPU, which is shared) and
+:mod:`~MedDeepLib.devices.preflight` (whether a network fits).
+"""
 
-__all__ = ["Device", "check_request", "list_devices", "resolve", "torch_device"]
+from MedDeepLib.devices.board import Board, Ticket
+from MedDeepLib.devices.leases import Lease, holders, move, waiting
+from MedDeepLib.devices.manager import (
+    Device,
+    Owner,
+    check_request,
+    list_devices,
+    resolve,
+    torch_device,
+    usable_devices,
+)
+
+__all__ = [
+    "Board",
+    "Device",
+    "Lease",
+    "Owner",
+    "Ticket",
+    "check_request",
+    "holders",
+    "list_devices",
+    "move",
+    "resolve",
+    "torch_device",
+    "usable_devices",
+    "waiting",
+]

@@ -10,25 +10,65 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from MedDeepLib.devices.board import Board, Ticket
 from MedDeepLib.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 _REQUEST = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_BOARD_SECONDS = 0.05  # a panel asks too, and may not be kept waiting
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that computes on a device, or holds memory of it.
+
+    Attributes:
+        pid: of the process.
+        name: the program, or what has started the job ("Slicer"); empty when it cannot be told.
+        title: of the job, if it is one of ours.
+        used_bytes: of the device's memory; 0: not known.
+    """
+
+    pid: int
+    name: str = ""
+    title: str = ""
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Device:
-    """One place where a network can run; memory in bytes (0: not known)."""
+    """One place where a network can run.
+
+    Attributes:
+        id: what a job asks for, e.g. "cuda:0".
+        name: for people.
+        total_bytes, free_bytes: of memory; 0: not known.
+        key: the same in every process, also where CUDA_VISIBLE_DEVICES gives the card another number.
+        owners: who uses it, as far as this user may know.
+        note: what people should know of the figures.
+    """
 
     id: str
     name: str
     total_bytes: int = 0
     free_bytes: int = 0
+    key: str = ""
+    owners: tuple[Owner, ...] = ()
+    note: str = ""
+
+    @property
+    def lease_key(self) -> str:
+        return self.key or self.id
+
+    @property
+    def shared(self) -> bool:
+        """True for the CPU: several jobs compute on it at once."""
+        return self.id == "cpu"
 
 
 def check_request(request: str) -> None:
@@ -38,8 +78,9 @@ def check_request(request: str) -> None:
 
 
 def list_devices() -> list[Device]:
-    """All devices, the fastest first; the CPU is always there and always last."""
-    return [*_cuda_devices(), *_apple_devices(), _cpu()]
+    """All devices, the fastest first, with their owners; the CPU is always there and always last."""
+    tickets = _tickets()
+    return [_with_jobs(device, tickets) for device in [*_cuda_devices(), *_apple_devices(), _cpu()]]
 
 
 def resolve(request: str, devices: list[Device] | None = None) -> Device:
@@ -51,8 +92,7 @@ def resolve(request: str, devices: list[Device] | None = None) -> Device:
     check_request(request)
     devices = list_devices() if devices is None else devices
     if request == "auto":
-        cards = [device for device in devices if device.id.startswith("cuda")]
-        return max(cards, key=lambda card: card.free_bytes) if cards else devices[0]
+        return _preferred(devices)[0]
     wanted = "cuda:0" if request == "cuda" else request
     for device in devices:
         if device.id == wanted:
@@ -61,27 +101,60 @@ def resolve(request: str, devices: list[Device] | None = None) -> Device:
     raise UserError(f"This computer has no device '{wanted}': choose one of {present}, or auto.")
 
 
+def usable_devices(request: str) -> tuple[list[Device], str]:
+    """The devices that ``request`` allows and torch can use, the preferred one first (worker only).
+
+    Returns them with the reason why others were passed over, e.g. " (the installed torch cannot use X)", or "".
+
+    Raises UserError when a device was asked for by name that does not exist or that the installed torch cannot use.
+    """
+    # As the driver numbers them, and so as they are listed here; CUDA's own order begins with the fastest.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    import torch
+
+    present = list_devices()
+    usable = [device for device in present if _torch_can_use(device, torch)]
+    if request == "auto":
+        passed_over = [device.name for device in present if device not in usable]
+        reason = f" (the installed torch cannot use {', '.join(passed_over)})" if passed_over else ""
+        return _preferred(usable), reason
+    chosen = resolve(request, present)
+    if chosen not in usable:
+        raise UserError(
+            f"The installed torch {torch.__version__} cannot use {chosen.name} ({chosen.id}): install a torch built "
+            "for it (in Slicer: PyTorch Util module), or choose the device cpu."
+        )
+    return [chosen], ""
+
+
 def torch_device(request: str) -> tuple[torch.device, str]:
-    """The torch device for ``request`` and a sentence that says which one it is and why (worker only).
+    """The torch device for ``request``, busy or not, and a sentence that says which one it is and why (worker only).
 
     Raises UserError when the device exists but the installed torch cannot use it; ``auto`` then takes the next one
     and the sentence says so.
     """
     import torch
 
-    usable = [device for device in list_devices() if _torch_can_use(device, torch)]
-    if request == "auto":
-        chosen = resolve("auto", usable)
-        passed_over = [device.name for device in list_devices() if device not in usable]
-        reason = f" (the installed torch cannot use {', '.join(passed_over)})" if passed_over else ""
-        return torch.device(chosen.id), f"Computing on {chosen.name}{reason}."
-    chosen = resolve(request)
-    if chosen.id not in [device.id for device in usable]:
-        raise UserError(
-            f"The installed torch {torch.__version__} cannot use {chosen.name} ({chosen.id}): install a torch built "
-            "for it (in Slicer: PyTorch Util module), or choose the device cpu."
-        )
-    return torch.device(chosen.id), f"Computing on {chosen.name}."
+    devices, reason = usable_devices(request)
+    return torch.device(devices[0].id), f"Computing on {devices[0].name}{reason}."
+
+
+def process_name(pid: int) -> str:
+    """The program that runs as ``pid``; empty when it cannot be told."""
+    try:
+        import psutil
+    except ImportError:
+        return ""
+    try:
+        return psutil.Process(pid).name()
+    except (psutil.Error, OSError):
+        return ""
+
+
+def _preferred(devices: list[Device]) -> list[Device]:
+    """Those among which ``auto`` chooses: the cards, most free memory first, else Apple's GPU, else the CPU."""
+    cards = [device for device in devices if device.id.startswith("cuda")]
+    return sorted(cards, key=lambda card: -card.free_bytes) if cards else devices[:1]
 
 
 def _torch_can_use(device: Device, torch) -> bool:
@@ -105,7 +178,9 @@ def _cpu() -> Device:
 
 def _apple_devices() -> list[Device]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return [Device("mps", "Apple GPU")]
+        return [
+            Device("mps", "Apple GPU", note="It shares the computer's memory; how much is free shows in a job only.")
+        ]
     return []
 
 
@@ -119,15 +194,69 @@ def _cuda_devices() -> list[Device]:
     except pynvml.NVMLError:
         return []  # no NVIDIA driver on this computer
     try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        keys = [_text(_asked(pynvml, "nvmlDeviceGetUUID", handle)) for handle in handles]
         cards = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            name = pynvml.nvmlDeviceGetName(handle)
-            name = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
-            cards.append(Device(f"cuda:{index}", name, int(memory.total), int(memory.free)))
+        for number, index in enumerate(_visible(keys)):
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handles[index])
+            name = _text(pynvml.nvmlDeviceGetName(handles[index]))
+            owners = _processes(pynvml, handles[index])
+            cards.append(
+                Device(f"cuda:{number}", name, int(memory.total), int(memory.free), keys[index], tuple(owners))
+            )
         return cards
     except pynvml.NVMLError:
         return []
     finally:
         pynvml.nvmlShutdown()
+
+
+def _visible(keys: list[str]) -> list[int]:
+    """The driver's numbers of the cards that CUDA_VISIBLE_DEVICES shows to programs, in the order it gives them."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return list(range(len(keys)))
+    numbers: list[int] = []
+    for entry in wanted.split(","):
+        entry = entry.strip()
+        if entry.isdecimal():
+            matching = [int(entry)] if int(entry) < len(keys) else []
+        else:
+            matching = [number for number, key in enumerate(keys) if entry and key.startswith(entry)]
+        if len(matching) != 1:
+            break  # as CUDA does: whatever comes after a name that is none does not count
+        numbers += matching
+    return numbers
+
+
+def _processes(pynvml: Any, handle: Any) -> list[Owner]:
+    processes = _asked(pynvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []
+    return [Owner(process.pid, process_name(process.pid), "", process.usedGpuMemory or 0) for process in processes]
+
+
+def _asked(pynvml: Any, function: str, handle: Any) -> Any:
+    """What the driver answers, None where an old or virtual one cannot."""
+    try:
+        return getattr(pynvml, function)(handle)
+    except (AttributeError, pynvml.NVMLError):
+        return None
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def _tickets() -> list[Ticket]:
+    try:
+        return Board().tickets(_BOARD_SECONDS)
+    except (ImportError, UserError):
+        return []  # no package for locks yet, or no folder: then no job runs either
+
+
+def _with_jobs(device: Device, tickets: list[Ticket]) -> Device:
+    """The device with the jobs that hold it in front of its other owners."""
+    holding = [ticket for ticket in tickets if ticket.holds == device.lease_key]
+    used = {owner.pid: owner.used_bytes for owner in device.owners}
+    jobs = [Owner(t.pid, t.application, t.title, used.get(t.pid, 0)) for t in holding]
+    others = [owner for owner in device.owners if owner.pid not in {job.pid for job in jobs}]
+    return replace(device, owners=(*jobs, *others))

@@ -12,9 +12,10 @@ from typing import Any
 from MedDeepLib.bundles.model import Model, open_model, save_model
 from MedDeepLib.data.dataset import Case, load_dataset
 from MedDeepLib.data.images import check_writable, read_image
-from MedDeepLib.devices import torch_device
+from MedDeepLib.devices import Device
 from MedDeepLib.errors import EXIT_BAD_INPUT, Stopped, UserError
 from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.jobs.device_queue import leased_device
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.methods import Context, Method, Predictor, from_mapping, get, to_mapping
@@ -30,22 +31,20 @@ def perform(folder: JobFolder, report: Callable[..., None], stop_requested: Call
         Stopped: the user asked to stop; what is worth keeping is on disk.
     """
     job = folder.job()
-    context = _context(job, folder, report, stop_requested)
-    accounting = Accounting(context.device)
-    result = {"train": _train, "apply": _apply, "evaluate": _evaluate}[job.action](job, folder, context)
-    usage = accounting.usage()
+    with leased_device(job, folder, report, stop_requested) as (device, threads):
+        context = _context(job, folder, device, threads, report, stop_requested)
+        accounting = Accounting(context.device)
+        result = {"train": _train, "apply": _apply, "evaluate": _evaluate}[job.action](job, folder, context)
+        usage = accounting.usage()
     report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
     return {"task": job.task, "action": job.action, **result, "usage": usage}
 
 
-def _context(job: Job, folder: JobFolder, report, stop_requested) -> Context:
+def _context(job: Job, folder: JobFolder, device: Device, threads: int, report, stop_requested) -> Context:
     import torch
 
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    device, sentence = torch_device(job.device)
-    report("message", message=sentence)
-    return Context(device, job.seed, folder.path, None, report, stop_requested)
+    torch.set_num_threads(threads)
+    return Context(torch.device(device.id), job.seed, folder.path, None, report, stop_requested)
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:

@@ -290,7 +290,7 @@ def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, cuda:1, ... or mps (default auto)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads to compute with (default: all cores)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads to compute with (default: a share)")
     if seed:
         parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
 

@@ -4,8 +4,9 @@ Events are all that panels, scripts and reports know of a job; nobody parses a l
 since 1970) and ``event``, which is one of:
 
 ==========  ==========================================================================================
-state       ``state`` (running, stopping, stopped, failed, done); a failure also has ``message`` (one plain
-            sentence), ``kind`` (input, failed, memory, internal) and ``exit_code``
+state       ``state`` (queued, running, stopping, stopped, failed, done); a job that waits for its device says
+            in ``message`` whom it waits for; a failure has ``message`` (one plain sentence), ``kind`` (input,
+            failed, memory, internal) and ``exit_code``
 phase       ``phase``: what the job does now, in words
 progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training
 metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice

@@ -5,6 +5,7 @@
     job.json         what to do
     parameters.json  every parameter of a training, also those left to the data and the device
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
+    resources.json   the device and the number of processor threads that it computes with
     events.jsonl     how it goes
     log.txt          everything else the worker said, tracebacks included
     stop             present once the user has asked to stop
@@ -51,6 +52,7 @@ class JobFolder:
         self.job_file = self.path / "job.json"
         self.parameters_file = self.path / "parameters.json"
         self.worker_file = self.path / "worker.json"
+        self.resources_file = self.path / "resources.json"
         self.events_file = self.path / "events.jsonl"
         self.log_file = self.path / "log.txt"
         self.stop_file = self.path / "stop"
@@ -143,7 +145,7 @@ class JobFolder:
 
     def discard(self) -> None:
         """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
-        request = (self.job_file, self.parameters_file)
+        request = (self.job_file, self.parameters_file, self.resources_file)
         for file in (*request, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ class Job:
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N or mps.
         seed: all randomness derives from it.
-        threads: how many CPU threads to compute with; 0: as many as there are cores.
+        threads: how many CPU threads to compute with; 0: a share of the cores that leaves Slicer usable.
     """
 
     task: str
@@ -56,6 +56,11 @@ class Job:
     threads: int = 0
     version: int = SCHEMA_VERSION
 
+    @property
+    def title(self) -> str:
+        """What it does, in two words for lists: "train unet", "apply lungs"."""
+        return f"{self.action} {self.method or Path(self.model).name}"
+
     def validate(self) -> None:
         """Raise UserError with one sentence for the first thing that is wrong; reads no image and no weights."""
         if self.action not in ACTIONS:
@@ -65,7 +70,7 @@ class Job:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
         if self.threads < 0:
-            raise UserError(f"The number of threads must be 0 (all cores) or more, not {self.threads}.")
+            raise UserError(f"The number of threads must be 0 (a share of the cores) or more, not {self.threads}.")
         getattr(self, f"_validate_{self.action}")()
 
     def _validate_train(self) -> None:

@@ -28,6 +28,7 @@ class RunningJob:
         self._process = process
         self._reader = reader
         self._kill_at: float | None = None
+        self._queued = False
 
     @property
     def pid(self) -> int:
@@ -37,7 +38,11 @@ class RunningJob:
         """The events since the last call. Also ends a worker that was told to stop and has not done so in time."""
         if self._kill_at is not None and time.monotonic() > self._kill_at:
             self.kill()
-        return self._reader.read()
+        events = self._reader.read()
+        for event in events:
+            if event["event"] == "state":
+                self._queued = event.get("state") == State.QUEUED
+        return events
 
     def is_running(self) -> bool:
         return self._process.poll() is None
@@ -49,9 +54,13 @@ class RunningJob:
 
     @property
     def state(self) -> State:
-        """As the process says: the folder may still tell of an earlier worker if this one has died at once."""
+        """As the process says: the folder may still tell of an earlier worker if this one has died at once.
+
+        Whether a running worker waits for its device is known from the events that :meth:`poll` has read.
+        """
         if self.is_running():
-            return State.STOPPING if self.folder.stop_requested() else State.RUNNING
+            waiting_or_running = State.QUEUED if self._queued else State.RUNNING
+            return State.STOPPING if self.folder.stop_requested() else waiting_or_running
         if self.exit_code == EXIT_STOPPED:
             return State.STOPPED
         return State.DONE if self.exit_code == EXIT_DONE and self.folder.result_file.exists() else State.FAILED

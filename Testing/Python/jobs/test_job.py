@@ -52,7 +52,7 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
         (Job(**TRAIN, device="gpu"), "'gpu' is not a device"),
         (Job(**TRAIN, seed=-1), "The seed must be from 0"),
         (Job(**TRAIN, seed=2**31), "The seed must be from 0"),
-        (Job(**TRAIN, threads=-1), "The number of threads must be 0 (all cores) or more, not -1."),
+        (Job(**TRAIN, threads=-1), "The number of threads must be 0 (a share of the cores) or more, not -1."),
         (Job(**APPLY | {"model": ""}, items=(item(),)), "Applying needs a model"),
         (Job(**APPLY), "Applying needs at least one input image"),
         (Job(**APPLY, items=(ApplyItem((), "out.nrrd"),)), "Applying needs at least one input image"),

@@ -1,0 +1,38 @@
+"""How many processor threads a job computes with, so that Slicer stays usable beside it.
+
+The processor is never leased to one job alone: a training must not keep every application of a model waiting for
+hours. Jobs share it. One job alone gets all cores but one (all of them where there are no more than two). A job that
+starts beside others gets what they leave, but at least its fair part. The jobs that run already keep what they have:
+the number of threads changes the last bit of a sum, and a training has to give the same weights to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use; two threads of one core count once."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        import psutil
+
+        cores = psutil.cpu_count(logical=False) or allowed
+    except ImportError:
+        cores = allowed
+    return max(1, min(cores, allowed))
+
+
+def share(cores: int, others: Sequence[int]) -> int:
+    """Threads for one more job beside jobs that compute with ``others`` threads each; at least 1."""
+    budget = cores - 1 if cores > 2 else cores
+    left = budget - sum(others)
+    fair = budget // (len(others) + 1)
+    return max(1, left, fair)
+
+
+def threads_from_environment() -> int:
+    """What the user has fixed for all programs in OMP_NUM_THREADS; 0: nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0

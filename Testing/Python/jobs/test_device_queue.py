@@ -1,0 +1,210 @@
+"""Jobs that want the same card: one computes, the others wait in order, say so, and can be stopped.
+
+Real launchers and workers; a sitecustomize.py on the workers' path pretends that the computer has one card, on which
+torch computes as on the CPU, and replaces the work by waiting for a file named "go" in the job folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import MedDeepLib
+import pytest
+from MedDeepLib.devices import Device, move, waiting
+from MedDeepLib.jobs import Job, JobFolder, State, launch
+
+CARD = Device("cuda:0", "Pretended card")
+PRETENDED = """
+import os, sys, time, types
+
+
+def perform(folder, report, stop_requested):
+    from MedDeepLib.devices import Device
+    from MedDeepLib.errors import Stopped
+    from MedDeepLib.jobs import device_queue
+
+    device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
+    with device_queue.leased_device(folder.job(), folder, report, stop_requested) as (device, threads):
+        report("phase", phase="Computing")
+        while not (folder.path / "go").exists():
+            if stop_requested():
+                raise Stopped
+            time.sleep(0.02)
+    return {"device": device.id}
+
+
+if os.environ.get("PLAY"):
+    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
+    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+"""
+LAUNCHER = """
+import sys, time
+from MedDeepLib.jobs import JobFolder, launch
+job = launch(JobFolder(sys.argv[1]))
+print(job.pid, flush=True)
+sys.exit(job.wait(60))
+"""
+
+
+@pytest.fixture(autouse=True)
+def pretended_card(tmp_path, monkeypatch):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(PRETENDED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PLAY", "1")
+    monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts jobs; what still runs after the test is killed."""
+    jobs = []
+
+    def make(name: str, method: str = "unet"):
+        jobs.append(launch(JobFolder.create(tmp_path / name, Job("segment", "train", method=method, dataset="x"))))
+        return jobs[-1]
+
+    yield make
+    for job in jobs:
+        job.kill()
+
+
+def wait_for(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def computing(job) -> bool:
+    return any(event.get("phase") == "Computing" for event in job.folder.events())
+
+
+def queued(job) -> bool:
+    return job.folder.state() is State.QUEUED and bool(sentences(job))
+
+
+def let_end(job) -> None:
+    (job.folder.path / "go").touch()
+
+
+def sentences(job) -> list[str]:
+    return [e["message"] for e in job.folder.events() if e["event"] == "state" and e["state"] == "queued"]
+
+
+def test_the_second_job_waits_and_then_computes(start):
+    first = start("first")
+    wait_for(lambda: computing(first))
+    second = start("second", "segresnet")
+    wait_for(lambda: queued(second))
+    second.poll()
+    assert second.state is State.QUEUED and first.state is State.RUNNING
+    assert not computing(second)
+    used_by = f"used by 'train unet' ({waiting_application()}process {first.pid})"
+    assert sentences(second) == [f"Waiting for Pretended card, {used_by}"]
+    assert f"Waiting for Pretended card, {used_by}" in [e.get("phase") for e in second.folder.events()]
+    let_end(first)
+    wait_for(lambda: computing(second))
+    second.poll()
+    assert second.state is State.RUNNING and second.folder.state() is State.RUNNING
+    let_end(second)
+    assert (first.wait(20), second.wait(20)) == (0, 0)
+    assert second.folder.result() == {"device": "cuda:0"}
+
+
+def waiting_application() -> str:
+    import psutil
+
+    return psutil.Process().name() + ", "
+
+
+def test_a_job_that_waits_is_stopped_at_once_and_can_be_started_again(start):
+    first = start("first")
+    wait_for(lambda: computing(first))
+    second = start("second")
+    wait_for(lambda: queued(second))
+    began = time.monotonic()
+    second.stop()
+    assert second.wait(10) == 130 and time.monotonic() - began < 2
+    assert second.state is State.STOPPED and second.folder.state() is State.STOPPED
+    assert waiting(CARD) == []
+    let_end(first)
+    let_end(second)
+    assert launch(second.folder).wait(20) == 0
+
+
+def test_the_card_of_a_killed_worker_goes_to_the_one_that_waits(start):
+    first = start("first")
+    wait_for(lambda: computing(first))
+    second = start("second")
+    wait_for(lambda: queued(second))
+    first.kill()
+    wait_for(lambda: computing(second))
+    assert first.folder.state() is State.FAILED and second.folder.state() is State.RUNNING
+
+
+def test_a_killed_job_that_waited_has_failed_and_is_out_of_the_queue(start):
+    first = start("first")
+    wait_for(lambda: computing(first))
+    second = start("second")
+    wait_for(lambda: queued(second))
+    second.kill()
+    assert second.folder.state() is State.FAILED and waiting(CARD) == []
+
+
+def test_the_order_can_be_changed_while_jobs_wait(start):
+    jobs = [start("first")]
+    wait_for(lambda: computing(jobs[0]))
+    for name in ("second", "third"):
+        jobs.append(start(name))
+        wait_for(lambda: queued(jobs[-1]))
+    tickets = waiting(CARD)
+    assert [ticket.pid for ticket in tickets] == [jobs[1].pid, jobs[2].pid]
+    assert tickets[1].folder == str(jobs[2].folder.path) and tickets[1].title == "train unet"
+    wait_for(lambda: sentences(jobs[2])[-1].endswith("; 1 job comes before this one"))
+    move(tickets[1].id, 0)
+    wait_for(lambda: sentences(jobs[1])[-1].endswith("; 1 job comes before this one"))
+    let_end(jobs[0])
+    wait_for(lambda: computing(jobs[2]))
+    assert queued(jobs[1]) and not computing(jobs[1])
+
+
+def test_two_applications_start_jobs_at_once(tmp_path):
+    """Two processes that launch, as two Slicers do, and one of them is killed with its worker."""
+    folders = [
+        JobFolder.create(tmp_path / name, Job("segment", "train", method="unet", dataset="x")) for name in ("a", "b")
+    ]
+    library = str(Path(MedDeepLib.__file__).parents[1])
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([library, str(tmp_path / "path")]))
+    launchers = [
+        subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, str(folder.path)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for folder in folders
+    ]
+    try:
+        states = wait_for(lambda: one_computes_and_one_waits(folders))
+        runner, waiter = states.index(State.RUNNING), states.index(State.QUEUED)
+        (folders[runner].path / "go").touch()
+        assert launchers[runner].wait(20) == 0
+        wait_for(lambda: folders[waiter].state() is State.RUNNING)
+        (folders[waiter].path / "go").touch()
+        assert launchers[waiter].wait(20) == 0
+        assert [folder.state() for folder in folders] == [State.DONE, State.DONE]
+    finally:
+        for launcher in launchers:
+            launcher.kill()
+            launcher.communicate()
+
+
+def one_computes_and_one_waits(folders) -> list[State] | None:
+    states = [folder.state() for folder in folders]
+    events = [event for folder in folders for event in folder.events()]
+    begun = any(event.get("phase") == "Computing" for event in events)
+    waits = any(event["event"] == "state" and event["state"] == "queued" for event in events)
+    return states if begun and waits and sorted(states) == [State.QUEUED, State.RUNNING] else None

@@ -9,7 +9,7 @@ import torch
 from MedDeepLib.data.dataset import Case
 from MedDeepLib.data.images import Image, read_image
 from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
-from MedDeepLib.data.segmentation_file import Segment, place_on_grid, read_segmentation
+from MedDeepLib.data.segmentation_file import OtherGridError, Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
 from MedDeepLib.training.augmentation import CachedCase, class_voxels
@@ -19,8 +19,8 @@ from MedDeepLib.training.stage import random_state
 def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:
     """The reference labels (I, J, K) of a case on the image's grid, as class indices: 0 background, 1 the first class.
 
-    Segments of a .seg.nrrd are matched by name where all names are known, otherwise by value. Labels may cover a part
-    of the image only, or have its axes turned round, as Slicer saves them.
+    Segments of a .seg.nrrd are matched by name if one of the names is known, otherwise by value. Labels may cover a
+    part of the image only, or have its axes turned round, as Slicer saves them.
 
     Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
     """
@@ -30,7 +30,7 @@ def read_reference(case: Case, image: Image, classes: Sequence[Segment], resampl
     labels = _as_indices(case, labels, segments, classes)
     try:
         return place_on_grid(labels, affine, image.affine, image.shape, case.label.name)
-    except UserError as error:
+    except OtherGridError as error:
         if resample:
             return resample_array(labels, affine, image.shape, image.affine, 0)
         raise UserError(f"{error} The parameter resample_labels does so while reading.") from None
@@ -67,12 +67,14 @@ def load_case(
 def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:
     index_of_value = {segment.value: index for index, segment in enumerate(classes, start=1)}
     index_of_name = {segment.name: index for index, segment in enumerate(classes, start=1)}
-    if segments and all(segment.name in index_of_name for segment in segments):
-        index_of_value = {segment.value: index_of_name[segment.name] for segment in segments}
+    known = [segment for segment in segments if segment.name in index_of_name]
+    if known:  # then a value may well mean something else here than in the dataset
+        index_of_value = {segment.value: index_of_name[segment.name] for segment in known}
     present = [int(value) for value in np.unique(labels)]
     unknown = [value for value in present if value and value not in index_of_value]
     if unknown:
-        values = ", ".join(map(str, unknown[:5]))
+        names = {segment.value: f" ({segment.name})" for segment in segments}
+        values = ", ".join(f"{value}{names.get(value, '')}" for value in unknown[:5])
         raise UserError(
             f"{case.label.name} has the label value{'s' if len(unknown) > 1 else ''} {values}, which the dataset does "
             'not declare: add them to "labels", or correct the file.'

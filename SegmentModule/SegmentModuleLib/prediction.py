@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from MedDeepLib.data.images import Image, write_image
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels
 from MedDeepLib.data.segmentation_file import Segment, write_segmentation
 from MedDeepLib.errors import UserError
+from MedDeepLib.evaluation.overlap import count_labels
 from MedDeepLib.inference.sliding import TilingOptions, predict_labels
 from MedDeepLib.methods import Context, Prediction, Predictor
 
@@ -39,7 +41,7 @@ class SegmentationPrediction(Prediction):
 
     def summary(self) -> dict[str, Any]:
         """Volume of every structure in ml."""
-        counts = np.bincount(self.labels.ravel(), minlength=max(s.value for s in self.classes) + 1)
+        counts = count_labels(self.labels, max(segment.value for segment in self.classes))
         millilitres = voxel_volume(self.affine) / 1000
         return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
 
@@ -50,14 +52,23 @@ class SegmentationPredictor(Predictor):
     def __init__(self, network: torch.nn.Module, model: Model, context: Context, options: ApplyParameters, flip_axes):
         self._network = network.to(context.device).eval()
         self._model = model
-        self._options = options
         self._plan = Plan.from_dict(model.metadata["plan"])
-        if options.flips and not flip_axes:
+        self._trained_flip_axes = tuple(flip_axes)
+        self._set_options(options)
+
+    def with_options(self, options: ApplyParameters) -> SegmentationPredictor:
+        other = copy.copy(self)
+        other._set_options(options)
+        return other
+
+    def _set_options(self, options: ApplyParameters) -> None:
+        if options.flips and not self._trained_flip_axes:
             raise UserError(
                 "This model was trained without mirrored images, so averaging over mirrored copies would make it "
                 "worse: switch the option flips off."
             )
-        self._flip_axes = tuple(flip_axes) if options.flips else ()
+        self._options = options
+        self._flip_axes = self._trained_flip_axes if options.flips else ()
 
     def predict(self, images: Sequence[Image], context: Context) -> SegmentationPrediction:
         image = stack_channels(images, self._options.resample_inputs)
@@ -81,6 +92,7 @@ class SegmentationPredictor(Predictor):
         progress = _TileProgress(context)
         labels = predict_labels(self._network, prepared, tiling, context.device, progress, context.stop_requested)
         labels = prepared.to_native(labels)
+        del prepared
         if self._options.largest_component:
             keep_largest_components(labels, len(self._model.classes))
         assert labels.shape == shape
@@ -120,5 +132,5 @@ def keep_largest_components(labels: np.ndarray, classes: int) -> None:
         inside = labels[box]
         pieces, count = ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
         if count > 1:
-            largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+            largest = 1 + int(count_labels(pieces, count)[1:].argmax())
             inside[(pieces > 0) & (pieces != largest)] = 0

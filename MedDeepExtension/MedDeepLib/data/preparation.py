@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _SAMPLED_VOXELS = 500_000
+_SLAB_VOXELS = 4
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def prepare(image: Image, plan: Plan) -> Prepared:
     tensor = normalize(tensor, plan)
     shape = [max(1, round(n / f)) for n, f in zip(native_shape, factor, strict=True)]
     first = [_first_voxel(n, m, f) for n, m, f in zip(native_shape, shape, factor, strict=True)]
-    for axis in range(3):
+    for axis in np.argsort(-factor):  # first what makes the image smaller: it takes the least memory
         if factor[axis] != 1:
             tensor = _resample_axis(tensor, axis + 1, shape[axis], float(factor[axis]), first[axis])
     to_native = np.diag([*factor, 1.0])
@@ -177,7 +178,7 @@ def normalize(tensor: torch.Tensor, plan: Plan) -> torch.Tensor:
 
 def sample_voxels(channel: torch.Tensor) -> np.ndarray:
     """Enough voxels of one channel, evenly spread, to estimate its distribution."""
-    stride = max(1, int((channel.numel() / _SAMPLED_VOXELS) ** (1 / 3)))
+    stride = int(np.ceil((channel.numel() / _SAMPLED_VOXELS) ** (1 / 3)))
     strides = [slice(None, None, stride if n > 4 * stride else 1) for n in channel.shape]
     return channel[tuple(strides)].numpy().ravel()
 
@@ -211,24 +212,32 @@ def _first_voxel(length: int, size: int, factor: float) -> float:
 
 
 def _resample_axis(tensor: torch.Tensor, axis: int, size: int, factor: float, first: float) -> torch.Tensor:
-    """Linear interpolation along one axis, after smoothing when the new grid is coarser (against aliasing)."""
+    """Linear interpolation along one axis, after smoothing, in place, when the new grid is coarser (against aliasing).
+
+    Done in slabs, so that beside the old and the new image there is nothing large in memory.
+    """
     import torch
 
     if factor > 1.2:
         sigma = 0.5 * np.sqrt(factor**2 - 1)
-        tensor = _smooth_axis(tensor, axis, float(sigma))
+        _smooth_axis(tensor, axis, float(sigma))
     position = (first + factor * torch.arange(size, dtype=torch.float64)).clamp_(0, tensor.shape[axis] - 1)
     lower = position.floor().long().clamp_(max=max(0, tensor.shape[axis] - 2))
     weight = (position - lower).float().reshape([-1 if a == axis else 1 for a in range(tensor.ndim)])
     upper = (lower + 1).clamp_(max=tensor.shape[axis] - 1)
-    return torch.lerp(tensor.index_select(axis, lower), tensor.index_select(axis, upper), weight)
+    resampled = tensor.new_empty([size if a == axis else n for a, n in enumerate(tensor.shape)])
+    for start in range(0, size, _SLAB_VOXELS):
+        length = min(_SLAB_VOXELS, size - start)
+        below, above = (tensor.index_select(axis, index.narrow(0, start, length)) for index in (lower, upper))
+        resampled.narrow(axis, start, length).copy_(below.lerp_(above, weight.narrow(axis, start, length)))
+    return resampled
 
 
-def _smooth_axis(tensor: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
-    import torch
+def _smooth_axis(tensor: torch.Tensor, axis: int, sigma: float) -> None:
     from scipy.ndimage import gaussian_filter1d
 
-    return torch.from_numpy(gaussian_filter1d(tensor.numpy(), sigma, axis=axis, truncate=2.0, mode="nearest"))
+    values = tensor.numpy()
+    gaussian_filter1d(values, sigma, axis=axis, truncate=2.0, mode="nearest", output=values)
 
 
 def _check_dimensions(image: Image, plan: Plan) -> None:

@@ -26,6 +26,10 @@ Code = tuple[str, str, str]
 """Coding scheme, code value and code meaning, for instance ``("SCT", "10200004", "Liver")``."""
 
 
+class OtherGridError(UserError):
+    """Labels lie on another voxel grid than their image, so that only resampling would put them there."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """One structure of a segmentation.
@@ -118,7 +122,8 @@ def place_on_grid(
         Labels of ``grid_shape``, 0 where ``labels`` does not reach.
 
     Raises:
-        UserError: the voxels of the two grids do not coincide, or labelled voxels lie outside the image.
+        OtherGridError: the voxels of the two grids do not coincide.
+        UserError: labelled voxels lie outside the image.
     """
     if labels.shape == tuple(grid_shape) and geometry.affines_match(affine, grid_affine, labels.shape):
         return labels
@@ -128,7 +133,7 @@ def place_on_grid(
         labels, affine = turned
         offset = geometry.voxel_offset(affine, labels.shape, grid_affine)
     if offset is None:
-        raise UserError(f"{name} is on another voxel grid than its image; resample it to the image's grid first.")
+        raise OtherGridError(f"{name} is on another voxel grid than its image; resample it to the image's grid first.")
     target_slices, source_slices = [], []
     for start, size, grid_size in zip(offset, labels.shape, grid_shape, strict=True):
         low, high = max(start, 0), max(min(start + size, grid_size), max(start, 0))

@@ -55,11 +55,20 @@ def structure_scores(
     return rows
 
 
+def count_labels(labels: np.ndarray, highest: int) -> np.ndarray:
+    """How many voxels of ``labels`` (I, J, K) have each value from 0 to ``highest``, and beyond if there are any.
+
+    Plane by plane, because numpy counts in eight bytes per voxel.
+    """
+    highest = max(highest, int(labels.max()))
+    return sum(np.bincount(plane.ravel(), minlength=highest + 1) for plane in labels)
+
+
 def mean_dice(prediction: np.ndarray, reference: np.ndarray, values: Iterable[int]) -> float:
     """Mean Dice over the label values that occur in either map; quick, for validation during training."""
-    highest = max(values) + 1
-    both = np.bincount(prediction[prediction == reference].ravel(), minlength=highest)
-    total = np.bincount(prediction.ravel(), minlength=highest) + np.bincount(reference.ravel(), minlength=highest)
+    highest = max(values)
+    both = count_labels(np.where(prediction == reference, prediction, 0), highest)
+    total = count_labels(prediction, highest) + count_labels(reference, highest)
     scores = [2 * both[value] / total[value] for value in values if total[value]]
     return float(np.mean(scores)) if scores else 0.0
 

@@ -195,6 +195,8 @@ def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) ->
     slicer.app.processEvents()
     wanted = target.sizeHint()
     width, height = size or (max(wanted.width(), PANEL_WIDTH), max(wanted.height(), 40))
+    if size is None and target.layout() is not None and target.layout().hasHeightForWidth():
+        height = max(height, target.layout().totalHeightForWidth(width))  # room for texts of several lines
     previous_minimum = target.minimumSize
     target.setMinimumSize(width, height)  # a panel in the main window could not be made larger otherwise
     target.resize(width, height)

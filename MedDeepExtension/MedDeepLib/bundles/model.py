@@ -67,6 +67,11 @@ class Model:
         method_class = get(self.task, self.metadata["method"])
         return method_class(from_mapping(method_class.Parameters, self.metadata["parameters"]))
 
+    def fingerprint(self) -> tuple:
+        """Changes whenever the model is written anew or its weights are replaced; reads no weights."""
+        states = [(self.folder / file).stat() for file in (_METADATA, _WEIGHTS) if (self.folder / file).exists()]
+        return tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
+
     def load_weights(self) -> dict[str, dict[str, Any]]:
         """State dictionaries of the model's networks by name. Raises UserError when the file is damaged."""
         try:
@@ -78,8 +83,16 @@ class Model:
                 f"The weights of the model {self.folder} cannot be read: the file is damaged; copy or train it again."
             ) from None
 
+    def summary(self) -> str:
+        """What it needs and finds, in a line or two."""
+        names = [segment.name for segment in self.classes]
+        found = ", ".join(names) if len(names) <= 3 else f"{len(names)} structures ({names[0]}, {names[1]}, ...)"
+        inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
+        cases = self.metadata["training_data"]["cases"]
+        return f"Needs {inputs}; finds {found}. Trained on {cases} cases."
+
     def description(self) -> str:
-        """A few sentences for the panel and the terminal."""
+        """Everything a user should know of it, in a few sentences."""
         data = self.metadata["training_data"]
         names = ", ".join(segment.name for segment in self.classes)
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"

@@ -84,8 +84,9 @@ class ModelChooser:
                 self.model = open_model(reference, self._task)
             except UserError as error:
                 self.problem = str(error)
-        text = self.model.description() if self.model is not None else self.problem
+        text = self.model.summary() if self.model is not None else self.problem
         self._description_label.text = breakable(text)
+        self._description_label.toolTip = self.model.description() if self.model is not None else ""
         self._description_label.setVisible(bool(text))
 
     def _browse(self) -> None:

@@ -277,7 +277,8 @@ def _own_file(volume: Any) -> Path | None:
     storage_node = volume.GetStorageNode()
     if storage_node is None or not storage_node.GetFileName() or storage_node.GetNumberOfFileNames() > 1:
         return None
-    path = Path(storage_node.GetFileName())
+    # The worker has another working folder.
+    path = Path(storage_node.GetFileName()).absolute()
     if volume.GetModifiedSinceRead() or not path.is_file():
         return None
     if hasattr(storage_node, "GetCenterImage") and storage_node.GetCenterImage():

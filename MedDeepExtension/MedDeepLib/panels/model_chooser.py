@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MedDeepLib.bundles.model import Model, open_model, released_models
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.changes import Changes
-from MedDeepLib.panels.status import breakable
+from MedDeepLib.panels.status import show_text
 from MedDeepLib.scene import runs
 
 
@@ -85,7 +85,7 @@ class ModelChooser:
             except UserError as error:
                 self.problem = str(error)
         text = self.model.summary() if self.model is not None else self.problem
-        self._description_label.text = breakable(text)
+        show_text(self._description_label, text)
         self._description_label.toolTip = self.model.description() if self.model is not None else ""
         self._description_label.setVisible(bool(text))
 

@@ -15,6 +15,7 @@ from MedDeepLib.scene.scene_jobs import log_tail
 
 _ICON_PIXELS = 16
 _LONGEST_WORD = 30
+_USUAL_WIDTH = 380
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
@@ -46,7 +47,7 @@ class StatusLine:
         if text == self._text and icon is None and not self._icon_label.isVisible():
             return
         self._text = text
-        self._text_label.text = breakable(text)
+        show_text(self._text_label, text)
         self._text_label.setVisible(bool(text))
         self._icon_label.setVisible(icon is not None)
         if icon is not None:
@@ -97,6 +98,16 @@ def remaining_in_words(seconds: float) -> str:
     if minutes < 100:
         return _("about {minutes} minutes left").format(minutes=minutes)
     return _("about {hours} hours left").format(hours=round(seconds / 3600))
+
+
+def show_text(label, text: str) -> None:
+    """Show a text of several lines in a label and give it the height that it needs.
+
+    A label that wraps words tells its layout too late how high it is: within collapsible buttons it would be cut.
+    """
+    label.text = breakable(text)
+    width = label.width if label.isVisible() else _USUAL_WIDTH
+    label.minimumHeight = label.heightForWidth(width) if text else 0
 
 
 def breakable(text: str) -> str:

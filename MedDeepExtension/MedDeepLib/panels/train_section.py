@@ -17,7 +17,7 @@ from MedDeepLib.panels.device_chooser import DeviceChooser
 from MedDeepLib.panels.job_section import JobSection, explain_button
 from MedDeepLib.panels.parameter_form import ParameterForm
 from MedDeepLib.panels.path_chooser import PathChooser
-from MedDeepLib.panels.status import JobLog, breakable
+from MedDeepLib.panels.status import JobLog, show_text
 from MedDeepLib.scene import runs
 from MedDeepLib.scene.curves import TrainingCurves, show_chart
 from MedDeepLib.scene.scene_jobs import SceneJob
@@ -107,7 +107,7 @@ class TrainSection(JobSection):
     def _run_folder_chosen(self) -> None:
         path = self.run_folder.value()
         note = "" if path else _("A new folder in {folder}.").format(folder=runs.runs_folder())
-        self.ui.trainRunFolderNote.text = breakable(note)
+        show_text(self.ui.trainRunFolderNote, note)
         self.ui.trainRunFolderNote.setVisible(bool(note))
         if not self.monitor.is_busy():
             folder = JobFolder(path) if path else None
@@ -230,7 +230,7 @@ class MethodWithParameters:
     def _method_chosen(self) -> None:
         self._shown = self.name.value()
         method = self._methods[self._shown]
-        self._description_label.text = f"{method.summary}\n{breakable(method.reference)}"
+        show_text(self._description_label, f"{method.summary}\n{method.reference}")
         self._form.set_class(method.Parameters)
         self._form.set_value(self._parameters.get(self._shown, {}))
 

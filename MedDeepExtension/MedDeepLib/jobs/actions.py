@@ -6,10 +6,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.model import Model, open_model, save_model
+from MedDeepLib.bundles.model import Model, save_model
 from MedDeepLib.data.dataset import Case, load_dataset
 from MedDeepLib.data.images import check_writable, read_image
 from MedDeepLib.devices import Device
@@ -18,12 +19,22 @@ from MedDeepLib.evaluation.report import write_report
 from MedDeepLib.jobs.device_queue import leased_device
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job
+from MedDeepLib.jobs.last_model import LastModel
 from MedDeepLib.methods import Context, Method, Predictor, from_mapping, get, to_mapping
 from MedDeepLib.training.accounting import Accounting
 
+Load = Callable[[Job, Context], tuple[Predictor, Model]]
 
-def perform(folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]) -> dict[str, Any]:
+
+def perform(
+    folder: JobFolder,
+    report: Callable[..., None],
+    stop_requested: Callable[[], bool],
+    models: LastModel | None = None,
+) -> dict[str, Any]:
     """Do the job in ``folder`` and return what goes into its result.
+
+    ``models`` loads the model to apply or evaluate, unless it has kept it from the job before.
 
     Raises:
         UserError: the request or its data are at fault.
@@ -34,7 +45,9 @@ def perform(folder: JobFolder, report: Callable[..., None], stop_requested: Call
     with leased_device(job, folder, report, stop_requested) as (device, threads):
         context = _context(job, folder, device, threads, report, stop_requested)
         accounting = Accounting(context.device)
-        result = {"train": _train, "apply": _apply, "evaluate": _evaluate}[job.action](job, folder, context)
+        load = (models or LastModel()).load
+        work = {"train": _train, "apply": partial(_apply, load), "evaluate": partial(_evaluate, load)}[job.action]
+        result = work(job, folder, context)
         usage = accounting.usage()
     report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
     return {"task": job.task, "action": job.action, **result, "usage": usage}
@@ -82,8 +95,8 @@ def _in_words(value: Any) -> str:
     return " x ".join(f"{part:g}" for part in value) if isinstance(value, list) else str(value)
 
 
-def _apply(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    predictor, model = _load(job, context)
+def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    predictor, model = load(job, context)
     endings = model.make_method().output_endings
     for item in job.items:
         if not item.output.lower().endswith(endings):
@@ -120,14 +133,14 @@ def _apply_one(item, number: int, count: int, predictor: Predictor, context: Con
     return outcome
 
 
-def _evaluate(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     dataset = load_dataset(job.dataset)
     cases = [case for case in dataset.test if case.label]
     if not cases:
         raise UserError(f'The dataset {job.dataset} has no test cases with labels: add a "test" list.')
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
     check_writable(report_file)
-    predictor, model = _load(job, replace(context, dataset=dataset))
+    predictor, model = load(job, replace(context, dataset=dataset))
     _check_patients(model, cases)
     method = model.make_method()
     context = replace(context, dataset=dataset)
@@ -143,14 +156,6 @@ def _evaluate(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     summary = write_report(report_file, rows, context.seed)
     context.report("result", output=str(report_file), summary=summary)
     return {"report": str(report_file), "summary": summary}
-
-
-def _load(job: Job, context: Context) -> tuple[Predictor, Model]:
-    context.report("phase", phase="Loading the model")
-    model = open_model(job.model, job.task)
-    method = model.make_method()
-    options = from_mapping(method.ApplyParameters, job.parameters)
-    return method.predictor(model, context, options), model
 
 
 def _check_patients(model: Model, cases: list[Case]) -> None:

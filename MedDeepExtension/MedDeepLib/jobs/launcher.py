@@ -73,19 +73,7 @@ class RunningJob:
 
     def kill(self) -> None:
         """End the worker and everything it has started, now."""
-        import psutil
-
-        try:
-            parent = psutil.Process(self._process.pid)
-            family = [*parent.children(recursive=True), parent]
-        except psutil.NoSuchProcess:
-            family = []
-        for process in family:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self._process.wait(timeout=10)
+        kill_tree(self._process)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the worker to end and return its exit code (for scripts; a panel polls)."""
@@ -105,24 +93,44 @@ def launch(folder: JobFolder, background: bool = False) -> RunningJob:
     folder.prepare_restart()
     reader = EventReader(folder.events_file)
     reader.read()  # what an earlier worker said is not news
-    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", str(folder.path), "--quiet"]
-    command += ["--parent", str(os.getpid())] + (["--background"] if background else [])
+    arguments = [str(folder.path), "--quiet"] + (["--background"] if background else [])
+    with folder.log_file.open("ab") as log:
+        process = start_worker(arguments, folder.path, subprocess.DEVNULL, log, subprocess.STDOUT)
+    return RunningJob(folder, process, reader)
+
+
+def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, stderr: Any) -> subprocess.Popen:
+    """Start a worker process that leaves when this one ends.
+
+    Args:
+        arguments: of ``python -m MedDeepLib.jobs.worker``.
+        folder: its working folder.
+        stdin, stdout, stderr: as ``subprocess.Popen`` takes them.
+    """
+    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", str(os.getpid())]
     environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1", PYTHONPATH=_python_path())
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
-    with folder.log_file.open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder.path,
-            env=environment,
-            **detached,
-        )
-    return RunningJob(folder, process, reader)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, env=environment, **detached)
+
+
+def kill_tree(worker: subprocess.Popen) -> None:
+    """End a process and everything it has started, now."""
+    import psutil
+
+    try:
+        parent = psutil.Process(worker.pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        family = []
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    worker.wait(timeout=10)
 
 
 def _python_path() -> str:

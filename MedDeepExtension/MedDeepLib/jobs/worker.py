@@ -1,7 +1,8 @@
 """The worker process: ``python -m MedDeepLib.jobs.worker JOBFOLDER``.
 
 Does one job and exits with 0 (done), 2 (bad input), 3 (failed) or 130 (stopped). It never imports Slicer or Qt: a
-crash, a lack of memory or a kill costs the job and nothing else.
+crash, a lack of memory or a kill costs the job and nothing else. With ``--serve`` it does one job after the other,
+see :mod:`MedDeepLib.jobs.server`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JobError, Stopped, UserError
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_alive
+
+if TYPE_CHECKING:
+    from MedDeepLib.jobs.server import Server
 
 _PARENT_CHECK_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
@@ -27,22 +33,37 @@ _ORPHAN_GRACE_SECONDS = 30.0
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.background:
+        _give_way()
+    if options.serve:
+        return _serve(options)
     folder = JobFolder(options.folder)
     if not folder.path.is_dir():
         print(f"The job folder {folder.path} does not exist.", file=sys.stderr)
         return UserError.exit_code
-    if options.background:
-        _give_way()
     report = EventWriter(folder.events_file, echo=not options.quiet)
     stop = StopRequest(folder)
-    signal.signal(signal.SIGTERM, lambda *_: stop.request())
-    signal.signal(signal.SIGINT, lambda *_: stop.request())
-    if options.parent:
-        threading.Thread(target=_watch_parent, args=(options.parent, stop), daemon=True).start()
+    _stop_when_told(stop, options.parent)
     try:
-        return _run(folder, report, stop)
+        return run_job(folder, report, stop).exit_code
     finally:
         report.close()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from MedDeepLib.jobs.server import Server
+
+    server = Server(options.idle)
+    _stop_when_told(server, options.parent)
+    return server.serve()
+
+
+def _stop_when_told(stop: StopRequest | Server, parent: int | None) -> None:
+    """Ask for the end on a signal, and when the process ``parent`` has gone."""
+    signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    signal.signal(signal.SIGINT, lambda *_: stop.request())
+    if parent:
+        threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True).start()
 
 
 class StopRequest:
@@ -64,25 +85,39 @@ class StopRequest:
         return self._requested
 
 
-def _run(folder: JobFolder, report: EventWriter, stop: StopRequest) -> int:
+@dataclass(frozen=True)
+class Outcome:
+    """How a job has ended.
+
+    Attributes:
+        exit_code: 0 (done), 2 (bad input), 3 (failed) or 130 (stopped).
+        sound: whether the process can be trusted with another job: nothing unforeseen has happened to it.
+    """
+
+    exit_code: int
+    sound: bool = True
+
+
+def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> Outcome:
+    """Do the job and report how it ends; ``options`` go to :func:`MedDeepLib.jobs.actions.perform`."""
     try:
         folder.register_worker()
         report("state", state="running")
         report("phase", phase="Starting")
         from MedDeepLib.jobs.actions import perform
 
-        result = perform(folder, report, stop)
+        result = perform(folder, report, stop, **options)
         folder.write_result(result)
         report("state", state="done")
-        return EXIT_DONE
+        return Outcome(EXIT_DONE)
     except Stopped:
         report("state", state="stopped")
-        return EXIT_STOPPED
+        return Outcome(EXIT_STOPPED)
     except Exception as error:
         logging.error("%s", traceback.format_exc())
         failure = explain(error)
         report("state", state="failed", message=str(failure), kind=failure.kind, exit_code=failure.exit_code)
-        return failure.exit_code
+        return Outcome(failure.exit_code, sound=isinstance(error, UserError) and failure.kind != "memory")
 
 
 def explain(error: Exception) -> UserError:
@@ -106,7 +141,7 @@ def explain(error: Exception) -> UserError:
     return failure
 
 
-def _watch_parent(pid: int, stop: StopRequest) -> None:
+def _watch_parent(pid: int, stop: StopRequest | Server) -> None:
     """Leave when whoever started this worker is gone: nobody would ever stop it or use what it makes."""
     import psutil
 
@@ -134,7 +169,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m MedDeepLib.jobs.worker",
         description="Do the job described by job.json in a folder; events go to events.jsonl and standard output.",
     )
-    parser.add_argument("folder", metavar="JOBFOLDER", help="folder with a job.json")
+    work = parser.add_mutually_exclusive_group(required=True)
+    work.add_argument("folder", metavar="JOBFOLDER", nargs="?", help="folder with a job.json")
+    work.add_argument("--serve", action="store_true", help="do the jobs that standard input names, one after the other")
+    parser.add_argument(
+        "--idle", type=float, default=600.0, metavar="SECONDS", help="stop serving after that time without a job"
+    )
     parser.add_argument("--parent", type=int, metavar="PID", help="save and leave when this process ends")
     parser.add_argument("--background", action="store_true", help="run at a lower priority")
     parser.add_argument("--quiet", action="store_true", help="write events to events.jsonl only")

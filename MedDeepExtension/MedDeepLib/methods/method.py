@@ -29,7 +29,10 @@ class Prediction(ABC):
 
 
 class Predictor(ABC):
-    """A trained model ready to be applied to any number of cases; networks are loaded once."""
+    """A trained model ready to be applied to any number of cases; networks are loaded once.
+
+    A predictor may outlive the job that it was made for: it must not keep that job's context.
+    """
 
     @abstractmethod
     def predict(self, images: Sequence[Image], context: Context) -> Prediction:
@@ -39,6 +42,13 @@ class Predictor(ABC):
             UserError: the images do not fit the model (number of channels, dimensions).
             Stopped: the user asked to stop; nothing has been written.
         """
+
+    def with_options(self, options: Any) -> Predictor | None:
+        """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
+
+        Raises UserError when the options do not fit the model.
+        """
+        return None
 
 
 class Method(ABC):

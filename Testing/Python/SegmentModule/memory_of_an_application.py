@@ -1,7 +1,7 @@
 """Applies a small network to a large volume and prints the peak of the memory it took, in float32 volumes.
 
-A process of its own, since memory that a process has once had it may keep: memory_of_an_application.py FOLDER TYPE
-SPACING CLASSES, with the volumes small.nrrd and large.nrrd in FOLDER, stored as TYPE.
+A process of its own, since memory that a process has once had it may keep: memory_of_an_application.py FOLDER SPACING
+CLASSES, with the volumes small.nrrd and large.nrrd in FOLDER.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ def volume(size: int) -> np.ndarray:
     return 200 * (squares < (size * 0.45) ** 2) + noise
 
 
-@pytest.fixture(scope="module", params=["float32", "int16"])
-def folder(request, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes")
     for name, size in (("small", 40), ("large", 208)):
-        write_image(folder / f"{name}.nrrd", volume(size).astype(request.param), np.eye(4), compress=False)
+        write_image(folder / f"{name}.nrrd", volume(size), np.eye(4), compress=False)
     return folder
 
 

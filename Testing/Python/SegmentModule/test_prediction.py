@@ -15,7 +15,7 @@ from sample_images import GRIDS
 from SegmentModuleLib.parameters import ApplyParameters
 from SegmentModuleLib.prediction import SegmentationPredictor
 
-OWN, PATCH = (0.0, 0.0, 0.0), (16, 16, 16)
+OWN, PATCH = (0.0, 0.0, 0.0), (32, 32, 32)
 CONTEXT = Context(torch.device("cpu"))
 
 

@@ -128,7 +128,8 @@ def test_a_worker_that_will_not_stop_is_killed_with_its_children(tmp_path):
     assert job.is_running(), "it has its time of grace"
     time.sleep(0.4)
     job.poll()
-    assert not job.is_running() and gone(job.pid) and gone(child)
+    assert not job.is_running() and gone(job.pid)
+    wait_for(lambda: gone(child), 5)
     assert job.state is State.FAILED and folder.state() is State.FAILED
     job.kill()  # killing the dead is no error
 

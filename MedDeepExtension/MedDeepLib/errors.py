@@ -19,6 +19,12 @@ class UserError(Exception):
     exit_code = EXIT_BAD_INPUT
 
 
+class NotEnoughMemory(UserError):
+    """What was asked for does not fit into the device's memory; nothing has been computed."""
+
+    kind = "memory"
+
+
 class JobError(UserError):
     """A job that began and could not go on: a full disk, too little memory, a loss that became NaN."""
 

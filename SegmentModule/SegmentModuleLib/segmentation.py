@@ -85,10 +85,12 @@ class SegmentationMethod(Method):
         from MedDeepLib.training.stage import Stage, cosine_with_warmup
 
         from SegmentModuleLib.losses import SegmentationLoss
+        from SegmentModuleLib.memory import check_training_memory
 
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
         plan = self.plan()
+        check_training_memory(self, context, plan.patch_size[: self.dimensions], self._autocast(context.device))
         context.report("phase", phase="Reading the training images")
         training = self._load(dataset.training, plan, context)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context)

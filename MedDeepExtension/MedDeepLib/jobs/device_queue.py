@@ -52,7 +52,7 @@ def _wait(lease: Lease, report: Callable[..., None], stop_requested: Callable[[]
 
 
 def _threads_before(folder: JobFolder) -> int:
-    """A training that goes on keeps its number of threads, which its weights depend on to the last bit; 0: a new one."""
+    """A resumed training keeps its number of threads, on which the last bits of its weights depend; 0: a new job."""
     if not folder.has_checkpoint():
         return 0
     try:

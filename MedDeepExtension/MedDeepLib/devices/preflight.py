@@ -1,0 +1,230 @@
+"""Says before anything starts whether a network fits into a device's memory.
+
+The network runs once without the device: on torch's "meta" device, where tensors have a shape and a type but no
+values. Every tensor that this makes is counted from its birth to its end, through forward pass, loss and backward pass,
+so the peak is what the device would hold, whatever the network looks like. This takes a fraction of a second and no
+memory. Libraries need some more to work in, and memory comes in pieces: :data:`MARGIN` and
+:data:`LIBRARIES_BYTES` stand for that.
+"""
+
+from __future__ import annotations
+
+import bisect
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+# What the allocator and the convolutions' workspaces take on top of the tensors.
+MARGIN = 1.15
+# CUDA's own context with the kernels of cuDNN and cuBLAS.
+LIBRARIES_BYTES = 500_000_000
+
+Size = tuple[int, ...]
+
+
+def training_bytes(
+    build: Callable[[], torch.nn.Module], batch: int, channels: int, patch: Size, number_type: torch.dtype | None = None
+) -> int:
+    """Peak memory in bytes of one training step with AdamW and a loss over the softmax of the scores.
+
+    Args:
+        build: makes the network, (B, channels, *patch) to class scores (B, classes, *patch).
+        batch: patches that go through the network together.
+        patch: voxels along each axis of the network (two or three).
+        number_type: of the forward pass where it is not float32 (torch.bfloat16).
+    """
+    import torch
+
+    network, shape = _on_meta(build), (batch, channels, *patch)
+    counter = _counter()
+    with counter:
+        counter.count(*network.parameters(), *network.buffers())
+        # AdamW keeps two numbers for each weight; from the second step on they are there all the time.
+        state = [torch.empty_like(parameter) for parameter in network.parameters() for _ in range(2)]
+        weights = sum(tensor.nbytes for tensor in network.parameters())
+        image = torch.empty(shape, device="meta")
+        label = torch.zeros((batch, *patch), dtype=torch.long, device="meta")
+        with _autocast(number_type):
+            output = network(image)
+        scores = (output[0] if isinstance(output, (list, tuple)) else output).float()
+        del output
+        truth = torch.zeros_like(scores).scatter_(1, label[:, None], 1)
+        loss = torch.nn.functional.cross_entropy(scores, label) + (scores.softmax(1) * truth).sum()
+        del scores, truth
+        loss.backward()
+    # The optimiser works on lists of weights: weights, gradients, state, and as much again in between.
+    del state
+    return max(counter.peak, 5 * weights)
+
+
+def application_bytes(
+    network: torch.nn.Module, batch: int, channels: int, tile: Size, number_type: torch.dtype | None = None
+) -> int:
+    """Peak memory in bytes of putting ``batch`` tiles through ``network`` and interpolating the scores of one."""
+    import torch
+
+    network = _on_meta(lambda: network)
+    counter = _counter()
+    with torch.no_grad(), counter:
+        counter.count(*network.parameters(), *network.buffers())
+        image = torch.empty((batch, channels, *tile), device="meta")
+        with _autocast(number_type):
+            output = network(image)
+        scores = output[0] if isinstance(output, (list, tuple)) else output
+        scores[0].float().softmax(0)
+    return counter.peak
+
+
+def needed_bytes(estimate: int, device_type: str) -> int:
+    """What must be free on a device before a computation that holds ``estimate`` bytes of tensors begins."""
+    return int(estimate * MARGIN) + (LIBRARIES_BYTES if device_type == "cuda" else 0)
+
+
+def largest_fitting_patch(need: Callable[[Size], int], patch: Size, step: int, free: int) -> Size | None:
+    """The largest patch below ``patch``, in multiples of ``step``, for which ``need(patch)`` is at most ``free``.
+
+    The longest axes shrink first, so that patches become more alike along their axes; None when none fits.
+    """
+    smaller = patch
+    while (smaller := _next_smaller(smaller, step)) is not None:
+        if need(smaller) <= free:
+            return smaller
+    return None
+
+
+def largest_fitting_batch(need: Callable[[int], int], batch: int, free: int) -> int:
+    """The largest batch below ``batch`` for which ``need(batch)`` is at most ``free``; 0 when none fits."""
+    return bisect.bisect_right(range(1, batch), free, key=need)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory in bytes that a computation on ``device`` can still get (worker only)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def advice(needed: int, free: int, batch: int, patch: Size, device: str, fitting: Sequence[str] = ()) -> str:
+    """One sentence on what is needed and what there is, e.g. "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2;
+    this card has 7.1 GB free; 96 x 96 x 96 fits."
+
+    Args:
+        device: in words, e.g. "this card".
+        fitting: what would fit, e.g. "96 x 96 x 96" and "batch 1".
+    """
+    sentence = f"Needs about {gigabytes(needed)} at patch {size_in_words(patch)}, batch {batch}"
+    sentence += f"; {device} has {gigabytes(free)} free"
+    if needed <= free:
+        return f"{sentence}."
+    return f"{sentence}; " + (f"{' or '.join(fitting)} fits." if fitting else "no smaller patch fits.")
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in words: "7.1 GB"."""
+    return f"{count / 1e9:.1f} GB"
+
+
+def size_in_words(size: Size) -> str:
+    return " x ".join(map(str, size))
+
+
+def _next_smaller(patch: Size, step: int) -> Size | None:
+    """The patch with its longest axes one step shorter; None when that would leave a single voxel at the coarsest
+    resolution."""
+    longest = max(patch)
+    shorter = (longest - 1) // step * step
+    smaller = tuple(shorter if length == longest else length for length in patch)
+    return smaller if shorter >= step and max(smaller) > step else None
+
+
+def _on_meta(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    import copy
+
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    if any(not parameter.is_meta for parameter in network.parameters()):
+        # A network that is there already stays what it is; its copy has shapes only.
+        memo = {id(tensor): _empty(tensor) for tensor in [*network.parameters(), *network.buffers()]}
+        network = copy.deepcopy(network, memo)
+    return network
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    empty = torch.empty_like(tensor, device="meta")
+    return torch.nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else empty
+
+
+def _autocast(number_type: torch.dtype | None):
+    """What torch.autocast does on a card, for meta tensors, which it does not know."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    functional = torch.nn.functional
+    shorter = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, torch.matmul, torch.bmm}
+    shorter |= {functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d}
+    full = {functional.group_norm, functional.layer_norm, functional.softmax, torch.softmax}
+
+    class Autocast(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            wanted = number_type if function in shorter else torch.float32 if function in full else None
+            if wanted is not None:
+                args = [_converted(value, wanted) for value in args]
+                kwargs = {name: _converted(value, wanted) for name, value in (kwargs or {}).items()}
+            return function(*args, **(kwargs or {}))
+
+    return nullcontext() if number_type is None else Autocast()
+
+
+def _converted(value, number_type: torch.dtype):
+    import torch
+
+    return value.to(number_type) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _counter():
+    """Counts the bytes of living tensors while it is entered; ``peak`` is the most there were at once."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Counter(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.living = self.peak = 0
+            self._storages: dict[int, weakref.ref] = {}
+
+        def count(self, *tensors) -> None:
+            """Count the memory behind tensors, once, until nothing refers to it any more."""
+            for tensor in tensors:
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key in self._storages:
+                    continue
+                self._storages[key] = weakref.ref(storage, lambda _, key=key, size=size: self._end(key, size))
+                self.living += size
+            self.peak = max(self.peak, self.living)
+
+        def _end(self, key: int, size: int) -> None:
+            self._storages.pop(key, None)
+            self.living -= size
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            self.count(*(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)))
+            return result
+
+    return Counter()

@@ -1,0 +1,172 @@
+"""How much memory a network needs, told without the device, against what it really takes."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+import torch
+from MedDeepLib.devices import preflight
+
+GIGABYTE = 1_000_000_000
+# Resident memory also holds what the convolutions work in, and what the allocator does not give back.
+LOWEST, HIGHEST = 0.8, 1.7
+
+
+def unet() -> torch.nn.Module:
+    from monai.networks.nets import DynUNet
+
+    strides = [1, 2, 2, 2]
+    return DynUNet(3, 1, 4, [3] * 4, strides, strides[1:], filters=[16, 32, 64, 128])
+
+
+def residual() -> torch.nn.Module:
+    from monai.networks.nets import SegResNet
+
+    return SegResNet(3, init_filters=16, in_channels=1, out_channels=4)
+
+
+def train_steps(build, batch: int, edge: int) -> None:
+    network = build()
+    optimizer = torch.optim.AdamW(network.parameters())
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        scores = network(torch.zeros(batch, 1, *[edge] * 3))
+        label = torch.zeros(batch, *[edge] * 3, dtype=torch.long)
+        loss = torch.nn.functional.cross_entropy(scores, label) + scores.softmax(1)[:, 1:].mean()
+        loss.backward()
+        optimizer.step()
+
+
+def apply_tile(build, batch: int, edge: int) -> None:
+    with torch.inference_mode():
+        build().eval()(torch.zeros(batch, 1, *[edge] * 3))[0].softmax(0)
+
+
+def measure(function, build, batch: int, edge: int, result) -> None:
+    """In a process of its own: by how much the peak of resident memory grows, apart from the libraries."""
+    import psutil
+    from MedDeepLib.training.accounting import peak_resident_bytes
+
+    torch.set_num_threads(1)
+    function(build, 1, 16)
+    before = psutil.Process().memory_info().rss
+    function(build, batch, edge)
+    result.put(peak_resident_bytes() - before)
+
+
+def measured(*arguments) -> int:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["toy_stages", "monai.engines"])  # as the tests of the engine, which share it
+    result = context.Queue()
+    process = context.Process(target=measure, args=(*arguments, result))
+    process.start()
+    try:
+        return result.get(timeout=120)
+    finally:
+        process.join(30)
+
+
+@pytest.mark.parametrize("build", [unet, residual])
+def test_training_takes_about_what_was_said(build):
+    said = preflight.training_bytes(build, 2, 1, (48, 48, 48))
+    ratio = measured(train_steps, build, 2, 48) / said
+    assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
+
+
+def test_applying_takes_about_what_was_said():
+    said = preflight.application_bytes(unet(), 1, 1, (96, 96, 96))
+    ratio = measured(apply_tile, unet, 1, 96) / said
+    assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
+
+
+def test_what_is_counted_can_be_checked_by_hand():
+    """One convolution: 4 floats per weight (weight, gradient, two of AdamW), image, scores, softmax and the like."""
+
+    def build():
+        return torch.nn.Conv3d(1, 2, 1, bias=False)
+
+    voxels = 40**3
+    said = preflight.training_bytes(build, 1, 1, (40, 40, 40))
+    image, label, scores = 4 * voxels, 8 * voxels, 2 * 4 * voxels
+    assert image + label + 3 * scores < said < image + label + 8 * scores
+    # Many weights, next to no voxels: the optimiser's step is the peak.
+    weights = 4 * 300 * 1000
+    said = preflight.training_bytes(lambda: torch.nn.Conv3d(300, 1000, 1, bias=False), 1, 300, (2, 1, 1))
+    assert said == 5 * weights
+
+
+def test_more_of_anything_needs_more():
+    sizes = [(1, (32, 32, 32)), (2, (32, 32, 32)), (2, (64, 32, 32)), (2, (64, 64, 64))]
+    needs = [preflight.training_bytes(unet, batch, 1, patch) for batch, patch in sizes]
+    assert needs == sorted(needs) and needs[-1] > 6 * needs[0]
+
+
+def test_a_shorter_number_type_needs_less():
+    full, short = (preflight.training_bytes(unet, 2, 1, (64, 64, 64), kind) for kind in (None, torch.bfloat16))
+    assert 0.4 * full < short < 0.75 * full
+    tile = [preflight.application_bytes(unet(), 1, 1, (64, 64, 64), kind) for kind in (None, torch.bfloat16)]
+    assert tile[1] < 0.75 * tile[0]
+
+
+def test_a_network_that_is_there_stays_as_it_is():
+    network = unet()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    preflight.application_bytes(network, 1, 1, (32, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_networks_in_two_dimensions():
+    from monai.networks.nets import DynUNet
+
+    def flat():
+        return DynUNet(2, 3, 2, [3, 3, 3], [1, 2, 2], [2, 2], filters=[8, 16, 16])
+
+    assert preflight.training_bytes(flat, 4, 3, (64, 64)) > 4 * 64 * 64 * 8 * 4
+
+
+@pytest.mark.parametrize(
+    "patch, free, expected",
+    [
+        ((64, 64, 64), 48**3, (48, 48, 48)),
+        ((64, 64, 64), 48**3 - 1, (32, 32, 32)),
+        ((64, 64, 32), 64 * 64 * 32 - 1, (48, 48, 32)),
+        ((64, 64), 64 * 64 - 1, (48, 48)),
+        ((64, 64, 64), 16**3, None),
+        ((16, 16, 32), 1, None),
+    ],
+)
+def test_the_largest_patch_that_fits(patch, free, expected):
+    def voxels(size):
+        product = 1
+        for length in size:
+            product *= length
+        return product
+
+    assert preflight.largest_fitting_patch(voxels, patch, 16, free) == expected
+
+
+@pytest.mark.parametrize("free, expected", [(70, 7), (79, 7), (10, 1), (9, 0), (1000, 7)])
+def test_the_largest_batch_that_fits(free, expected):
+    assert preflight.largest_fitting_batch(lambda batch: 10 * batch, 8, free) == expected
+
+
+def test_advice_in_words():
+    size = (128, 128, 128)
+    sentence = preflight.advice(int(9.8 * GIGABYTE), int(7.1 * GIGABYTE), 2, size, "this card", ["96 x 96 x 96"])
+    assert sentence == (
+        "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2; this card has 7.1 GB free; 96 x 96 x 96 fits."
+    )
+    assert preflight.advice(GIGABYTE, 2 * GIGABYTE, 1, (64, 64), "this card") == (
+        "Needs about 1.0 GB at patch 64 x 64, batch 1; this card has 2.0 GB free."
+    )
+    assert preflight.advice(2, 1, 1, size, "this computer").endswith("; no smaller patch fits.")
+
+
+def test_what_must_be_free_is_more_than_the_tensors():
+    assert preflight.needed_bytes(1000, "cpu") == 1150
+    assert preflight.needed_bytes(1000, "cuda") == 1150 + preflight.LIBRARIES_BYTES
+
+
+def test_free_memory_of_this_computer():
+    assert preflight.free_bytes(torch.device("cpu")) > 0

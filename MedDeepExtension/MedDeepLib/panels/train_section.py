@@ -230,7 +230,8 @@ class MethodWithParameters:
     def _method_chosen(self) -> None:
         self._shown = self.name.value()
         method = self._methods[self._shown]
-        show_text(self._description_label, f"{method.summary}\n{method.reference}")
+        show_text(self._description_label, method.summary)
+        self._description_label.toolTip = method.reference
         self._form.set_class(method.Parameters)
         self._form.set_value(self._parameters.get(self._shown, {}))
 

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import State
 from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
-from MedDeepLib.scene.scene_jobs import SceneJob
+from MedDeepLib.scene.scene_jobs import SceneJob, release_workers
 
 POLL_MILLISECONDS = 200
 _GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
@@ -171,9 +171,10 @@ class JobMonitor:
 
 
 def shut_down_all(monitors: list[JobMonitor]) -> None:
-    """End the jobs of all monitors; takes about two seconds at most, whatever their number."""
+    """End the jobs of all monitors and the idle workers; takes about two seconds at most, whatever their number."""
     for monitor in monitors:
         monitor.stop()  # all at once, so that they save at the same time
     deadline = time.monotonic() + _SHUT_DOWN_SECONDS
     for monitor in monitors:
         monitor.shut_down(deadline)
+    release_workers()

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.errors import JobError, UserError
-from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, launch
+from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, WarmWorkers, launch
 from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import nodes, runs
 
 _POLL_SECONDS = 0.1
 _LOG_TAIL_BYTES = 200_000
+_warm_workers = WarmWorkers()  # for all modules: whichever applies a model next
 
 
 class SceneJob:
@@ -233,7 +234,7 @@ def start_segmentation(
         files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
         items = (ApplyItem(tuple(map(str, files)), str(output)),)
         job = Job(task, "apply", "", dict(options or {}), model=str(model), items=items, device=device)
-        running = _launch(JobFolder.create(folder, job))
+        running = _warm_workers.submit(JobFolder.create(folder, job))
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -255,7 +256,7 @@ def start_training(
     """
     job = Job(task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
     folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}")
-    return TrainingJob(_launch(JobFolder.create(folder, job)))
+    return _train(JobFolder.create(folder, job))
 
 
 def resume_training(run_folder: str | Path) -> TrainingJob:
@@ -263,7 +264,7 @@ def resume_training(run_folder: str | Path) -> TrainingJob:
     resume."""
     folder = JobFolder(run_folder)
     folder.job()
-    return TrainingJob(_launch(folder))
+    return _train(folder)
 
 
 def start_evaluation(
@@ -276,6 +277,11 @@ def start_evaluation(
     job = Job(task, "evaluate", "", dict(parameters or {}), dataset=str(dataset), model=str(model), device=device)
     folder = JobFolder.create(runs.new_folder(f"{task}_evaluation"), job)
     return EvaluationJob(_launch(folder), name=Path(dataset).stem)
+
+
+def release_workers() -> None:
+    """End the processes that are kept for the next application; those at work leave when they are done."""
+    _warm_workers.retire()
 
 
 def table_from_csv(path: Path, name: str) -> Any:
@@ -297,6 +303,11 @@ def log_tail(folder: JobFolder) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _train(folder: JobFolder) -> TrainingJob:
+    release_workers()  # a training can use all the memory that there is
+    return TrainingJob(_launch(folder))
 
 
 def _launch(folder: JobFolder) -> RunningJob:

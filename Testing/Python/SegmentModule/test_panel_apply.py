@@ -90,6 +90,45 @@ def test_every_result_gets_a_segmentation_of_its_own_and_no_files_are_left(ready
     assert not list((runs_folder / "temporary").iterdir())
 
 
+def worker_process(panel):
+    import psutil
+
+    return psutil.Process(panel.section("apply").monitor.job.running.pid)
+
+
+def ends_soon(process) -> bool:
+    import psutil
+
+    psutil.wait_procs([process], timeout=5)
+    return not process.is_running()
+
+
+def test_one_process_does_the_next_application_too_until_a_training_needs_its_memory(ready):
+    processes = []
+    for _ in range(2):
+        ready.ui.applyButton.click()
+        processes.append(worker_process(ready))
+        assert ready.wait("apply").startswith("Done.")
+    assert processes[0] == processes[1] and processes[0].is_running()
+    ready.choose_training(steps=3000)
+    ready.ui.trainStartButton.click()
+    assert ready.is_busy("train")
+    assert ends_soon(processes[0])
+
+
+def test_a_worker_that_dies_is_explained_and_replaced_and_the_last_one_leaves_with_the_panel(ready):
+    ready.ui.applyButton.click()
+    assert ready.host.process_events(0.3) and ready.is_busy("apply")
+    worker_process(ready).kill()
+    assert "worker process" in ready.wait("apply") and "try again" in ready.status("apply")
+    ready.ui.applyButton.click()
+    process = worker_process(ready)
+    assert ready.wait("apply").startswith("Done.")
+    assert process.is_running()
+    ready.host.unload_module(ready.widget)
+    assert ends_soon(process)
+
+
 def test_existing_segments_are_asked_about(ready):
     import qt
     import slicer

@@ -32,5 +32,11 @@ class JobError(UserError):
     exit_code = EXIT_FAILED
 
 
+class OutOfMemory(JobError):
+    """Memory ran out and there was no smaller way left to compute."""
+
+    kind = "memory"
+
+
 class Stopped(Exception):
     """The user asked the job to stop; raised inside the worker once everything worth keeping is on disk."""

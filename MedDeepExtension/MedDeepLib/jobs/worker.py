@@ -19,7 +19,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JobError, Stopped, UserError
+from MedDeepLib.devices.memory import is_out_of_memory
+from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JobError, OutOfMemory, Stopped, UserError
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_alive
 
@@ -124,13 +125,11 @@ def explain(error: Exception) -> UserError:
     """The error as one sentence for people; what is not known is named as it is, with the log as the place to look."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
-        failure = JobError(
+    if is_out_of_memory(error):
+        return OutOfMemory(
             "There was not enough memory: choose smaller patches or a smaller batch, close other programs, or use "
             "another device."
         )
-        failure.kind = "memory"
-        return failure
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return JobError(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
     if isinstance(error, ModuleNotFoundError):

@@ -8,12 +8,16 @@ from typing import Any
 
 
 class Accounting:
-    """Counts from its creation on; the peaks are those of the whole process."""
+    """Counts from its creation on; but the peak of resident memory is that of the whole process."""
 
     def __init__(self, device):
         self._device = device
         self._started = time.perf_counter()
         self._processor = time.process_time()
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
 
     def usage(self) -> dict[str, Any]:
         """Seconds and bytes so far; a device other than the CPU is counted as held from beginning to end."""

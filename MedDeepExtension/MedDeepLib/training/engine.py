@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 
 from MedDeepLib.errors import Stopped
@@ -28,6 +27,7 @@ from MedDeepLib.training.handlers import (
     StepSeed,
 )
 from MedDeepLib.training.stage import Sample, Stage
+from MedDeepLib.training.trainer import PartsTrainer
 
 
 @dataclass
@@ -55,7 +55,7 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
     checkpoint = store.load()
     outcome, finished = Outcome(), Finished()
     for index, stage in enumerate(stages):
-        progress = Progress(index)
+        progress = Progress(index, parts=stage.parts)
         if checkpoint and checkpoint["progress"]["stage_index"] >= index:
             progress = _restore(stage, index, checkpoint)
         if not progress.finished:
@@ -81,7 +81,7 @@ def _train_stage(
     context: Context,
     finished: Finished,
 ) -> None:
-    trainer = SupervisedTrainer(
+    trainer = PartsTrainer(
         device=context.device,
         max_epochs=1,
         epoch_length=stage.steps,
@@ -93,11 +93,14 @@ def _train_stage(
         iteration_update=stage.update,
         inferer=_AutocastInferer(context.device, stage.autocast),
         decollate=False,
-        optim_set_to_none=True,
     )
     trainer.state.iteration = progress.step
     keeper = Keeper(stage, progress, store, context, finished)
-    handlers = [StepSeed(context, progress), LearningRate(stage), LossReport(stage, context), keeper]
+    step_seed = StepSeed(context, progress)
+    trainer.parts = progress.parts
+    trainer.buffers = [buffer for network in stage.networks.values() for buffer in network.buffers()]
+    trainer.before_retry = _MoreParts(trainer, stage, progress, keeper, step_seed, context)
+    handlers = [step_seed, LearningRate(stage), LossReport(stage, context), keeper]
     if stage.max_gradient_norm:
         handlers.append(GradientClipping(stage))
     for handler in handlers:
@@ -107,6 +110,32 @@ def _train_stage(
         trainer.run()
     if keeper.stopped:
         raise Stopped
+
+
+class _MoreParts:
+    """What has to be known and kept when a batch is computed in more parts than before."""
+
+    def __init__(
+        self,
+        trainer: PartsTrainer,
+        stage: Stage,
+        progress: Progress,
+        keeper: Keeper,
+        step_seed: StepSeed,
+        context: Context,
+    ):
+        self._trainer, self._stage, self._progress = trainer, stage, progress
+        self._keeper, self._step_seed, self._context = keeper, step_seed, context
+
+    def __call__(self, parts: int) -> None:
+        self._context.report(
+            "warning",
+            message=f"There was not enough memory. From step {self._trainer.state.iteration} on every batch of "
+            f"{self._stage.batch_size} goes through the network in {parts} parts, whose gradients are added up.",
+        )
+        self._progress.parts = parts
+        self._keeper.save()  # a run that dies and goes on computes the same steps in the same parts
+        self._step_seed(self._trainer)
 
 
 class _AutocastInferer(Inferer):

@@ -32,6 +32,7 @@ class Progress:
     validations_without_gain: int = 0
     validation_due: bool = False
     finished: bool = False
+    parts: int = 1
 
     def as_dict(self) -> dict:
         return dict(vars(self))
@@ -159,7 +160,7 @@ class Keeper:
         if self._context.stop_requested() and not self._progress.finished:
             self.stopped = True
         if validated or self.stopped or at_end or time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
-            self._save()
+            self.save()
         if self.stopped or self._progress.finished:
             engine.terminate()
 
@@ -175,7 +176,7 @@ class Keeper:
         enough = 0 < self._stage.patience <= self._progress.validations_without_gain
         self._progress.finished = enough or self._progress.step >= self._stage.steps
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint, but never weights that are not finite: the last good ones stay."""
         if all(torch.isfinite(p).all() for n in self._stage.networks.values() for p in n.parameters()):
             networks = {**self._finished.networks, **self._stage.networks}

@@ -35,6 +35,8 @@ class Stage:
         patience: end the stage after so many validations without a better key figure; 0: never.
         autocast: number type for the forward pass (torch.bfloat16), None for float32.
         max_gradient_norm: gradients are clipped to this norm; 0: they are not.
+        parts: a batch goes through the network in so many parts, whose gradients are added up: less memory for the same
+            batch. When memory runs out it is doubled. Not with an own ``update``.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Stage:
     patience: int = 0
     autocast: torch.dtype | None = None
     max_gradient_norm: float = 0.0
+    parts: int = 1
     collate: Callable[[list[Sample]], Sample] = field(default=torch.utils.data.default_collate)
 
     @property

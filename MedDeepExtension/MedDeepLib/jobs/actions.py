@@ -79,15 +79,21 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
 
 def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
     """The method with every parameter decided; a resumed run keeps what was decided when it began."""
+    requested = to_mapping(method.parameters)
     if folder.parameters_file.exists():
         content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
-        return type(method)(from_mapping(method.Parameters, content))
+        if content["requested"] != requested:
+            raise UserError(
+                f"The settings in {folder.job_file} have changed since this training began: put them back, or train "
+                "with the new ones in another folder."
+            )
+        return type(method)(from_mapping(method.Parameters, content["used"]))
     configured = method.configured(context)
-    before, after = to_mapping(method.parameters), to_mapping(configured.parameters)
-    chosen = [f"{name} {_in_words(value)}" for name, value in after.items() if value != before[name]]
+    used = to_mapping(configured.parameters)
+    chosen = [f"{name} {_in_words(value)}" for name, value in used.items() if value != requested[name]]
     if chosen:
         context.report("message", message=f"Chosen for these images and this device: {'; '.join(chosen)}.")
-    write_json(folder.parameters_file, after)
+    write_json(folder.parameters_file, {"requested": requested, "used": used})
     return configured
 
 

@@ -104,7 +104,7 @@ class Server:
                     gc.collect()
                     free_device_memory()
                     collected = True
-                if self._card_is_wanted():
+                if card_is_wanted(self._models.device):
                     break
         return None
 
@@ -139,15 +139,19 @@ class Server:
             return False  # nobody hears it, but the end of the process will be noticed
         return True
 
-    def _card_is_wanted(self) -> bool:
-        """Whether another job has or waits for the card whose memory the model occupies; the CPU is shared."""
-        if self._models.device in ("", "cpu"):
-            return False
-        try:
-            device = resolve(self._models.device)
-            return bool(holders(device) or waiting(device))
-        except UserError:
-            return False
+
+def card_is_wanted(device_id: str) -> bool:
+    """Whether a job has or waits for the card ``device_id``, on which an idle worker has kept its model.
+
+    Always false for the CPU, which is shared, and for an empty ``device_id``, where no model has been kept.
+    """
+    if device_id in ("", "cpu"):
+        return False
+    try:
+        device = resolve(device_id)
+        return bool(holders(device) or waiting(device))
+    except UserError:
+        return False
 
 
 def _take_streams() -> tuple[int, int]:

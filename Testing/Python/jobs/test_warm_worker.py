@@ -17,6 +17,7 @@ from pathlib import Path
 import MedDeepLib
 import psutil
 import pytest
+from MedDeepLib.devices import Board
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, WarmWorkers
 from MedDeepLib.jobs.job import ApplyItem
@@ -358,6 +359,21 @@ def test_it_leaves_with_whoever_has_started_it():
     assert worker.wait(20) == 0
 
 
+def test_a_job_that_wants_the_card_gets_the_memory_of_an_idle_worker(monkeypatch, tmp_path):
+    from MedDeepLib.devices import Device, Lease
+    from MedDeepLib.jobs import server
+
+    card = Device("cuda:0", "NVIDIA H", key="GPU-1")
+    monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path))
+    monkeypatch.setattr(server, "resolve", lambda device_id: card)
+    assert not server.card_is_wanted("cuda:0")
+    with Lease([card], "train unet") as lease:
+        assert server.card_is_wanted("cuda:0"), "somebody waits for it"
+        assert lease.take() and server.card_is_wanted("cuda:0")
+        assert not server.card_is_wanted("") and not server.card_is_wanted("cpu")
+    assert not server.card_is_wanted("cuda:0")
+
+
 def test_ends_in_words():
     assert "exit code 7" in end_in_words(7)
     if sys.platform != "win32":
@@ -413,6 +429,7 @@ def test_other_options_need_no_other_weights(real_workers, request_for):
         assert not tiles or phases(events)[:2] == ["Starting", "Reading image5.nii.gz"]
         tiles.append(next(event["total"] for event in events if event["event"] == "progress"))
         pids.add(job.pid)
+        assert Board().tickets() == [], "it holds no device between two jobs"
     assert len(pids) == 1
     assert tiles[0] == tiles[2] < tiles[1], "each has had its own options"
     refused = real_workers.submit(request_for(flips=True))

@@ -87,6 +87,9 @@ class ApplyParameters:
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
     tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True)
+    allow_cpu: bool = parameter(
+        False, "Compute on the CPU what does not fit into the card's memory, which takes much longer.", advanced=True
+    )
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )

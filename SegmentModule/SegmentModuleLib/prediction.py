@@ -18,7 +18,8 @@ from MedDeepLib.data.preparation import Plan, prepare, stack_channels
 from MedDeepLib.data.segmentation_file import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
-from MedDeepLib.inference.sliding import TilingOptions, predict_labels
+from MedDeepLib.inference.ladder import predict_labels_within_memory
+from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.methods import Context, Prediction, Predictor
 
 from SegmentModuleLib.parameters import ApplyParameters
@@ -49,9 +50,19 @@ class SegmentationPrediction(Prediction):
 class SegmentationPredictor(Predictor):
     """A segmentation network on its device, ready for any number of cases."""
 
-    def __init__(self, network: torch.nn.Module, model: Model, context: Context, options: ApplyParameters, flip_axes):
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        model: Model,
+        context: Context,
+        options: ApplyParameters,
+        flip_axes: Sequence[int],
+        downsampling: int = 1,
+    ):
+        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels."""
         self._network = network.to(context.device).eval()
         self._model = model
+        self._downsampling = downsampling
         self._plan = Plan.from_dict(model.metadata["plan"])
         self._trained_flip_axes = tuple(flip_axes)
         self._set_options(options)
@@ -89,8 +100,17 @@ class SegmentationPredictor(Predictor):
             flip_axes=self._flip_axes,
             autocast=torch.bfloat16 if context.device.type == "cuda" and torch.cuda.is_bf16_supported() else None,
         )
-        progress = _TileProgress(context)
-        labels = predict_labels(self._network, prepared, tiling, context.device, progress, context.stop_requested)
+        labels = predict_labels_within_memory(
+            self._network,
+            prepared,
+            tiling,
+            context.device,
+            step=self._downsampling,
+            warn=lambda sentence: context.report("warning", message=sentence),
+            allow_cpu=self._options.allow_cpu,
+            progress=_TileProgress(context),
+            stop_requested=context.stop_requested,
+        )
         labels = prepared.to_native(labels)
         del prepared
         if self._options.largest_component:

@@ -108,7 +108,7 @@ class SegmentationMethod(Method):
             ),
             loss=SegmentationLoss(settings.loss),
             learning_rate=cosine_with_warmup(settings.steps, min(100, max(1, settings.steps // 10))),
-            validate=_Validation(network, validation, plan, context) if validation else None,
+            validate=_Validation(network, validation, plan, self.downsampling, context) if validation else None,
             key_figure="validation Dice",
             validate_every=settings.validate_every,
             patience=settings.patience,
@@ -162,7 +162,8 @@ class SegmentationMethod(Method):
             raise UserError(
                 f"The weights of the model {model.folder} do not fit its network: train or copy it again."
             ) from None
-        return SegmentationPredictor(network, model, context, options, _FLIP_AXES[self.parameters.flips])
+        flip_axes = _FLIP_AXES[self.parameters.flips]
+        return SegmentationPredictor(network, model, context, options, flip_axes, self.downsampling)
 
     def score(self, prediction: SegmentationPrediction, case: Case) -> list[dict[str, Any]]:
         import numpy as np
@@ -265,14 +266,16 @@ class _PatchSampler:
 class _Validation:
     """Mean Dice over whole validation cases, on the network's grid."""
 
-    def __init__(self, network, cases: list[CachedCase], plan: Plan, context: Context):
-        self._network, self._cases, self._plan, self._context = network, cases, plan, context
+    def __init__(self, network, cases: list[CachedCase], plan: Plan, step: int, context: Context):
+        self._network, self._cases, self._plan = network, cases, plan
+        self._step, self._context = step, context
 
     def __call__(self) -> dict[str, float]:
         import numpy as np
         from MedDeepLib.data.preparation import Prepared
         from MedDeepLib.evaluation.overlap import mean_dice
-        from MedDeepLib.inference.sliding import TilingOptions, predict_labels
+        from MedDeepLib.inference.ladder import predict_labels_within_memory
+        from MedDeepLib.inference.sliding import TilingOptions
 
         scores = []
         for case in self._cases:
@@ -281,8 +284,14 @@ class _Validation:
                 case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
-            labels = predict_labels(
-                self._network, prepared, options, self._context.device, stop_requested=self._context.stop_requested
+            labels = predict_labels_within_memory(
+                self._network,
+                prepared,
+                options,
+                self._context.device,
+                step=self._step,
+                warn=lambda sentence: self._context.report("warning", message=sentence),
+                stop_requested=self._context.stop_requested,
             )
             values = [value for value in case.voxels if value]
             scores.append(mean_dice(labels, case.label[0].numpy(), values))

@@ -1,4 +1,4 @@
-"""What the tests of the panel share: the open panel, a small dataset, and a run that has trained a model on it."""
+"""What tests share: the open panel with a small dataset and a trained run, and commands that must be refused."""
 
 from __future__ import annotations
 
@@ -109,3 +109,47 @@ def panel_with_model(host, dataset, runs_folder, trained_run) -> Panel:
     panel = Panel(host, dataset)
     panel.run = runs_folder / "trained"
     return panel
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() if file.is_file() else b"" for file in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture
+def refused(segment, tmp_path, monkeypatch):
+    """Runs the script, which must refuse, and returns the sentence."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+
+    def run(*arguments) -> str:
+        before = everything_in(tmp_path)
+        code, _, errors = segment(*arguments)
+        lines = [line for line in errors.splitlines() if line.startswith("Error:")]
+        assert code == 2, errors
+        assert len(lines) == 1 and "Traceback" not in errors
+        assert lines[0].endswith(".")
+        assert everything_in(tmp_path) == before, "something was written"
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def apply(refused, toy_run, tmp_path):
+    def run(*images, model=toy_run, output=tmp_path / "out.seg.nrrd", options=()) -> str:
+        return refused("apply", "--model", model, "--input", *images, "--output", output, "--device", "cpu", *options)
+
+    return run
+
+
+@pytest.fixture
+def train(refused, tmp_path):
+    def run(dataset, *options) -> str:
+        settings = [f"{key}={value}" for key, value in toy_cases.TRAINING.items() if not isinstance(value, list)]
+        settings += ["features=8,16,16", "patch_size=32,32,16"]
+        flags = [argument for setting in settings for argument in ("--set", setting)]
+        where = ("--output", tmp_path / "run")
+        return refused("train", "--dataset", dataset, "--method", "unet", *where, "--device", "cpu", *flags, *options)
+
+    return run

@@ -112,7 +112,9 @@ def panel_with_model(host, dataset, runs_folder, trained_run) -> Panel:
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() if file.is_file() else b"" for file in sorted(folder.rglob("*"))}
+    """What lies below ``folder``, save the cache that torch makes for itself among temporary files."""
+    files = [file for file in sorted(folder.rglob("*")) if not file.name.startswith("torchinductor")]
+    return {str(file): file.read_bytes() if file.is_file() else b"" for file in files}
 
 
 @pytest.fixture

@@ -155,30 +155,45 @@ class JobFolder:
         """Called by the worker: this process does the job now."""
         import psutil
 
-        identity = {"pid": os.getpid(), "started": psutil.Process().create_time()}
+        started = psutil.Process().create_time()
+        identity = {"pid": os.getpid(), "started": started, "after_boot": started - psutil.boot_time()}
         write_json(self.worker_file, identity)
 
     def worker_alive(self) -> bool:
+        return self.worker_pid() is not None
+
+    def worker_pid(self) -> int | None:
+        """The process that does the job now, None when there is none."""
         identity = _read_json(self.worker_file)
         try:
-            return process_alive(int(identity["pid"]), float(identity["started"]))
+            pid, started = int(identity["pid"]), float(identity["started"])
+            return pid if process_alive(pid, started, identity.get("after_boot")) else None
         except (KeyError, TypeError, ValueError):
-            return False  # no worker has been here, or its file is damaged
+            return None  # no worker has been here, or its file is damaged
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result_file, result)
 
 
-def process_alive(pid: int, started: float) -> bool:
-    """Whether the process ``pid`` that began at ``started`` (seconds since 1970) is still there and not a zombie."""
+def process_alive(pid: int, started: float, after_boot: float | None = None) -> bool:
+    """Whether the process ``pid`` is still there and not a zombie.
+
+    Args:
+        started: when it began (seconds since 1970). Setting the clock changes what some systems say of it...
+        after_boot: ... and what others say of this, seconds after the computer was started; one of them always agrees.
+    """
     try:
         import psutil
     except ImportError:
         return False  # a worker cannot run without it either: nothing has been installed here yet
     try:
         process = psutil.Process(pid)
-        # The clock may have been set since; a recycled id differs by far more than a second or two.
-        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        began = process.create_time()
+        # A recycled id differs by far more than a second or two.
+        same = abs(began - started) < 2
+        if not same and after_boot is not None:
+            same = abs(began - psutil.boot_time() - after_boot) < 2
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

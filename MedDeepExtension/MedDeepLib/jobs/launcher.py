@@ -118,10 +118,16 @@ def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, st
 
 def kill_tree(worker: subprocess.Popen) -> None:
     """End a process and everything it has started, now."""
+    end_tree(worker.pid)
+    worker.wait(timeout=10)
+
+
+def end_tree(pid: int) -> None:
+    """End a process, also one that another program has started, and everything it has started."""
     import psutil
 
     try:
-        parent = psutil.Process(worker.pid)
+        parent = psutil.Process(pid)
         family = [*parent.children(recursive=True), parent]
     except psutil.NoSuchProcess:
         family = []
@@ -130,7 +136,6 @@ def kill_tree(worker: subprocess.Popen) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    worker.wait(timeout=10)
 
 
 def _python_path() -> str:

@@ -146,9 +146,10 @@ def _watch_parent(pid: int, stop: StopRequest | Server) -> None:
 
     try:
         started = psutil.Process(pid).create_time()
+        after_boot = started - psutil.boot_time()
     except psutil.Error:
-        started = 0.0
-    while process_alive(pid, started):
+        started = after_boot = 0.0
+    while process_alive(pid, started, after_boot):
         time.sleep(_PARENT_CHECK_SECONDS)
     logging.warning("The application that started this job has ended: saving and leaving.")
     stop.request()

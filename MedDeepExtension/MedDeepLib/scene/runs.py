@@ -6,7 +6,6 @@ The folder is, in this order: the environment variable ``MEDDEEP_RUNS``, the app
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
@@ -16,21 +15,16 @@ from pathlib import Path
 from MedDeepLib.bundles.model import Model, open_model
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import JobFolder
+from MedDeepLib.jobs import runs as jobs_runs
 from MedDeepLib.jobs.folder import jobs_in
 
-ENVIRONMENT_VARIABLE = "MEDDEEP_RUNS"
 SETTING = "MedDeepExtension/RunsFolder"
-_TEMPORARY = "temporary"
 _KEEP_FAILED_SECONDS = 7 * 24 * 3600
 
 
 def runs_folder() -> Path:
     """The folder with all runs; it need not exist yet."""
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE) or _setting()
-    if chosen:
-        return Path(chosen).expanduser()
-    documents = Path.home() / "Documents"
-    return (documents if documents.is_dir() else Path.home()) / "MedDeepExtension"
+    return jobs_runs.runs_folder(_setting)
 
 
 def set_runs_folder(folder: str | Path) -> None:
@@ -49,7 +43,7 @@ def new_folder(name: str) -> Path:
 
 def temporary_folder(name: str) -> Path:
     """A path for a job whose result goes into the scene. Old leftovers of failed jobs are cleared away."""
-    root = runs_folder() / _TEMPORARY
+    root = runs_folder() / jobs_runs.TEMPORARY
     for folder in root.glob("*/"):
         if time.time() - folder.stat().st_mtime > _KEEP_FAILED_SECONDS and not JobFolder(folder).worker_alive():
             shutil.rmtree(folder, ignore_errors=True)

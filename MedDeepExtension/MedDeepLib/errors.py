@@ -25,8 +25,14 @@ class NotEnoughMemory(UserError):
     kind = "memory"
 
 
+class CannotWrite(UserError):
+    """The disk is full or a folder refuses; what was written before stays as it was, and the job can be resumed."""
+
+    kind = "disk"
+
+
 class JobError(UserError):
-    """A job that began and could not go on: a full disk, too little memory, a loss that became NaN."""
+    """A job that began and could not go on: too little memory, a loss that became NaN."""
 
     kind = "failed"
     exit_code = EXIT_FAILED

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib import __version__
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
-from MedDeepLib.errors import JobError, UserError
+from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.methods import Context, Method, from_mapping, get, to_mapping
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _check_metadata(model: Model) -> None:
 def save_model(folder: Path, method: Method, context: Context, outcome: Outcome) -> None:
     """Write a model so that the folder is either complete or not there.
 
-    Raises JobError when it cannot be written.
+    Raises CannotWrite when it cannot be written.
     """
     import torch
 
@@ -155,7 +155,7 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
         os.replace(part, folder)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise JobError(
+        raise CannotWrite(
             f"The model could not be written to {folder} ({error}): the checkpoint is kept; make room and resume."
         ) from error
 

@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.devices.memory import is_out_of_memory
-from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JobError, OutOfMemory, Stopped, UserError
+from MedDeepLib.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    CannotWrite,
+    JobError,
+    OutOfMemory,
+    Stopped,
+    UserError,
+)
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_alive
 
@@ -131,7 +140,7 @@ def explain(error: Exception) -> UserError:
             "another device."
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return JobError(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
+        return CannotWrite(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
     if isinstance(error, ModuleNotFoundError):
         return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
     reason = " ".join(f"{type(error).__name__}: {error}".split())

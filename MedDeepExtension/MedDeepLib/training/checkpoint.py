@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
-from MedDeepLib.errors import JobError, UserError
+from MedDeepLib.errors import CannotWrite, UserError
 
 FORMAT = 1
 
@@ -24,14 +24,14 @@ class CheckpointStore:
         self._identity = identity
 
     def save(self, content: dict[str, Any]) -> None:
-        """Replace the last checkpoint, keeping the one before. Raises JobError when it cannot be written."""
+        """Replace the last checkpoint, keeping the one before. Raises CannotWrite when it cannot be written."""
         part = self._write_part(self._last, content)
         if self._last.exists():
             os.replace(self._last, self._previous)
         os.replace(part, self._last)
 
     def save_best(self, stage_index: int, content: dict[str, Any]) -> None:
-        """Replace the best weights of a stage. Raises JobError when they cannot be written."""
+        """Replace the best weights of a stage. Raises CannotWrite when they cannot be written."""
         target = self._best(stage_index)
         os.replace(self._write_part(target, content), target)
 
@@ -76,7 +76,7 @@ class CheckpointStore:
             part.unlink(missing_ok=True)
             full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
             reason = "the disk is full" if full else str(error.strerror or error)
-            raise JobError(
+            raise CannotWrite(
                 f"The checkpoint could not be written to {target.parent} ({reason}): the last good checkpoint is kept; "
                 "make room and resume."
             ) from error

@@ -48,7 +48,8 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
 
     Raises:
         Stopped: the user asked to stop; a checkpoint has been written.
-        JobError: the loss became NaN, or the disk is full; the last good checkpoint is kept.
+        JobError: the loss became NaN; the last good checkpoint is kept.
+        CannotWrite: the disk is full; the last good checkpoint is kept.
         UserError: the checkpoint is damaged or of another method.
     """
     store = CheckpointStore(context.folder, {**identity, "seed": context.seed})

@@ -125,7 +125,7 @@ def test_devices_and_methods_are_offered(panel):
     assert devices[0] == "auto" and devices[-1] == "cpu"
     titles = [ui.trainMethodComboBox.itemText(n) for n in range(ui.trainMethodComboBox.count)]
     assert "U-Net" in titles and "SegResNet" in titles
-    assert "Ronneberger" in ui.trainMethodDescriptionLabel.text
+    assert "Ronneberger" in ui.trainMethodDescriptionLabel.toolTip
 
 
 def test_one_device_for_all_sections(panel):

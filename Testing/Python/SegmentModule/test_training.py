@@ -60,7 +60,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on(toy_data
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full_at_the_third)
         code, events = run_job(run, request)
-    assert code == 3
+    assert code == 2
     assert "the disk is full" in failure(events) and "last good checkpoint is kept" in failure(events)
     folder = JobFolder(run)
     folder.worker_file.unlink()  # the worker was this process, which lives on

@@ -12,7 +12,7 @@ import torch
 from MedDeepLib.bundles import model as models
 from MedDeepLib.bundles.model import open_model, released_models, save_model
 from MedDeepLib.data.dataset import load_dataset
-from MedDeepLib.errors import JobError, UserError
+from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.methods import Context, get
 from MedDeepLib.training.engine import Outcome
 from SegmentModuleLib.parameters import ApplyParameters
@@ -189,7 +189,7 @@ def test_saving_is_all_or_nothing(toy_dataset, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(JobError, match="could not be written .* the checkpoint is kept"):
+    with pytest.raises(CannotWrite, match="could not be written .* the checkpoint is kept"):
         save_model(tmp_path / "model", method, context, outcome)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / WEIGHTS).read_bytes() == before

@@ -53,7 +53,7 @@ def test_the_result_is_written_last(folder, perform):
         (MemoryError(), 3, "memory", "There was not enough memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), 3, "memory", "There was not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 3, "memory", "There was not enough memory"),
-        (OSError(errno.ENOSPC, "No space left", "f.nrrd"), 3, "failed", "The disk is full (f.nrrd): free some space"),
+        (OSError(errno.ENOSPC, "No space left", "f.nrrd"), 2, "disk", "The disk is full (f.nrrd): free some space"),
         (ModuleNotFoundError("No module", name="monai"), 3, "failed", "The Python package 'monai' is missing"),
         (KeyError("x"), 3, "internal", "The job failed unexpectedly (KeyError: 'x'); log.txt has the details."),
     ],
@@ -89,7 +89,7 @@ def test_a_damaged_job_file_is_a_failure_like_any_other(folder):
 def test_a_result_that_cannot_be_written_is_no_success(folder, perform, monkeypatch):
     perform(lambda *_: {"answer": 42})
     monkeypatch.setattr(JobFolder, "write_result", fail(OSError(errno.ENOSPC, "No space left on device")))
-    assert run_worker(folder.path) == 3
+    assert run_worker(folder.path) == 2
     assert folder.state() is State.FAILED
     assert "The disk is full" in failure(folder.events())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from MedDeepLib.errors import JobError, Stopped, UserError
+from MedDeepLib.errors import CannotWrite, Stopped, UserError
 from MedDeepLib.training.checkpoint import CheckpointStore
 from toy_stages import equal, run, weights
 
@@ -145,7 +145,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(store, tmp_path, monkeypatch
 
     monkeypatch.setattr(torch, "save", full)
     for save in (lambda: store.save(content(2)), lambda: store.save_best(0, content(2))):
-        with pytest.raises(JobError) as caught:
+        with pytest.raises(CannotWrite) as caught:
             save()
         assert "the disk is full" in str(caught.value) and "last good checkpoint is kept" in str(caught.value)
     assert step_of(store.load()) == step_of(store.load_best(0)) == 1
@@ -167,7 +167,7 @@ def small_disk(tmp_path):
 def test_a_disk_that_is_really_full(small_disk):
     store = CheckpointStore(small_disk, IDENTITY)
     store.save(content(1, size=60_000))
-    with pytest.raises(JobError, match="the disk is full"):
+    with pytest.raises(CannotWrite, match="the disk is full"):
         for step in range(2, 9):
             store.save(content(step, size=60_000))
             (small_disk / f"other{step}").write_bytes(bytes(200_000))
@@ -177,7 +177,7 @@ def test_a_disk_that_is_really_full(small_disk):
 
 def test_what_is_not_the_disk_is_said_as_it_is(store, tmp_path):
     gone = CheckpointStore(tmp_path / "gone", IDENTITY)
-    with pytest.raises(JobError) as caught:
+    with pytest.raises(CannotWrite) as caught:
         gone.save(content(1))
     assert "the disk is full" not in str(caught.value)
     assert "does not exist" in str(caught.value) or "No such file" in str(caught.value)

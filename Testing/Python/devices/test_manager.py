@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 
 import pytest
-from MedDeepLib.devices import Device, check_request, list_devices, manager, resolve, torch_device
+from MedDeepLib.devices import Device, check_request, list_devices, manager, resolve, torch_device, usable_devices
 from MedDeepLib.errors import UserError
 
 CPU = Device("cpu", "CPU", 8, 4)
@@ -94,3 +95,67 @@ def test_the_cpu_by_name():
     device, sentence = torch_device("cpu")
     assert device.type == "cpu"
     assert sentence.startswith("Computing on CPU")
+
+
+class Driver(SimpleNamespace):
+    """Stands for NVIDIA's library on a computer with three cards; one process computes on the second."""
+
+    class NVMLError(Exception):
+        pass
+
+    nvmlInit = nvmlShutdown = staticmethod(lambda: None)
+    nvmlDeviceGetCount = staticmethod(lambda: 3)
+    nvmlDeviceGetHandleByIndex = staticmethod(lambda index: index)
+    nvmlDeviceGetMemoryInfo = staticmethod(lambda handle: SimpleNamespace(total=100, free=40 + handle))
+    nvmlDeviceGetName = staticmethod(lambda handle: f"Card {handle}")
+    nvmlDeviceGetUUID = staticmethod(lambda handle: f"GPU-{'abc'[handle]}123")
+
+    @staticmethod
+    def nvmlDeviceGetComputeRunningProcesses(handle):
+        if handle == 2:
+            raise Driver.NVMLError  # not supported on this card
+        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=7)
+        gone = SimpleNamespace(pid=2**22 + 1, usedGpuMemory=None)  # of another container: no name, no figure
+        return [own, gone] if handle == 1 else []
+
+
+def test_who_computes_on_a_card(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Driver())
+    idle, used, silent = list_devices()[:3]
+    assert idle.owners == silent.owners == ()
+    assert [(owner.pid, owner.used_bytes, owner.title) for owner in used.owners] == [
+        (os.getpid(), 7, ""),
+        (2**22 + 1, 0, ""),
+    ]
+    assert used.owners[0].name.startswith("py") and used.owners[1].name == ""
+    assert used.lease_key == "GPU-b123"
+
+
+@pytest.mark.parametrize(
+    "visible, cards",
+    [
+        ("", []),
+        ("2", [("cuda:0", "Card 2")]),
+        ("2,0", [("cuda:0", "Card 2"), ("cuda:1", "Card 0")]),
+        ("GPU-b", [("cuda:0", "Card 1")]),
+        ("1,-1,0", [("cuda:0", "Card 1")]),
+        ("7", []),
+        ("GPU-", []),
+    ],
+)
+def test_cards_that_programs_may_see(monkeypatch, visible, cards):
+    """CUDA numbers the visible cards anew; the key says which card it is all the same."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setitem(sys.modules, "pynvml", Driver())
+    found = [device for device in list_devices() if device.id.startswith("cuda")]
+    assert [(device.id, device.name) for device in found] == cards
+
+
+def test_auto_prefers_free_memory_among_all_usable_cards(monkeypatch):
+    monkeypatch.setattr(manager, "list_devices", lambda: [SMALL, LARGE, CPU])
+    monkeypatch.setattr(manager, "_torch_can_use", lambda device, torch: True)
+    assert usable_devices("auto") == ([LARGE, SMALL], "")
+    assert usable_devices("cuda:0") == ([SMALL], "")
+    monkeypatch.setattr(manager, "_torch_can_use", lambda device, torch: device is not LARGE)
+    assert usable_devices("auto") == ([SMALL], " (the installed torch cannot use Large card)")

@@ -6,6 +6,7 @@ torch computes as on the CPU, and replaces the work by waiting for a file named 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -172,6 +173,27 @@ def test_the_order_can_be_changed_while_jobs_wait(start):
     let_end(jobs[0])
     wait_for(lambda: computing(jobs[2]))
     assert queued(jobs[1]) and not computing(jobs[1])
+
+
+def test_a_resumed_training_keeps_its_number_of_threads(start, monkeypatch):
+    """The last bits of its weights depend on it; the number of other jobs may not."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    first = start("first")
+    wait_for(lambda: computing(first))
+    first.stop()
+    assert first.wait(20) == 130
+    assert resources(first.folder) == {"device": "cuda:0", "threads": 3}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    (first.folder.path / "checkpoint.pt").touch()
+    let_end(first)
+    assert launch(first.folder).wait(20) == 0 and resources(first.folder)["threads"] == 3
+    second = start("second")
+    let_end(second)
+    assert second.wait(20) == 0 and resources(second.folder)["threads"] == 2
+
+
+def resources(folder: JobFolder) -> dict:
+    return json.loads(folder.resources_file.read_text(encoding="utf-8"))
 
 
 def test_two_applications_start_jobs_at_once(tmp_path):

@@ -1,0 +1,34 @@
+"""How many processor threads a job gets beside others."""
+
+from __future__ import annotations
+
+import pytest
+from MedDeepLib.devices.threads import available_cores, share, threads_from_environment
+
+
+@pytest.mark.parametrize(
+    "cores, others, expected",
+    [
+        (1, [], 1),
+        (2, [], 2),
+        (3, [], 2),
+        (8, [], 7),
+        (8, [7], 3),
+        (8, [7, 3], 2),
+        (8, [1], 6),
+        (2, [2], 1),
+        (2, [2, 1, 1], 1),
+    ],
+)
+def test_one_core_is_left_to_slicer_and_the_rest_is_shared(cores, others, expected):
+    assert share(cores, others) == expected
+
+
+@pytest.mark.parametrize("value, expected", [("4", 4), ("4,2", 4), ("", 0), ("x", 0), ("0", 0)])
+def test_the_users_own_number(monkeypatch, value, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads_from_environment() == expected
+
+
+def test_there_is_a_core():
+    assert available_cores() >= 1

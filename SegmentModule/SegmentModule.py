@@ -49,7 +49,8 @@ class SegmentModule(ScriptedLoadableModule):
 class SegmentModuleParameterNode:
     """The state of the panel; saved with the scene.
 
-    ``applyOptions`` and ``trainingParameters`` are JSON objects: which entries they may have depends on the method.
+    ``applyOptions`` is a JSON object of the options that are not at their default; ``trainingParameters`` holds one
+    such object for each method, by the method's name.
     Paths are text, so that an empty one stays empty.
     """
 

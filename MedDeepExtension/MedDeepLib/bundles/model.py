@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,15 +90,15 @@ class Model:
         found = ", ".join(names) if len(names) <= 3 else f"{len(names)} structures ({names[0]}, {names[1]}, ...)"
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         cases = self.metadata["training_data"]["cases"]
-        return f"Needs {inputs}; finds {found}. Trained on {cases} cases."
+        return f"Needs {inputs}; finds {found}. Trained and validated on {cases} cases."
 
     def description(self) -> str:
         """Everything a user should know of it, in a few sentences."""
         data = self.metadata["training_data"]
         names = ", ".join(segment.name for segment in self.classes)
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
-        text = f"{self.title}. Needs {inputs}; finds {names}. Trained on {data['cases']} cases of {data['name']}."
-        return f"{text} {data['description']}".strip()
+        source = f"Trained and validated on {data['cases']} cases of {data['name']}."
+        return f"{self.title}. Needs {inputs}; finds {names}. {source} {data['description']}".strip()
 
 
 def open_model(reference: str | Path, task: str) -> Model:
@@ -235,14 +236,21 @@ def _training_data(context: Context) -> dict[str, Any]:
     dataset = context.dataset
     cases = dataset.training + dataset.validation
     files = sorted({file for case in cases for file in (*case.images, case.label) if file and file.is_file()})
+    salt = secrets.token_hex(8)
     return {
         "name": dataset.name,
         "description": dataset.description,
         "cases": len(cases),
-        "patients": sorted({case.patient for case in cases}),
+        "salt": salt,
+        "patients": sorted({patient_code(case.patient, salt) for case in cases}),
         "sites": sorted({case.site for case in cases if case.site}),
-        "sha256": {file.name: _sha256(file) for file in files},
+        "sha256": sorted(_sha256(file) for file in files),  # without names: these often are patients
     }
+
+
+def patient_code(patient: str, salt: str) -> str:
+    """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
+    return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]
 
 
 def _sha256(file: Path) -> str:

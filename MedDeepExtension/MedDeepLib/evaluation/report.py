@@ -39,7 +39,9 @@ def summarise(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]
         chosen = [row for row in rows if structure in (row["structure"], "all structures")]
         line: dict[str, Any] = {"structure": structure, "patients": len({row["patient"] for row in chosen})}
         for figure in figures:
-            line[figure], line[f"{figure}_low"], line[f"{figure}_high"] = _mean(chosen, figure, seed)
+            # A mean volume of different organs says nothing.
+            rows_that_count = [] if structure == "all structures" and figure.endswith("_ml") else chosen
+            line[figure], line[f"{figure}_low"], line[f"{figure}_high"] = _mean(rows_that_count, figure, seed)
         summary.append(line)
     return summary
 

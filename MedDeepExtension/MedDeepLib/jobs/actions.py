@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.model import Model, save_model
+from MedDeepLib.bundles.model import Model, patient_code, save_model
 from MedDeepLib.data.dataset import Case, load_dataset
 from MedDeepLib.data.images import check_writable, read_image
 from MedDeepLib.devices import Device
@@ -22,6 +22,8 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel
 from MedDeepLib.methods import Context, Method, Predictor, from_mapping, get, to_mapping
 from MedDeepLib.training.accounting import Accounting
+
+_NOTHING_LEARNED = 0.05
 
 Load = Callable[[Job, Context], tuple[Predictor, Model]]
 
@@ -72,9 +74,22 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     method = _configured(method, folder, context)
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     outcome = train(method.stages(context), context, identity)
+    _warn_of_failure(outcome.figures, context)
     context.report("phase", phase="Saving the model")
     save_model(folder.model_folder, method, context, outcome)
     return {"model": folder.model_folder.name, "figures": outcome.figures}
+
+
+def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> None:
+    """Say when a network has learned next to nothing; it is saved all the same."""
+    for stage, values in figures.items():
+        for name, value in values.items():
+            if name.startswith("validation") and value <= _NOTHING_LEARNED:
+                context.report(
+                    "warning",
+                    message=f"The best {name} of '{stage}' is {value:.2f}: the network has learned next to nothing. "
+                    "Train more steps, raise the learning rate, or check that labels and images belong together.",
+                )
 
 
 def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
@@ -165,8 +180,9 @@ def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict
 
 
 def _check_patients(model: Model, cases: list[Case]) -> None:
-    known = set(model.metadata["training_data"]["patients"])
-    both = sorted({case.patient for case in cases} & known)
+    data = model.metadata["training_data"]
+    known = set(data["patients"])
+    both = sorted(case.patient for case in cases if patient_code(case.patient, data["salt"]) in known)
     if both:
         raise UserError(
             f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "

@@ -59,7 +59,8 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
         return _run(folder)
     for flag in ("dataset", "method", "output"):
         if not getattr(options, flag):
-            raise UserError(f"train needs --{flag} (or --resume RUN).")
+            choices = f": one of {', '.join(methods(task))}" if flag == "method" else ""
+            raise UserError(f"train needs --{flag}{choices} (or --resume RUN).")
     job = Job(
         task=task,
         action="train",
@@ -126,7 +127,7 @@ def _methods(options: argparse.Namespace, task: str, _: str) -> int:
 
 def _run(folder: JobFolder) -> int:
     code = watch(launch(folder))
-    if code == EXIT_STOPPED and folder.can_resume():
+    if code and folder.can_resume():
         print(f"To go on: train --resume {folder.path}")
     return code
 
@@ -219,8 +220,8 @@ def _parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         f"  {script} train --dataset data.json --method unet --set steps=3000 --output runs/first\n"
         f"  {script} train --resume runs/first\n\n{_EXIT_CODES}",
     )
-    train.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/")
-    train.add_argument("--method", help="see the list below; 'methods NAME' explains its parameters")
+    train.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
+    train.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
     _add_settings(train, "a parameter of the method; may be given again for others")
     train.add_argument("--output", metavar="RUN", help="the run folder to make")
     train.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped or died")

@@ -11,6 +11,7 @@ Types: bool, int, float, str, and tuples of int or float (``tuple[int, ...]``), 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import typing
 from collections.abc import Mapping
@@ -78,7 +79,9 @@ def from_mapping(cls: type, values: Mapping[str, Any]):
     infos = {info.name: info for info in describe(cls)}
     unknown = sorted(set(values) - set(infos))
     if unknown:
-        raise UserError(f"There is no parameter '{unknown[0]}': the parameters are {', '.join(infos)}.")
+        similar = difflib.get_close_matches(unknown[0], infos, n=1)
+        advice = f"did you mean '{similar[0]}'?" if similar else f"the parameters are {', '.join(infos)}."
+        raise UserError(f"There is no parameter '{unknown[0]}': {advice}")
     return cls(**{name: _checked(infos[name], value) for name, value in values.items()})
 
 

@@ -173,7 +173,14 @@ class Keeper:
             except Stopped:
                 self.stopped = True
                 return
-        enough = 0 < self._stage.patience <= self._progress.validations_without_gain
+        progress = self._progress
+        enough = 0 < self._stage.patience <= progress.validations_without_gain
+        if enough and progress.step < self._stage.steps:
+            self._context.report(
+                "message",
+                message=f"Stopped at step {progress.step}: {self._stage.patience} validations without a better "
+                f"{self._stage.key_figure} than at step {progress.best_step}, whose weights are kept.",
+            )
         self._progress.finished = enough or self._progress.step >= self._stage.steps
 
     def save(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from MedDeepLib.bundles import model as models
-from MedDeepLib.bundles.model import open_model, released_models, save_model
+from MedDeepLib.bundles.model import open_model, patient_code, released_models, save_model
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.methods import Context, get
@@ -58,7 +58,7 @@ def test_what_a_model_says_of_itself(toy_run, toy_dataset):
     assert model.classes == load_dataset(toy_dataset).classes
     assert list(model.make_method().parameters.features) == TRAINING["features"]
     text = model.description()
-    assert "Needs 1 input image (MR); finds bright ball, dark ball. Trained on 5 cases of balls." in text
+    assert "Needs 1 input image (MR); finds bright ball, dark ball. Trained and validated on 5 cases of balls." in text
 
 
 def test_its_metadata_is_monais_with_ours(toy_run):
@@ -71,7 +71,9 @@ def test_its_metadata_is_monais_with_ours(toy_run):
         assert metadata[key]
     own = metadata["meddeep"]
     assert own["made"]["seed"] == 3 and own["method"] == "unet" and own["plan"]["patch_size"] == [32, 32, 16]
-    assert own["training_data"]["patients"] == ["P0", "P1", "P2", "P3", "P4"]
+    data = own["training_data"]
+    assert data["patients"] == sorted(patient_code(f"P{number}", data["salt"]) for number in range(5))
+    assert "P0" not in text and "image0" not in text, "a model that is passed on names no patient and no file"
     assert len(own["training_data"]["sha256"]) == 10
     assert own["figures"]["unet"]["validation Dice"] > 0.8
     card = (toy_run / "model" / "docs" / "README.md").read_text(encoding="utf-8")

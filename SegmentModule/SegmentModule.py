@@ -137,6 +137,7 @@ class SegmentModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         for section in self.sections:
             section.scene_closes()
+        scene_jobs.release_workers()  # an empty scene needs no memory for a model
         if self._parameterNode is not None:
             self._settings = _settings(self._parameterNode)
         self.setParameterNode(None)

@@ -6,10 +6,12 @@ nothing to do with each other.
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ ENVIRONMENT_VARIABLE = "MEDDEEP_STATE"
 
 
 def state_folder() -> Path:
-    """The folder with the locks and the queue of this user on this computer; it need not exist yet."""
+    """The folder with the locks and the queue of this user on this computer."""
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -27,7 +29,24 @@ def state_folder() -> Path:
         base = Path.home() / "Library" / "Application Support"
     else:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "MedDeepExtension" / file_name(platform.node() or "computer")
+    folder = base / "MedDeepExtension" / file_name(platform.node() or "computer")
+    return folder if _writable(folder) else Path(tempfile.gettempdir()) / f"MedDeepExtension-{_user()}"
+
+
+def _writable(folder: Path) -> bool:
+    """Accounts of clusters and containers often have no home that can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _user() -> str:
+    try:
+        return file_name(getpass.getuser())
+    except (OSError, KeyError):  # a user without a name
+        return str(os.getuid())
 
 
 def file_name(text: str) -> str:

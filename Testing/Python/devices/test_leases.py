@@ -278,3 +278,15 @@ def test_the_list_of_devices_names_the_jobs(monkeypatch):
         ]
         assert other.owners == () and titles(cpu.owners) == ["apply lungs"]
     assert all(device.owners == () for device in list_devices())
+
+
+def test_without_a_home_to_write_to_the_temporary_folder_serves(monkeypatch, tmp_path):
+    from MedDeepLib.devices.locks import state_folder
+
+    monkeypatch.delenv("MEDDEEP_STATE")
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder", encoding="utf-8")
+    for name in ("HOME", "USERPROFILE", "XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(blocked / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert state_folder().parent == tmp_path

@@ -20,6 +20,7 @@ TRAINING = {
     "learning_rate": 0.03,
     "patch_size": [32, 32, 16],
     "features": [8, 16, 16],
+    "resolution": "full",
     "validate_every": 40,
     "elastic": 0.0,
     "intensity": 0.2,

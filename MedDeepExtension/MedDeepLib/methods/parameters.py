@@ -80,7 +80,7 @@ def from_mapping(cls: type, values: Mapping[str, Any]):
     unknown = sorted(set(values) - set(infos))
     if unknown:
         similar = difflib.get_close_matches(unknown[0], infos, n=1)
-        advice = f"did you mean '{similar[0]}'?" if similar else f"the parameters are {', '.join(infos)}."
+        advice = f"'{similar[0]}' may be meant." if similar else f"the parameters are {', '.join(infos)}."
         raise UserError(f"There is no parameter '{unknown[0]}': {advice}")
     return cls(**{name: _checked(infos[name], value) for name, value in values.items()})
 

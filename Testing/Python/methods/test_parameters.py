@@ -46,7 +46,7 @@ def test_the_ways_to_say_yes_and_no(text, value):
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        ({"step": 1}, "There is no parameter 'step': did you mean 'steps'?"),
+        ({"step": 1}, "There is no parameter 'step': 'steps' may be meant."),
         ({"xyz": 1}, "There is no parameter 'xyz': the parameters are steps, rate, name, fast, size, window."),
         ({"steps": "many"}, "Parameter 'steps' must be a whole number, not 'many'."),
         ({"steps": 1.5}, "Parameter 'steps' must be a whole number, not '1.5'."),

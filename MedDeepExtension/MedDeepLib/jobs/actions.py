@@ -182,7 +182,7 @@ def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict
 def _check_patients(model: Model, cases: list[Case]) -> None:
     data = model.metadata["training_data"]
     known = set(data["patients"])
-    both = sorted(case.patient for case in cases if patient_code(case.patient, data["salt"]) in known)
+    both = sorted(case.patient for case in cases if patient_code(case.patient, data.get("salt", "")) in known)
     if both:
         raise UserError(
             f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "

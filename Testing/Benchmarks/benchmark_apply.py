@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from MedDeepLib.bundles.model import open_model  # noqa: E402
 from MedDeepLib.data.dataset import load_dataset  # noqa: E402
+from MedDeepLib.data.geometry import to_canonical  # noqa: E402
 from MedDeepLib.data.images import read_image  # noqa: E402
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels  # noqa: E402
 from MedDeepLib.devices import torch_device  # noqa: E402
@@ -75,7 +76,8 @@ def main() -> int:
     with torch.inference_mode():
         seconds = _timed({"ours": ours, "bare": bare, "monai": monai}, options.repeats, device)
         labels, scores = ours(), monai()
-    reference = prepare_native(read_reference(case, image, model.classes), prepared)
+    # Both predictions have the network's axis order.
+    reference, _ = to_canonical(read_reference(case, image, model.classes), image.affine)
     values = range(1, len(model.classes) + 1)
     dice_ours = mean_dice(labels, reference, values)
     dice_monai = mean_dice(native_labels(scores.cpu(), prepared), reference, values)
@@ -112,12 +114,6 @@ def _timed(ways: dict, repeats: int, device: torch.device) -> dict[str, float]:
             if turn:  # the first turn warms up
                 taken[name].append(time.perf_counter() - began)
     return {name: median(values) for name, values in taken.items()}
-
-
-def prepare_native(labels: np.ndarray, prepared) -> np.ndarray:
-    """Labels of the case's own grid in the network's axis order."""
-    turned = np.transpose(labels, prepared.axes)
-    return np.flip(turned, [axis for axis in range(3) if prepared.flips[axis]])
 
 
 def native_labels(scores: torch.Tensor, prepared) -> np.ndarray:

@@ -12,7 +12,7 @@ from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_
 from MedDeepLib.data.segmentation_file import OtherGridError, Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
-from MedDeepLib.training.augmentation import CachedCase, class_voxels
+from MedDeepLib.training.patches import CachedCase, class_voxels
 from MedDeepLib.training.stage import random_state
 
 

@@ -44,7 +44,8 @@ def _dice(scores, label, weight) -> torch.Tensor:
     axes = [0, *range(2, scores.ndim)]
     overlap = (probability * truth).sum(axes)[1:]
     total = (probability + truth).sum(axes)[1:]
-    present = truth.sum(axes)[1:] > 0
+    present = (truth.sum(axes)[1:] > 0).to(scores.dtype)
     dice = (2 * overlap + 1e-5) / (total + 1e-5)
-    # A structure that is not in the batch says nothing about overlap; cross-entropy punishes its false positives.
-    return 1 - dice[present].mean() if bool(present.any()) else scores.sum() * 0
+    # A structure that is not in the batch says nothing about overlap; cross-entropy punishes its false positives. No
+    # value is looked at on the way: a card would have to finish everything before it.
+    return ((1 - dice) * present).sum() / present.sum().clamp_min(1)

@@ -69,8 +69,41 @@ class TrainingParameters:
     weight_decay: float = parameter(1e-4, "Weight decay of AdamW.", minimum=0.0, advanced=True)
     precision: str = parameter(
         "auto",
-        "Number type of the forward pass; auto: bfloat16 on cards that have it, else float32.",
-        choices=("auto", "float32", "bfloat16"),
+        "Number type of the forward pass; auto: bfloat16 or float16 on cards that are faster with it, else float32.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        advanced=True,
+    )
+    schedule: str = parameter(
+        "cosine",
+        "How the learning rate falls after its rise: half a cosine, the polynomial of nnU-Net, or not at all.",
+        choices=("cosine", "polynomial", "constant"),
+        advanced=True,
+    )
+    plateau_patience: int = parameter(
+        0,
+        "Halve the learning rate after so many validations without a better Dice; 0: never.",
+        minimum=0,
+        advanced=True,
+    )
+    weight_average: float = parameter(
+        0.0,
+        "Validate and keep a running average of the weights, of which this share stays at each step (e.g. 0.999); 0: "
+        "the weights themselves.",
+        minimum=0.0,
+        maximum=0.99999,
+        advanced=True,
+    )
+    accumulation: int = parameter(
+        1, "Put a batch through the network in so many parts: less memory for the same batch.", minimum=1, advanced=True
+    )
+    minutes: float = parameter(
+        0.0, "End the training after this time, whatever its steps; 0: after all steps.", unit="minutes", minimum=0.0
+    )
+    cache_memory: float = parameter(
+        0.0,
+        "Memory for the training images; what does not fit is kept in files while training. 0: half of what is free.",
+        unit="GB",
+        minimum=0.0,
         advanced=True,
     )
     resample_labels: bool = parameter(

@@ -21,6 +21,7 @@ from MedDeepLib.evaluation.overlap import count_labels
 from MedDeepLib.inference.ladder import predict_labels_within_memory
 from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.methods import Context, Prediction, Predictor
+from MedDeepLib.training.precision import number_type
 
 from SegmentModuleLib.parameters import ApplyParameters
 
@@ -98,7 +99,7 @@ class SegmentationPredictor(Predictor):
             batch_size=self._options.tile_batch,
             whole_image=self._options.whole_image,
             flip_axes=self._flip_axes,
-            autocast=torch.bfloat16 if context.device.type == "cuda" and torch.cuda.is_bf16_supported() else None,
+            autocast=number_type("auto", context.device),
         )
         labels = predict_labels_within_memory(
             self._network,

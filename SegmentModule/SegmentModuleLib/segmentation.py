@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from MedDeepLib.errors import Stopped, UserError
-from MedDeepLib.methods import Context, Method
+from MedDeepLib.methods import Context, Method, to_mapping
 
 from SegmentModuleLib.parameters import ApplyParameters, TrainingParameters
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
     from MedDeepLib.data.dataset import Case
     from MedDeepLib.data.preparation import Plan
-    from MedDeepLib.training.augmentation import CachedCase
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.training.case_cache import CaseCache
+    from MedDeepLib.training.patches import CachedCase
+    from MedDeepLib.training.stage import Sample, Stage
 
     from SegmentModuleLib.prediction import SegmentationPrediction, SegmentationPredictor
 
@@ -82,7 +83,11 @@ class SegmentationMethod(Method):
     def stages(self, context: Context) -> Iterable[Stage]:
         import torch
         from MedDeepLib.data.dataset import with_validation
-        from MedDeepLib.training.stage import Stage, cosine_with_warmup
+        from MedDeepLib.training import patches
+        from MedDeepLib.training.precision import number_type
+        from MedDeepLib.training.schedules import Plateau, schedule
+        from MedDeepLib.training.stage import Stage
+        from MedDeepLib.training.supervision import DeepSupervision
 
         from SegmentModuleLib.losses import SegmentationLoss
         from SegmentModuleLib.memory import check_training_memory
@@ -90,31 +95,41 @@ class SegmentationMethod(Method):
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
         plan = self.plan()
-        check_training_memory(self, context, plan.patch_size[: self.dimensions], self._autocast(context.device))
+        autocast = number_type(settings.precision, context.device)
+        check_training_memory(self, context, plan.patch_size[: self.dimensions], autocast)
         context.report("phase", phase="Reading the training images")
-        training = self._load(dataset.training, plan, context)
-        validation = self._load(dataset.validation[: settings.validation_cases], plan, context)
+        cache = self._cache(context)
+        training = self._load(dataset.training, plan, context, cache)
+        validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
         self._advise(training, plan, context)
         torch.manual_seed(context.seed)
         network = self.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
+        plateau = Plateau(settings.plateau_patience) if settings.plateau_patience else None
         yield Stage(
             name=self.name,
             networks={"network": network},
-            sample=_PatchSampler(training, plan, self._augmentation(), settings.foreground, context.seed),
             batch_size=settings.batch_size,
             steps=settings.steps,
+            sample=_PatchSampler(training, plan, self._augmentation(), settings.foreground, context.seed),
+            augment=patches.made,
             optimizer=torch.optim.AdamW(
                 network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
             ),
-            loss=SegmentationLoss(settings.loss),
-            learning_rate=cosine_with_warmup(settings.steps, min(100, max(1, settings.steps // 10))),
+            loss=DeepSupervision(SegmentationLoss(settings.loss)),
+            autocast=autocast,
+            max_gradient_norm=12.0,
+            parts=min(settings.accumulation, settings.batch_size),
+            average=settings.weight_average,
+            learning_rate=schedule(settings.schedule, settings.steps, min(100, max(1, settings.steps // 10))),
+            plateau=plateau,
             validate=_Validation(network, validation, plan, self.downsampling, context) if validation else None,
             key_figure="validation Dice",
             validate_every=settings.validate_every,
             patience=settings.patience,
-            autocast=self._autocast(context.device),
-            max_gradient_norm=12.0,
+            seconds=60 * settings.minutes,
         )
+        del training, validation
+        cache.remove()
 
     def plan(self) -> Plan:
         """How images become network input; the method must have been configured."""
@@ -177,7 +192,14 @@ class SegmentationMethod(Method):
         values = np.array([0, *(segment.value for segment in prediction.classes)])
         return structure_scores(prediction.labels, values[indices], prediction.affine, prediction.classes)
 
-    def _load(self, cases: tuple[Case, ...], plan: Plan, context: Context) -> list[CachedCase]:
+    def _cache(self, context: Context) -> CaseCache:
+        from MedDeepLib.training.case_cache import CaseCache
+
+        return CaseCache(context.folder / "cache", int(self.parameters.cache_memory * 1e9))
+
+    def _load(self, cases: tuple[Case, ...], plan: Plan, context: Context, cache: CaseCache) -> list[CachedCase]:
+        from MedDeepLib.training.case_cache import cache_key
+
         from SegmentModuleLib.cases import load_case
 
         def load(number_and_case):
@@ -185,7 +207,14 @@ class SegmentationMethod(Method):
                 raise Stopped
             number, case = number_and_case
             classes, resample = context.dataset.classes, self.parameters.resample_labels
-            return load_case(case, plan, classes, context.seed + number, resample, self.voxel_weights)
+            files = [file for file in (*case.images, case.label) if file]
+            settings = [plan.as_dict(), [segment.name for segment in classes], context.seed + number]
+            key = cache_key(*files, settings=settings, method=to_mapping(self.parameters))
+            kept = cache.find(key)
+            if kept is None:
+                loaded = load_case(case, plan, classes, context.seed + number, resample, self.voxel_weights)
+                kept = cache.keep(key, loaded)
+            return kept
 
         loaded = []
         with ThreadPoolExecutor(2) as pool:
@@ -215,14 +244,6 @@ class SegmentationMethod(Method):
         axes = tuple(axis for axis in _FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
 
-    def _autocast(self, device: torch.device) -> torch.dtype | None:
-        import torch
-
-        precision = self.parameters.precision
-        if precision == "auto":
-            precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-        return torch.bfloat16 if precision == "bfloat16" else None
-
     def _advise(self, training: list[CachedCase], plan: Plan, context: Context) -> None:
         """Say what is known to lead to a useless model."""
         if len(training) < 5:
@@ -241,26 +262,23 @@ class SegmentationMethod(Method):
 
 
 class _PatchSampler:
-    """Training sample ``number``: a pure function of the seed and the number."""
+    """What training sample ``number`` is made from: a pure function of the seed and the number."""
 
     def __init__(self, cases: list[CachedCase], plan: Plan, augmentation, foreground: float, seed: int):
+        from MedDeepLib.training.samplers import EachOnce
+
         self._cases, self._plan, self._augmentation = cases, plan, augmentation
         self._foreground, self._seed = foreground, seed
+        self._order = EachOnce(len(cases), seed)
 
-    def __call__(self, number: int) -> dict[str, torch.Tensor]:
-        from MedDeepLib.training.augmentation import cut_patch, random_center
+    def __call__(self, number: int) -> Sample:
+        from MedDeepLib.training.patches import cut, random_center
         from MedDeepLib.training.stage import random_state
 
-        # All cases once, in random order, before any comes again.
-        rounds, place = divmod(number, len(self._cases))
-        order = random_state(self._seed, 2, rounds).permutation(len(self._cases))
-        case = self._cases[order[place]]
+        case = self._cases[self._order(number)]
         random = random_state(self._seed, 3, number)
         center = random_center(case, random, self._foreground)
-        patch = cut_patch(case, center, self._plan.patch_size, self._augmentation, random)
-        if self._plan.patch_size[2] == 1:
-            patch = {key: value[..., 0] for key, value in patch.items()}
-        return patch
+        return cut(case, center, self._plan.patch_size, self._augmentation, random)
 
 
 class _Validation:

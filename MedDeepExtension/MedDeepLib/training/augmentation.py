@@ -1,11 +1,11 @@
-"""Random patches: where they are cut, and how they are deformed and recoloured on the way.
+"""How a training patch is deformed and recoloured: what is decided at random, and how it is then computed.
 
-Cutting, turning, scaling and elastic deformation are one interpolation: only the voxels of the patch are computed, no
-border is invented, and no image is copied. Everything random comes from the ``RandomState`` passed in.
+Deciding is cheap and happens where samples are made; computing happens on the training's device.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,114 +34,137 @@ class Augmentation:
     probability: float = 0.7
 
 
-@dataclass(eq=False)
-class CachedCase:
-    """A training case on the network's grid, ready to be cut into patches.
+@dataclass(frozen=True, eq=False)
+class Deformation:
+    """Where the voxels of a patch lie in an image, relative to the patch's centre, in voxels.
 
     Attributes:
-        image: (C, I, J, K) float32.
-        label: (1, I, J, K) integer class indices, 0 background.
-        voxels: for each class that occurs, indices (N, 3) of some of its voxels.
-        weight: (1, I, J, K) float32 loss weights, or None for 1 everywhere.
+        matrix: (3, 3), from voxels of the patch to voxels of the image.
+        control: (3, A, B, C) float32, displacements of control points that are spread evenly over the patch; or None.
+        flips: axes of the patch that are mirrored.
     """
 
-    image: torch.Tensor
-    label: torch.Tensor
-    voxels: dict[int, np.ndarray]
-    weight: torch.Tensor | None = None
+    matrix: np.ndarray
+    control: np.ndarray | None = None
+    flips: tuple[int, ...] = ()
+
+    def reach(self, size: tuple[int, int, int]) -> np.ndarray:
+        """How far from the centre, along each axis of the image, the patch can reach, in voxels (3,)."""
+        half = (np.array(size) - 1) / 2
+        elastic = 0.0 if self.control is None else np.abs(self.control).max(axis=(1, 2, 3))
+        return np.abs(self.matrix) @ half + elastic
+
+    def grid(self, center: np.ndarray, size: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+        """Image coordinates in voxels (I, J, K, 3) of the voxels of a patch about ``center``."""
+        axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in size]
+        m = on_device(self.matrix, device)
+        i, j, k = axes[0][:, None, None, None], axes[1][None, :, None, None], axes[2][None, None, :, None]
+        grid = i * m[:, 0] + j * m[:, 1] + k * m[:, 2] + on_device(center, device)
+        if self.control is None:
+            return grid
+        control = on_device(self.control, device)[None]
+        return grid + F.interpolate(control, size, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
 
 
-def class_voxels(label: torch.Tensor, background: torch.Tensor, random: np.random.RandomState, most: int = 4000):
-    """Indices (N, 3) of up to ``most`` voxels of each class in ``label``; class 0 only where ``background`` is true."""
-    found = {}
-    flat = label.ravel().numpy()
-    for value in np.unique(flat):
-        mask = flat == value
-        if value == 0:
-            mask &= background.ravel().numpy()
-        index = np.flatnonzero(mask)
-        if index.size > most:
-            index = random.choice(index, most, replace=False)
-        if index.size:
-            found[int(value)] = np.stack(np.unravel_index(index, label.shape[1:]), axis=1)
-    return found
+@dataclass(frozen=True, eq=False)
+class Recolouring:
+    """How the values of one channel change, as another scanner or sequence might change them.
 
-
-def random_center(case: CachedCase, random: np.random.RandomState, foreground: float) -> np.ndarray:
-    """A voxel index (3,): with probability ``foreground`` in a class chosen evenly, else in the background."""
-    classes = [value for value in case.voxels if value]
-    if classes and (random.uniform() < foreground or 0 not in case.voxels):
-        voxels = case.voxels[classes[random.randint(len(classes))]]
-    else:
-        voxels = case.voxels[0]
-    return voxels[random.randint(len(voxels))]
-
-
-def cut_patch(
-    case: CachedCase,
-    center: np.ndarray,
-    size: tuple[int, int, int],
-    augmentation: Augmentation,
-    random: np.random.RandomState,
-) -> dict[str, torch.Tensor]:
-    """A patch of ``size`` voxels about ``center``: image (C, ...), label (1, ...) and, if the case has one, weight.
-
-    The centre is moved at random and towards the image, so that a patch reaches beyond the image only if the image is
-    smaller. Outside the image, values continue from its border and the label is background.
+    Attributes:
+        gamma: exponent of the values between their lowest and highest; 1: none.
+        gain, offset: values become gain * value + offset.
+        bias: (A, B, C) float32 control points of a smooth field that values above the lowest grow by; or None.
+        blur: standard deviation in voxels; 0: none.
+        noise: standard deviation; 0: none.
     """
-    shape = np.array(case.image.shape[1:])
-    center = _placed(center, np.array(size), shape, random)
-    deformed = random.uniform() < augmentation.probability
-    matrix = _random_matrix(augmentation, size[2] == 1, random) if deformed else np.eye(3)
-    grid = _grid(center, size, matrix)
-    if deformed and augmentation.elastic > 0:
-        grid = grid + _elastic(size, augmentation.elastic, random)
-    sampling = _normalised(grid, shape)
-    patch = {
-        "image": F.grid_sample(case.image[None], sampling, "bilinear", "border", align_corners=True)[0],
-        "label": F.grid_sample(case.label[None].float(), sampling, "nearest", "zeros", align_corners=True)[0].long(),
-    }
-    if case.weight is not None:
-        patch["weight"] = F.grid_sample(case.weight[None], sampling, "nearest", "zeros", align_corners=True)[0]
-    flips = [axis + 1 for axis in augmentation.flip_axes if random.uniform() < 0.5]
-    if flips:
-        patch = {key: value.flip(flips) for key, value in patch.items()}
-    if augmentation.intensity > 0:
-        patch["image"] = recolour(patch["image"], augmentation, random)
-    return patch
+
+    gamma: float = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+    bias: np.ndarray | None = None
+    blur: float = 0.0
+    noise: float = 0.0
+
+    def apply(self, channel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The channel (I, J, K) with its values changed."""
+        low, high = channel.amin(), channel.amax()
+        if self.gamma != 1.0:
+            extent = (high - low).clamp_min(1e-6)
+            channel = ((channel - low) / extent) ** self.gamma * extent + low
+        if self.gain != 1.0 or self.offset != 0.0:
+            channel = channel * self.gain + self.offset
+        if self.bias is not None:
+            field = on_device(self.bias, channel.device)[None, None]
+            field = F.interpolate(field, tuple(channel.shape), mode="trilinear", align_corners=True)[0, 0]
+            channel = channel + (channel - low) * field
+        if self.blur > 0:
+            channel = blurred(channel, self.blur)
+        if self.noise > 0:
+            noise = torch.randn(channel.shape, generator=generator, device=channel.device)
+            channel = channel.add(noise, alpha=self.noise)
+        return channel
 
 
-def recolour(image: torch.Tensor, augmentation: Augmentation, random: np.random.RandomState) -> torch.Tensor:
-    """Change the values of a patch (C, I, J, K) as another scanner or sequence might."""
+def random_deformation(
+    augmentation: Augmentation, size: tuple[int, int, int], random: np.random.RandomState
+) -> Deformation:
+    """A random turn, change of size, elastic deformation and mirroring; in 2D (one slice) only within the slice."""
+    flat, matrix, control = size[2] == 1, np.eye(3), None
+    if random.uniform() < augmentation.probability:
+        matrix = _random_matrix(augmentation, flat, random)
+        if augmentation.elastic > 0:
+            points = [4 if n > 1 else 1 for n in size]
+            control = random.normal(0, augmentation.elastic, (3, *points)).astype(np.float32)
+            control[2] *= not flat
+    flips = tuple(axis for axis in augmentation.flip_axes if random.uniform() < 0.5)
+    return Deformation(matrix, control, flips)
+
+
+def random_recolouring(
+    augmentation: Augmentation, size: tuple[int, int, int], random: np.random.RandomState
+) -> Recolouring:
+    """Random changes of the values of one channel."""
     strength, probability = augmentation.intensity, augmentation.probability
-    channels = []
-    for channel in image:
-        low, high = float(channel.min()), float(channel.max())
-        if random.uniform() < probability and high > low:
-            gamma = float(np.exp(random.uniform(-0.7, 0.7) * strength))
-            channel = ((channel - low) / (high - low)) ** gamma * (high - low) + low
-        if random.uniform() < probability:
-            channel = channel * (1 + 0.3 * strength * random.uniform(-1, 1)) + 0.3 * strength * random.uniform(-1, 1)
-        if random.uniform() < probability:
-            channel = channel + (channel - low) * _smooth_field(channel.shape, 0.4 * strength, random)
-        if random.uniform() < 0.5 * probability:
-            channel = _blur(channel, random.uniform(0.3, 1.0) * strength)
-        if random.uniform() < probability:
-            noise = random.standard_normal(channel.shape).astype(np.float32)
-            channel = channel + torch.from_numpy(noise) * (0.15 * strength * random.uniform())
-        channels.append(channel)
-    return torch.stack(channels)
+    if strength <= 0:
+        return Recolouring()
+    changes = {}
+    if random.uniform() < probability:
+        changes["gamma"] = float(np.exp(random.uniform(-0.7, 0.7) * strength))
+    if random.uniform() < probability:
+        changes["gain"] = 1 + 0.3 * strength * random.uniform(-1, 1)
+        changes["offset"] = 0.3 * strength * random.uniform(-1, 1)
+    if random.uniform() < probability:
+        points = [3 if n > 1 else 1 for n in size]
+        changes["bias"] = random.uniform(-0.4 * strength, 0.4 * strength, points).astype(np.float32)
+    if random.uniform() < 0.5 * probability:
+        changes["blur"] = random.uniform(0.3, 1.0) * strength
+    if random.uniform() < probability:
+        changes["noise"] = 0.15 * strength * random.uniform()
+    return Recolouring(**changes)
 
 
-def _placed(center, size, shape, random) -> np.ndarray:
-    """The centre, moved by up to a quarter of the patch and so that the patch stays in the image where it can."""
-    center = center + random.uniform(-0.25, 0.25, 3) * np.where(size > 1, size, 0)
-    lowest, highest = (size - 1) / 2, shape - 1 - (size - 1) / 2
-    return np.where(highest >= lowest, np.clip(center, lowest, np.maximum(lowest, highest)), (shape - 1) / 2)
+def on_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A small array as float32 on the device, for which the processor does not wait until the device has it."""
+    return torch.from_numpy(np.array(array, np.float32)).to(device, non_blocking=True)
 
 
-def _random_matrix(augmentation: Augmentation, flat: bool, random) -> np.ndarray:
-    """A random rotation and scaling (3, 3) in voxels; in 2D only within the slice."""
+def blurred(channel: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A channel (I, J, K) smoothed by a Gaussian of ``sigma`` voxels; its border values continue outside."""
+    radius = max(1, math.ceil(2 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=channel.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    smooth = channel[None, None]
+    for axis, length in enumerate(channel.shape):
+        if length > 1:
+            padding = [radius if n // 2 == 2 - axis else 0 for n in range(6)]
+            shape = [-1 if n == axis + 2 else 1 for n in range(5)]
+            smooth = F.conv3d(F.pad(smooth, padding, mode="replicate"), kernel.reshape(shape))
+    return smooth[0, 0]
+
+
+def _random_matrix(augmentation: Augmentation, flat: bool, random: np.random.RandomState) -> np.ndarray:
+    """A random rotation and scaling (3, 3) in voxels."""
     angles = np.deg2rad(random.uniform(-augmentation.rotation, augmentation.rotation, 3))
     scales = 1 + random.uniform(-augmentation.scaling, augmentation.scaling, 3)
     if flat:
@@ -154,39 +177,3 @@ def _random_matrix(augmentation: Augmentation, flat: bool, random) -> np.ndarray
         rotation[a, b], rotation[b, a] = -np.sin(angle), np.sin(angle)
         matrix = matrix @ rotation
     return matrix * scales
-
-
-def _grid(center: np.ndarray, size: tuple[int, int, int], matrix: np.ndarray) -> torch.Tensor:
-    """Image coordinates in voxels (I, J, K, 3) of the voxels of a patch."""
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
-    m = torch.from_numpy(matrix.astype(np.float32))
-    i, j, k = axes[0][:, None, None, None], axes[1][None, :, None, None], axes[2][None, None, :, None]
-    return i * m[:, 0] + j * m[:, 1] + k * m[:, 2] + torch.from_numpy(center.astype(np.float32))
-
-
-def _normalised(grid: torch.Tensor, shape: np.ndarray) -> torch.Tensor:
-    """Voxel coordinates (I, J, K, 3) as grid_sample wants them: (1, I, J, K, 3), -1 to 1, last axis first."""
-    extent = torch.from_numpy(np.maximum(shape - 1, 1).astype(np.float32))
-    return (grid * (2 / extent) - 1).flip(-1)[None]
-
-
-def _elastic(size: tuple[int, int, int], sigma: float, random) -> torch.Tensor:
-    """A smooth random displacement in voxels (I, J, K, 3)."""
-    control = [4 if n > 1 else 1 for n in size]
-    coarse = torch.from_numpy(random.normal(0, sigma, (1, 3, *control)).astype(np.float32))
-    if size[2] == 1:
-        coarse[:, 2] = 0
-    return F.interpolate(coarse, size, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
-
-
-def _smooth_field(shape, amplitude: float, random) -> torch.Tensor:
-    control = [3 if n > 1 else 1 for n in shape]
-    coarse = torch.from_numpy(random.uniform(-amplitude, amplitude, (1, 1, *control)).astype(np.float32))
-    return F.interpolate(coarse, tuple(shape), mode="trilinear", align_corners=True)[0, 0]
-
-
-def _blur(channel: torch.Tensor, sigma: float) -> torch.Tensor:
-    from scipy.ndimage import gaussian_filter
-
-    sigmas = [sigma if n > 1 else 0 for n in channel.shape]
-    return torch.from_numpy(gaussian_filter(channel.numpy(), sigmas, truncate=2.0))

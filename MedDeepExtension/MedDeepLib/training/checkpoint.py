@@ -12,11 +12,11 @@ import torch
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import CannotWrite, UserError
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointStore:
-    """``checkpoint.pt``, the one before it, and the best weights of every stage, in a job folder."""
+    """``checkpoint.pt``, the one before it, and the best and the final weights of every stage, in a job folder."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self._last = folder / "checkpoint.pt"
@@ -32,8 +32,11 @@ class CheckpointStore:
 
     def save_best(self, stage_index: int, content: dict[str, Any]) -> None:
         """Replace the best weights of a stage. Raises CannotWrite when they cannot be written."""
-        target = self._best(stage_index)
-        os.replace(self._write_part(target, content), target)
+        self._replace(self._best(stage_index), content)
+
+    def save_stage(self, stage_index: int, content: dict[str, Any]) -> None:
+        """Keep what a finished stage has made. Raises CannotWrite when it cannot be written."""
+        self._replace(self._stage(stage_index), content)
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None when there is none.
@@ -55,16 +58,29 @@ class CheckpointStore:
 
     def load_best(self, stage_index: int) -> dict[str, Any]:
         """The best weights of a stage that has validated. Raises UserError when they cannot be read."""
-        content = _read(self._best(stage_index))
+        return self._needed(self._best(stage_index), "The best weights")
+
+    def load_stage(self, stage_index: int) -> dict[str, Any]:
+        """What a finished stage has made. Raises UserError when it cannot be read."""
+        return self._needed(self._stage(stage_index), "The weights of a finished stage")
+
+    def _needed(self, file: Path, what: str) -> dict[str, Any]:
+        content = _read(file)
         if content is None:
             raise UserError(
-                f"The best weights {self._best(stage_index)} are missing or damaged: delete {self._last.name} and "
-                f"{self._previous.name} to train from the beginning."
+                f"{what} {file} are missing or damaged: delete {self._last.name} and {self._previous.name} to train "
+                "from the beginning."
             )
         return content
 
     def _best(self, stage_index: int) -> Path:
         return self._last.with_name(f"best.{stage_index}.pt")
+
+    def _stage(self, stage_index: int) -> Path:
+        return self._last.with_name(f"stage.{stage_index}.pt")
+
+    def _replace(self, target: Path, content: dict[str, Any]) -> None:
+        os.replace(self._write_part(target, content), target)
 
     def _write_part(self, target: Path, content: dict[str, Any]) -> Path:
         part = target.with_name(target.name + ".part")

@@ -1,7 +1,8 @@
 """Runs the stages of a method one after the other, on MONAI's trainer.
 
 A checkpoint says which stage and step it belongs to. Because a sample depends on its number only, and dropout on the
-step only, going on from a checkpoint gives the same weights as never having stopped.
+step only, going on from a checkpoint gives the same weights as never having stopped. What a stage has made is kept in a
+file of its own, so that the stages after it are built from the very same networks again, whatever they do to them.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from monai.inferers import Inferer
 
 from MedDeepLib.errors import Stopped
 from MedDeepLib.methods import Context
+from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.batches import BatchStream
 from MedDeepLib.training.checkpoint import CheckpointStore
 from MedDeepLib.training.handlers import (
+    Averaging,
     Finished,
     GradientClipping,
-    Keeper,
     LearningRate,
     LossReport,
+    MoreParts,
     Progress,
     StepSeed,
 )
-from MedDeepLib.training.stage import Sample, Stage
+from MedDeepLib.training.keeper import Keeper, StageState, load_networks
+from MedDeepLib.training.precision import loss_scaler
+from MedDeepLib.training.stage import Stage
 from MedDeepLib.training.trainer import PartsTrainer
 
 
@@ -56,87 +61,86 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
     checkpoint = store.load()
     outcome, finished = Outcome(), Finished()
     for index, stage in enumerate(stages):
-        progress = Progress(index, parts=stage.parts)
-        if checkpoint and checkpoint["progress"]["stage_index"] >= index:
-            progress = _restore(stage, index, checkpoint)
-        if not progress.finished:
-            context.report("phase", phase=f"Training: {stage.name}")
-            _train_stage(stage, progress, store, context, finished)
-        _use_best(stage, progress, store)
+        if checkpoint and checkpoint["progress"]["stage_index"] > index:
+            progress = Progress(**checkpoint["finished"][index])
+            load_networks(stage, store.load_stage(index)["networks"])
+        else:
+            progress = _train_stage(stage, index, checkpoint, store, context, finished)
+            checkpoint = None  # it was of this stage: the next ones begin at their beginning
         finished.networks.update(stage.networks)
         finished.progress.append(progress)
-        outcome.figures[stage.name] = {"steps": progress.step}
-        if stage.validate:
-            outcome.figures[stage.name] |= {
-                stage.key_figure: progress.best_figure,
-                "best step": progress.best_step,
-            }
+        outcome.figures[stage.name] = _figures(stage, progress)
     outcome.networks = finished.networks
     return outcome
 
 
 def _train_stage(
     stage: Stage,
-    progress: Progress,
+    index: int,
+    checkpoint: dict[str, Any] | None,
     store: CheckpointStore,
     context: Context,
     finished: Finished,
-) -> None:
+) -> Progress:
+    """Train a stage from its checkpoint or its beginning to its end; its networks then have the weights to keep."""
+    progress = Progress(index, parts=stage.parts)
+    average = WeightAverage(stage.networks, stage.average) if stage.average else None
+    scaler = loss_scaler(stage.autocast if stage.loss else None, context.device)
+    state = StageState(stage, average, scaler)
+    if checkpoint is not None:
+        progress = Progress(**checkpoint["progress"])
+        state.restore(checkpoint)
+    keeper = Keeper(state, progress, store, context, finished)
+    if not progress.finished:
+        context.report("phase", phase=f"Training: {stage.name}")
+        keeper.catch_up()
+    if not (progress.finished or keeper.stopped):
+        _trainer(stage, progress, keeper, scaler, average, context).run()
+    if keeper.stopped:
+        raise Stopped
+    if stage.validate and progress.best_step:
+        load_networks(stage, store.load_best(index)["networks"])
+    elif average is not None:
+        average.use()
+    store.save_stage(index, {"networks": state.networks()})
+    return progress
+
+
+def _trainer(
+    stage: Stage,
+    progress: Progress,
+    keeper: Keeper,
+    scaler: torch.amp.GradScaler,
+    average: WeightAverage | None,
+    context: Context,
+) -> PartsTrainer:
+    """MONAI's trainer with everything that goes along with a step; what comes first happens first."""
+    stream = BatchStream(stage, progress.step, context.device, context.seed + (progress.stage_index << 32))
     trainer = PartsTrainer(
         device=context.device,
         max_epochs=1,
         epoch_length=stage.steps,
-        train_data_loader=BatchStream(stage, progress.step),
+        train_data_loader=stream,
         network=stage.trained_network,
         optimizer=stage.optimizer,
-        loss_function=stage.loss or _no_loss,
-        prepare_batch=_to_device,
+        loss_function=stage.loss,
         iteration_update=stage.update,
         inferer=_AutocastInferer(context.device, stage.autocast),
         decollate=False,
     )
     trainer.state.iteration = progress.step
-    keeper = Keeper(stage, progress, store, context, finished)
-    step_seed = StepSeed(context, progress)
-    trainer.parts = progress.parts
+    trainer.parts, trainer.loss_scaler = progress.parts, scaler
     trainer.buffers = [buffer for network in stage.networks.values() for buffer in network.buffers()]
-    trainer.before_retry = _MoreParts(trainer, stage, progress, keeper, step_seed, context)
-    handlers = [step_seed, LearningRate(stage), LossReport(stage, context), keeper]
+    seed = StepSeed(context, progress)
+    trainer.before_retry = MoreParts(trainer, stage, progress, context, keeper.save, seed)
+    handlers = [seed, LearningRate(stage, progress)]
     if stage.max_gradient_norm:
         handlers.append(GradientClipping(stage))
-    for handler in handlers:
+    if average is not None:
+        handlers.append(Averaging(average))
+    for handler in [*handlers, LossReport(stage, context, progress), keeper]:
         handler.attach(trainer)
-    keeper.catch_up()
-    if not (progress.finished or keeper.stopped):
-        trainer.run()
-    if keeper.stopped:
-        raise Stopped
-
-
-class _MoreParts:
-    """What has to be known and kept when a batch is computed in more parts than before."""
-
-    def __init__(
-        self,
-        trainer: PartsTrainer,
-        stage: Stage,
-        progress: Progress,
-        keeper: Keeper,
-        step_seed: StepSeed,
-        context: Context,
-    ):
-        self._trainer, self._stage, self._progress = trainer, stage, progress
-        self._keeper, self._step_seed, self._context = keeper, step_seed, context
-
-    def __call__(self, parts: int) -> None:
-        self._context.report(
-            "warning",
-            message=f"There was not enough memory. From step {self._trainer.state.iteration} on every batch of "
-            f"{self._stage.batch_size} goes through the network in {parts} parts, whose gradients are added up.",
-        )
-        self._progress.parts = parts
-        self._keeper.save()  # a run that dies and goes on computes the same steps in the same parts
-        self._step_seed(self._trainer)
+    return trainer
 
 
 class _AutocastInferer(Inferer):
@@ -153,27 +157,8 @@ class _AutocastInferer(Inferer):
         return output.float() if isinstance(output, torch.Tensor) else [part.float() for part in output]
 
 
-def _to_device(batch: Sample, device: torch.device, non_blocking: bool, **_: Any) -> tuple[torch.Tensor, Sample]:
-    moved = {key: value.to(device, non_blocking=non_blocking) for key, value in batch.items()}
-    return moved["image"], moved
-
-
-def _no_loss(*_: Any) -> torch.Tensor:
-    raise TypeError("a stage needs either a loss or an update rule")
-
-
-def _restore(stage: Stage, index: int, checkpoint: dict[str, Any]) -> Progress:
-    """Put a stage back to where the checkpoint left it; a stage before the checkpoint's is finished."""
-    for name, state in checkpoint["networks"].items():
-        if name in stage.networks:
-            stage.networks[name].load_state_dict(state)
-    if checkpoint["progress"]["stage_index"] > index:
-        return Progress(**checkpoint["finished"][index])
-    stage.optimizer.load_state_dict(checkpoint["optimizer"])
-    return Progress(**checkpoint["progress"])
-
-
-def _use_best(stage: Stage, progress: Progress, store: CheckpointStore) -> None:
-    if stage.validate and progress.best_step:
-        for name, state in store.load_best(progress.stage_index)["networks"].items():
-            stage.networks[name].load_state_dict(state)
+def _figures(stage: Stage, progress: Progress) -> dict[str, Any]:
+    figures: dict[str, Any] = {"steps": progress.step}
+    if stage.validate:
+        figures |= {stage.key_figure: progress.best_figure, "best step": progress.best_step}
+    return figures

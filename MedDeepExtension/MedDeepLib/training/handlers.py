@@ -1,24 +1,23 @@
-"""What watches a stage while MONAI's trainer runs it: progress, validation, checkpoints, stop, a loss gone wrong."""
+"""What goes along with every step of a stage: seed, learning rate, clipping, averaged weights, a word on the loss."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 
-from MedDeepLib.errors import JobError, Stopped
+from MedDeepLib.errors import JobError
 from MedDeepLib.methods import Context
-from MedDeepLib.training.checkpoint import CheckpointStore
+from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.stage import Stage
+from MedDeepLib.training.trainer import PartsTrainer
 
 _REPORT_SECONDS = 0.5
-_CHECKPOINT_SECONDS = 20.0
 
 
 @dataclass
@@ -27,14 +26,17 @@ class Progress:
 
     stage_index: int
     step: int = 0
+    seconds: float = 0.0
     best_figure: float = -math.inf
     best_step: int = 0
     validations_without_gain: int = 0
+    reductions: int = 0
+    refresh_due: bool = False
     validation_due: bool = False
     finished: bool = False
     parts: int = 1
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
@@ -60,18 +62,25 @@ class StepSeed:
 
 
 class LearningRate:
-    """Sets the learning rate as a pure function of the step."""
+    """Sets the learning rates as a function of the step, or of the time where that ends the stage first."""
 
-    def __init__(self, stage: Stage):
-        self._stage = stage
-        self._base = [group.setdefault("initial_lr", group["lr"]) for group in stage.optimizer.param_groups]
+    def __init__(self, stage: Stage, progress: Progress):
+        self._stage, self._progress = stage, progress
+        groups = [group for optimizer in stage.optimizers.values() for group in optimizer.param_groups]
+        self._groups = [(group, group.setdefault("initial_lr", group["lr"])) for group in groups]
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        factor = self._stage.learning_rate(engine.state.iteration - 1)
-        for group, base in zip(self._stage.optimizer.param_groups, self._base, strict=True):
+        stage, progress = self._stage, self._progress
+        step = engine.state.iteration - 1
+        if stage.seconds:
+            step = max(step, int(stage.steps * min(1.0, progress.seconds / stage.seconds)))
+        factor = stage.learning_rate(step)
+        if stage.plateau is not None:
+            factor *= stage.plateau.factor**progress.reductions
+        for group, base in self._groups:
             group["lr"] = base * factor
 
 
@@ -88,12 +97,25 @@ class GradientClipping:
         torch.nn.utils.clip_grad_norm_(self._stage.trained_network.parameters(), self._stage.max_gradient_norm)
 
 
-class LossReport:
-    """Sends progress, mean loss and time left; ends the job when the loss is not finite."""
+class Averaging:
+    """Takes the weights into their running average after every step."""
 
-    def __init__(self, stage: Stage, context: Context):
-        self._stage, self._context = stage, context
-        self._losses: list[torch.Tensor] = []
+    def __init__(self, average: WeightAverage):
+        self._average = average
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self._average.update()
+
+
+class LossReport:
+    """Sends progress, mean losses and time left; ends the job when a loss is not finite."""
+
+    def __init__(self, stage: Stage, context: Context, progress: Progress):
+        self._stage, self._context, self._progress = stage, context, progress
+        self._outputs: list[dict[str, torch.Tensor]] = []
         self._reported = self._began = time.monotonic()
         self._first_step = 0
 
@@ -107,119 +129,60 @@ class LossReport:
 
     def __call__(self, engine: Engine) -> None:
         # Losses stay on the device until they are reported: reading one would make the device wait at every step.
-        self._losses.append(engine.state.output["loss"].detach())
+        self._outputs.append(engine.state.output)
         now, step = time.monotonic(), engine.state.iteration
         if now - self._reported < _REPORT_SECONDS and step < self._stage.steps:
             return
         self._reported = now
-        loss = float(torch.stack(self._losses).mean())
-        self._losses.clear()
-        if not math.isfinite(loss):
-            raise JobError(
-                f"The loss became {loss} at step {step} of stage '{self._stage.name}': try a lower learning rate. "
-                "The checkpoint before it is kept."
-            )
-        remaining = (now - self._began) / (step - self._first_step) * (self._stage.steps - step)
-        self._context.report("metrics", stage=self._stage.name, step=step, values={"loss": loss})
+        values = _means(self._outputs)
+        self._outputs.clear()
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise JobError(
+                    f"The {name} became {value} at step {step} of stage '{self._stage.name}': try a lower learning "
+                    "rate. The checkpoint before it is kept."
+                )
+        self._context.report("metrics", stage=self._stage.name, step=step, values=values)
         self._context.report(
             "progress",
             stage=self._stage.name,
             step=step,
             total=self._stage.steps,
-            remaining=round(remaining, 1),
+            remaining=round(self._remaining(now, step), 1),
         )
 
+    def _remaining(self, now: float, step: int) -> float:
+        remaining = (now - self._began) / (step - self._first_step) * (self._stage.steps - step)
+        if self._stage.seconds:
+            remaining = min(remaining, max(0.0, self._stage.seconds - self._progress.seconds))
+        return remaining
 
-class Keeper:
-    """Validates, keeps the best weights, writes checkpoints, and leaves when the user asks or nothing improves."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        progress: Progress,
-        store: CheckpointStore,
-        context: Context,
-        finished: Finished,
-    ):
-        self._stage, self._progress, self._store, self._context = stage, progress, store, context
-        self._finished = finished
-        self._saved = time.monotonic()
-        self.stopped = False
+class MoreParts:
+    """What has to be known and kept when a batch is computed in more parts than before."""
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+    def __init__(self, trainer: PartsTrainer, stage: Stage, progress: Progress, context: Context, save, seed: StepSeed):
+        """``save`` writes a checkpoint."""
+        self._trainer, self._stage, self._progress, self._context = trainer, stage, progress, context
+        self._save, self._seed = save, seed
 
-    def __call__(self, engine: Engine) -> None:
-        step = self._progress.step = engine.state.iteration
-        at_end = step >= self._stage.steps
-        self._progress.validation_due = bool(self._stage.validate) and (
-            at_end or step % self._stage.validate_every == 0
+    def __call__(self, parts: int) -> None:
+        self._context.report(
+            "warning",
+            message=f"There was not enough memory. From step {self._trainer.state.iteration} on every batch of "
+            f"{self._stage.batch_size} goes through the network in {parts} parts, whose gradients are added up.",
         )
-        validated = self._progress.validation_due
-        self.catch_up()
-        if self._context.stop_requested() and not self._progress.finished:
-            self.stopped = True
-        if validated or self.stopped or at_end or time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
-            self.save()
-        if self.stopped or self._progress.finished:
-            engine.terminate()
-
-    def catch_up(self) -> None:
-        """Do the validation that is due, now or since the job was stopped in the middle of it."""
-        if self._progress.validation_due:
-            try:
-                self._validate()
-                self._progress.validation_due = False
-            except Stopped:
-                self.stopped = True
-                return
-        progress = self._progress
-        enough = 0 < self._stage.patience <= progress.validations_without_gain
-        if enough and progress.step < self._stage.steps:
-            self._context.report(
-                "message",
-                message=f"Stopped at step {progress.step}: {self._stage.patience} validations without a better "
-                f"{self._stage.key_figure} than at step {progress.best_step}, whose weights are kept.",
-            )
-        self._progress.finished = enough or self._progress.step >= self._stage.steps
-
-    def save(self) -> None:
-        """Write a checkpoint, but never weights that are not finite: the last good ones stay."""
-        if all(torch.isfinite(p).all() for n in self._stage.networks.values() for p in n.parameters()):
-            networks = {**self._finished.networks, **self._stage.networks}
-            self._store.save(
-                {
-                    "finished": [progress.as_dict() for progress in self._finished.progress],
-                    "progress": self._progress.as_dict(),
-                    "networks": {name: network.state_dict() for name, network in networks.items()},
-                    "optimizer": self._stage.optimizer.state_dict(),
-                }
-            )
-        self._saved = time.monotonic()
-
-    def _validate(self) -> None:
-        progress = self._progress
-        with _evaluating(self._stage.networks), torch.inference_mode():
-            figures = self._stage.validate()
-        self._context.report("metrics", stage=self._stage.name, step=progress.step, values=figures)
-        figure = figures[self._stage.key_figure]
-        if figure > progress.best_figure:
-            progress.best_figure, progress.best_step = figure, progress.step
-            progress.validations_without_gain = 0
-            networks = {name: network.state_dict() for name, network in self._stage.networks.items()}
-            self._store.save_best(progress.stage_index, {"networks": networks})
-        else:
-            progress.validations_without_gain += 1
+        self._progress.parts = parts
+        self._save()  # a run that dies and goes on computes the same steps in the same parts
+        self._seed(self._trainer)
 
 
-@contextlib.contextmanager
-def _evaluating(networks: dict[str, torch.nn.Module]) -> Iterator[None]:
-    """Networks in evaluation mode; afterwards every layer is as it was, since a stage may train only some of them."""
-    modes = {layer: layer.training for network in networks.values() for layer in network.modules()}
-    for network in networks.values():
-        network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
+def _means(outputs: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """The mean of everything in the outputs of some steps that is a single number."""
+    means = {}
+    for name, value in outputs[-1].items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            means[name] = float(torch.stack([output[name].detach().float().reshape(()) for output in outputs]).mean())
+        elif isinstance(value, (int, float)):
+            means[name] = sum(float(output[name]) for output in outputs) / len(outputs)
+    return means

@@ -24,11 +24,13 @@ class PartsTrainer(SupervisedTrainer):
 
     Attributes:
         parts: in how many parts a batch goes through the network; doubled when memory runs out.
+        loss_scaler: scales losses in float16; one that is not enabled does nothing.
         buffers: tensors that a forward pass changes (running statistics), put back when it is done again.
         before_retry: called with the number of parts before the iteration is done again with more of them.
     """
 
     parts: int = 1
+    loss_scaler: torch.amp.GradScaler
     buffers: list[torch.Tensor]
     before_retry: Callable[[int], None]
 
@@ -39,8 +41,10 @@ class PartsTrainer(SupervisedTrainer):
             for buffer, value in zip(self.buffers, before, strict=True):
                 buffer.copy_(value)
             self._use_more_parts(_batch_size(batch))
+        self.loss_scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        engine.optimizer.step()
+        self.loss_scaler.step(engine.optimizer)
+        self.loss_scaler.update()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
@@ -51,9 +55,9 @@ class PartsTrainer(SupervisedTrainer):
         loss = 0.0
         try:
             for part, share in _split(batch, self.parts):
-                inputs, targets = self.prepare_batch(part, self.state.device, self.non_blocking, **self.to_kwargs)
-                part_loss = self.loss_function(self.inferer(inputs, self.network), targets).mean() * share
-                part_loss.backward()
+                output = self.inferer(part[CommonKeys.IMAGE], self.network)
+                part_loss = self.loss_function(output, part).mean() * share
+                self.loss_scaler.scale(part_loss).backward()
                 loss = loss + part_loss.detach()
         except Exception as error:
             if not is_out_of_memory(error):

@@ -122,7 +122,7 @@ def test_patience_ends_a_stage_early_and_keeps_its_best_weights(tmp_path):
 
 def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
     """A validation that was cut short is done again on resuming, so patience and best weights do not change."""
-    from MedDeepLib.training.handlers import Keeper
+    from MedDeepLib.training.keeper import Keeper
 
     original, calls = Keeper._validate, [0]
 
@@ -250,8 +250,9 @@ def test_batches_come_in_order_whatever_the_threads():
         return {"image": torch.tensor(number)}
 
     network = torch.nn.Linear(1, 1)
-    stage = Stage("s", {"n": network}, sample, 3, 12, torch.optim.SGD(network.parameters(), 0.1))
-    for threads in (1, 4):
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    stage = Stage("s", {"n": network}, 3, 12, sample=sample, optimizer=optimizer, loss=lambda output, batch: output)
+    for threads in (0, 1, 4):
         stream = BatchStream(stage, first_step=5, threads=threads)
         batches = [batch["image"].tolist() for batch in stream]
         assert len(stream) == 7

@@ -1,0 +1,173 @@
+"""Validates a stage, keeps its best weights, writes its checkpoints, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from MedDeepLib.errors import Stopped
+from MedDeepLib.methods import Context
+from MedDeepLib.training.average import WeightAverage
+from MedDeepLib.training.checkpoint import CheckpointStore
+from MedDeepLib.training.handlers import Finished, Progress
+from MedDeepLib.training.stage import Stage, Stateful
+
+_CHECKPOINT_SECONDS = 20.0
+
+
+class StageState:
+    """Everything of a stage that changes in training, to be put into a checkpoint and taken from it."""
+
+    def __init__(self, stage: Stage, average: WeightAverage | None, scaler: torch.amp.GradScaler):
+        self.stage, self.average = stage, average
+        self._others: dict[str, Stateful] = dict(stage.state)
+        self._others |= {f"optimizer {name}": optimizer for name, optimizer in stage.optimizers.items()}
+        if average is not None:
+            self._others["weight average"] = average
+        if scaler.is_enabled():
+            self._others["loss scaler"] = scaler
+
+    def capture(self) -> dict[str, Any]:
+        return {"networks": self.networks(), "others": {n: other.state_dict() for n, other in self._others.items()}}
+
+    def restore(self, content: dict[str, Any]) -> None:
+        load_networks(self.stage, content["networks"])
+        for name, other in self._others.items():
+            other.load_state_dict(content["others"][name])
+
+    def networks(self) -> dict[str, Any]:
+        """The weights as they are, by the network's name."""
+        return {name: network.state_dict() for name, network in self.stage.networks.items()}
+
+    def is_finite(self) -> bool:
+        parameters = [p for network in self.stage.networks.values() for p in network.parameters()]
+        return all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
+
+    def kept_weights(self):
+        """A context with the weights that are validated and kept: the averaged ones if there is an average."""
+        return self.average.in_use() if self.average is not None else contextlib.nullcontext()
+
+
+class Keeper:
+    """After every step: what is due, and whether this was the last one."""
+
+    def __init__(
+        self, state: StageState, progress: Progress, store: CheckpointStore, context: Context, finished: Finished
+    ):
+        self._state, self._progress, self._store, self._context = state, progress, store, context
+        self._stage, self._finished = state.stage, finished
+        self._saved = self._looked = time.monotonic()
+        self.stopped = False
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _begin(self, engine: Engine) -> None:
+        self._looked = time.monotonic()
+
+    def __call__(self, engine: Engine) -> None:
+        stage, progress = self._stage, self._progress
+        progress.step = engine.state.iteration
+        self._count_time()
+        at_end = self._is_at_end()
+        progress.refresh_due = bool(stage.refresh) and not at_end and progress.step % stage.refresh_every == 0
+        validated = progress.validation_due = bool(stage.validate) and (
+            at_end or progress.step % stage.validate_every == 0
+        )
+        self.catch_up()
+        if self._context.stop_requested() and not progress.finished:
+            self.stopped = True
+        if validated or self.stopped or at_end or time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+            self.save()
+        if self.stopped or progress.finished:
+            engine.terminate()
+
+    def catch_up(self) -> None:
+        """Do what is due, now or since the job was stopped in the middle of it."""
+        progress, stage = self._progress, self._stage
+        try:
+            if progress.refresh_due:
+                with evaluating(stage.networks), torch.no_grad():
+                    stage.refresh()
+                progress.refresh_due = False
+            if progress.validation_due:
+                self._validate()
+                progress.validation_due = False
+        except Stopped:
+            self.stopped = True
+            return
+        enough = 0 < stage.patience <= progress.validations_without_gain
+        if enough and not self._is_at_end():
+            self._context.report(
+                "message",
+                message=f"Stopped at step {progress.step}: {stage.patience} validations without a better "
+                f"{stage.key_figure} than at step {progress.best_step}, whose weights are kept.",
+            )
+        if self._time_is_up() and progress.step < stage.steps and not progress.finished:
+            self._context.report(
+                "message", message=f"The time for '{stage.name}' is up: it ended at step {progress.step}."
+            )
+        progress.finished = enough or self._is_at_end()
+
+    def save(self) -> None:
+        """Write a checkpoint, but never weights that are not finite: the last good ones stay."""
+        if self._state.is_finite():
+            self._store.save(
+                {
+                    "finished": [progress.as_dict() for progress in self._finished.progress],
+                    "progress": self._progress.as_dict(),
+                    **self._state.capture(),
+                }
+            )
+        self._saved = time.monotonic()
+
+    def _validate(self) -> None:
+        stage, progress = self._stage, self._progress
+        with self._state.kept_weights():
+            with evaluating(stage.networks), torch.inference_mode():
+                figures = stage.validate()
+            self._context.report("metrics", stage=stage.name, step=progress.step, values=figures)
+            if figures[stage.key_figure] > progress.best_figure:
+                progress.best_figure, progress.best_step = figures[stage.key_figure], progress.step
+                progress.validations_without_gain = 0
+                self._store.save_best(progress.stage_index, {"networks": self._state.networks()})
+                return
+        progress.validations_without_gain += 1
+        if stage.plateau is not None:
+            progress.reductions += stage.plateau.reductions(progress.validations_without_gain)
+
+    def _is_at_end(self) -> bool:
+        return self._progress.step >= self._stage.steps or self._time_is_up()
+
+    def _time_is_up(self) -> bool:
+        return 0 < self._stage.seconds <= self._progress.seconds
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self._progress.seconds += now - self._looked
+        self._looked = now
+
+
+def load_networks(stage: Stage, states: dict[str, Any]) -> None:
+    """Give the stage's networks the weights in ``states``, by their names."""
+    for name, network in stage.networks.items():
+        network.load_state_dict(states[name])
+
+
+@contextlib.contextmanager
+def evaluating(networks: dict[str, torch.nn.Module]) -> Iterator[None]:
+    """Networks in evaluation mode; afterwards every layer is as it was, since a stage may train only some of them."""
+    modes = {layer: layer.training for network in networks.values() for layer in network.modules()}
+    for network in networks.values():
+        network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes.items():
+            layer.training = training

@@ -1,0 +1,103 @@
+"""Which case a training sample is made of: reusable rules, each a function from a sample's number to an index.
+
+A rule depends on the seed and the number only, so that training can be resumed at any step and does not depend on the
+number of loading threads. :class:`ErrorWeighted` has a state besides, which a stage keeps in its checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from MedDeepLib.training.stage import random_state
+
+
+class EachOnce:
+    """All of ``count`` cases once, in random order, before any comes again."""
+
+    def __init__(self, count: int, seed: int):
+        self._count, self._seed = count, seed
+        self._current: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __call__(self, number: int) -> int:
+        rounds, place = divmod(number, self._count)
+        known, order = self._current  # one object: threads may be in different rounds
+        if known != rounds:
+            order = random_state(self._seed, 2, rounds).permutation(self._count)
+            self._current = rounds, order
+        return int(order[place])
+
+
+class ClassBalanced:
+    """Every class equally often, and within a class every case once before any comes again."""
+
+    def __init__(self, classes: Sequence[Hashable], seed: int):
+        """``classes``: that of each case."""
+        members: dict[Hashable, list[int]] = {}
+        for index, value in enumerate(classes):
+            members.setdefault(value, []).append(index)
+        self._members = list(members.values())
+        self._order = [EachOnce(len(group), seed + 1 + n) for n, group in enumerate(self._members)]
+        self._turn = EachOnce(len(self._members), seed)
+
+    def __call__(self, number: int) -> int:
+        group = self._turn(number)
+        return self._members[group][self._order[group](number // len(self._members))]
+
+
+class ErrorWeighted:
+    """Selective sampling (van Grinsven et al. 2016, 10.1109/TMI.2016.2526689): the more wrong, the more often.
+
+    Cases that are always wanted (lesions, say) are drawn evenly; of the many others, each is drawn with a probability
+    proportional to the network's present error on it. The errors are told from time to time by :meth:`update`, which a
+    stage does in its ``refresh``; before that all others are drawn evenly. Put it into the stage's ``state``.
+    """
+
+    def __init__(self, others: Sequence[int], seed: int, wanted: Sequence[int] = (), share: float = 0.5):
+        """
+        Args:
+            others: indices of the cases that are weighted.
+            wanted: indices of the cases that are drawn evenly.
+            share: of the samples that show a wanted case, if there is any.
+        """
+        if not len(others):
+            raise ValueError("there is nothing to weight")
+        self._others = np.asarray(others)
+        self._wanted, self._seed, self._share = np.asarray(wanted, int), seed, share if len(wanted) else 0.0
+        self._limits = self._cumulated(np.ones(len(others)))
+
+    @property
+    def others(self) -> np.ndarray:
+        """Indices of the cases whose errors :meth:`update` wants."""
+        return self._others
+
+    def __call__(self, number: int) -> int:
+        random = random_state(self._seed, 4, number)
+        if random.uniform() < self._share:
+            return int(self._wanted[random.randint(len(self._wanted))])
+        place = int(np.searchsorted(self._limits, random.uniform(), side="right"))
+        return int(self._others[min(place, len(self._others) - 1)])
+
+    def update(self, errors: Sequence[float] | torch.Tensor) -> None:
+        """Take new errors, one for each of the others, 0 or more; when all are 0 every one counts the same.
+
+        Raises ValueError for a wrong number of errors, or one that is negative or not finite.
+        """
+        values = np.asarray(errors.cpu() if isinstance(errors, torch.Tensor) else errors, float)
+        if values.shape != self._others.shape or not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError(f"needs {len(self._others)} errors of 0 or more")
+        self._limits = self._cumulated(values if values.any() else np.ones_like(values))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"limits": torch.from_numpy(self._limits.copy())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._limits = state["limits"].numpy().copy()
+
+    @staticmethod
+    def _cumulated(weights: np.ndarray) -> np.ndarray:
+        sums = np.cumsum(weights)
+        return sums / sums[-1]

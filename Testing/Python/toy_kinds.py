@@ -1,0 +1,242 @@
+"""Three small methods of different kinds, on data that are made up: what the engine must be able to train.
+
+``pretrained``: an autoencoder learns from many images without labels, then a classifier from a few with labels.
+``boltzmann``: a restricted Boltzmann machine learns by contrastive divergence; there is no loss to go back through.
+``cascade``: a small network proposes, drawn to its own errors; a second one learns from what the first gets wrong.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from MedDeepLib.methods import Context
+from MedDeepLib.training.engine import Outcome, train
+from MedDeepLib.training.samplers import ErrorWeighted
+from MedDeepLib.training.stage import Stage, batches_of
+
+# --- gratings: 12 x 12 images of stripes of random phase; which way they run is the class
+
+
+def gratings(count: int, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    upright = torch.rand(count, generator=generator) < 0.5
+    phase = 6.3 * torch.rand(count, 1, 1, generator=generator)
+    frequency = 0.8 + 0.8 * torch.rand(count, 1, 1, generator=generator)
+    stripes = torch.sin(frequency * torch.arange(12.0)[None, None] + phase).expand(count, 12, 12)
+    image = torch.where(upright[:, None, None], stripes, stripes.transpose(1, 2))
+    image = image + 0.5 * torch.randn(image.shape, generator=generator)
+    return {"image": image[:, None], "label": upright.long()}
+
+
+def pretrained(context: Context, steps: int = 150):
+    torch.manual_seed(context.seed)
+    encoder = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 5, padding=2), torch.nn.ReLU(), torch.nn.MaxPool2d(3), torch.nn.Dropout(0.1)
+    )
+    decoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(128, 144), torch.nn.Unflatten(1, (1, 12, 12)))
+    autoencoder = torch.nn.Sequential(encoder, decoder)
+    unseen = gratings(200, 99)
+    yield Stage(
+        "reconstruct",
+        {"autoencoder": autoencoder},
+        batch_size=32,
+        steps=steps,
+        batch=batches_of({"image": gratings(1000, 1)["image"]}, 32, context.seed),
+        optimizer=torch.optim.Adam(autoencoder.parameters(), 5e-3),
+        loss=lambda output, batch: F.mse_loss(output, batch["image"]),
+        average=0.95,
+        validate=lambda: {"fit": -float(F.mse_loss(autoencoder(unseen["image"]), unseen["image"]))},
+        key_figure="fit",
+        validate_every=30,
+    )
+    torch.manual_seed(context.seed + 1)
+    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(128, 2))
+    network = torch.nn.Sequential(encoder, head)
+    slow, fast = torch.optim.Adam(encoder.parameters(), 1e-4), torch.optim.Adam(head.parameters(), 1e-2)
+
+    def update(engine, batch):
+        loss = F.cross_entropy(network(batch["image"]), batch["label"])
+        for optimizer in (slow, fast):
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in (slow, fast):
+            optimizer.step()
+        return {"loss": loss.detach()}
+
+    yield Stage(
+        "classify",
+        {"classifier": network},
+        batch_size=16,
+        steps=steps,
+        batch=batches_of(gratings(48, 2), 16, context.seed),
+        optimizer={"slow": slow, "fast": fast},
+        update=update,
+        validate=lambda: {"correct": float((network(unseen["image"]).argmax(1) == unseen["label"]).float().mean())},
+        key_figure="correct",
+        validate_every=30,
+    )
+
+
+# --- bars and stripes: all 4 x 4 patterns whose rows, or whose columns, are each black or white
+
+
+def bars_and_stripes() -> torch.Tensor:
+    codes = (torch.arange(16)[:, None] >> torch.arange(4) & 1).float()
+    rows = codes[:, :, None].expand(16, 4, 4)
+    return torch.unique(torch.cat([rows, rows.transpose(1, 2)]).reshape(-1, 16), dim=0)
+
+
+class Boltzmann(torch.nn.Module):
+    """A restricted Boltzmann machine of 0s and 1s (Hinton 2002, 10.1162/089976602760128018)."""
+
+    def __init__(self, visible: int = 16, hidden: int = 12):
+        super().__init__()
+        self.weight = torch.nn.Parameter(0.1 * torch.randn(visible, hidden))
+        self.visible = torch.nn.Parameter(torch.zeros(visible))
+        self.hidden = torch.nn.Parameter(torch.zeros(hidden))
+        self.requires_grad_(False)
+
+    def up(self, v: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(v @ self.weight + self.hidden)
+
+    def down(self, h: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(h @ self.weight.T + self.visible)
+
+    def log_likelihood(self, v: torch.Tensor) -> float:
+        """The mean over the rows of ``v``, exactly: all 2^16 states are summed up."""
+        states = (torch.arange(2**16)[:, None] >> torch.arange(16) & 1).float()
+
+        def free(x):
+            return x @ self.visible + F.softplus(x @ self.weight + self.hidden).sum(1)
+
+        return float((free(v) - free(states).logsumexp(0)).mean())
+
+
+class Chains:
+    """Persistent chains: where contrastive divergence goes on from (Tieleman 2008, 10.1145/1390156.1390290)."""
+
+    def __init__(self):
+        self.visible = torch.zeros(15, 16)
+
+    def state_dict(self):
+        return {"visible": self.visible.clone()}
+
+    def load_state_dict(self, state):
+        self.visible = state["visible"].clone()
+
+
+def boltzmann(context: Context, steps: int = 1500, persistent: bool = False, rate: float = 0.1):
+    torch.manual_seed(context.seed)
+    machine, patterns, chains = Boltzmann(), bars_and_stripes(), Chains()
+
+    def update(engine, batch):
+        data = batch["image"]
+        positive = machine.up(data)
+        start = chains.visible if persistent else data
+        visible = torch.bernoulli(machine.down(torch.bernoulli(machine.up(start))))
+        chains.visible = visible
+        negative = machine.up(visible)
+        machine.weight += rate * (data.T @ positive - visible.T @ negative) / len(data)
+        machine.visible += rate * (data - visible).mean(0)
+        machine.hidden += rate * (positive - negative).mean(0)
+        return {"loss": F.mse_loss(machine.down(positive), data)}
+
+    yield Stage(
+        "contrastive divergence",
+        {"machine": machine},
+        batch_size=15,
+        steps=steps,
+        batch=batches_of({"image": patterns}, 15, context.seed),
+        update=update,
+        state={"chains": chains} if persistent else {},
+        validate=lambda: {"log-likelihood": machine.log_likelihood(patterns)},
+        key_figure="log-likelihood",
+        validate_every=max(1, steps // 3),
+    )
+
+
+# --- lesions: bright blobs with a dark core among plain noise, and a few blobs without a core that look alike
+
+NOISE, LOOK_ALIKE, LESION = 0, 1, 2
+
+
+def blobs(count: int, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.multinomial(torch.tensor([0.85, 0.05, 0.10]), count, True, generator=generator)
+    place = 3 + 5 * torch.rand(count, 2, 1, 1, generator=generator)
+    y, x = torch.meshgrid(torch.arange(11.0), torch.arange(11.0), indexing="ij")
+    distance = ((y - place[:, 0]) ** 2 + (x - place[:, 1]) ** 2).sqrt()
+    blob = (distance < 3).float() - (kind == LESION)[:, None, None] * 1.2 * (distance < 1.5)
+    image = (kind > NOISE)[:, None, None] * 1.5 * blob + 0.4 * torch.randn(distance.shape, generator=generator)
+    return {"image": image[:, None], "kind": kind}
+
+
+def cascade(context: Context, steps: int = 150):
+    torch.manual_seed(context.seed)
+    known = blobs(1500, 3)
+    lesion = (known["kind"] == LESION).float()
+    # Sees brightness only: it finds the blobs, but not what is in them.
+    screen = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(121, 1))
+    errors = ErrorWeighted(torch.nonzero(lesion == 0)[:, 0].tolist(), 5, torch.nonzero(lesion)[:, 0].tolist())
+
+    def binary(output, batch):
+        return F.binary_cross_entropy_with_logits(output[:, 0], batch["lesion"])
+
+    def renew():
+        errors.update(torch.sigmoid(screen(known["image"][errors.others]))[:, 0])
+
+    def batch(step: int, sampler, size=32):
+        rows = torch.tensor([sampler(step * size + n) for n in range(size)])
+        return {"image": known["image"][rows], "lesion": lesion[rows]}
+
+    yield Stage(
+        "screen",
+        {"screen": screen},
+        batch_size=32,
+        steps=steps,
+        batch=partial(batch, sampler=errors),
+        optimizer=torch.optim.Adam(screen.parameters(), 1e-2),
+        loss=binary,
+        refresh=renew,
+        refresh_every=20,
+        state={"errors": errors},
+    )
+    with torch.no_grad():
+        proposed = torch.sigmoid(screen(known["image"]))[:, 0] > 0.3
+    mistakes = torch.nonzero(proposed & (lesion == 0))[:, 0].tolist()
+    hits = torch.nonzero(lesion)[:, 0].tolist()
+    torch.manual_seed(context.seed + 1)
+    discriminate = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 12, 5), torch.nn.BatchNorm2d(12), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(12, 1),
+    )  # fmt: skip
+    yield Stage(
+        "discriminate",
+        {"discriminate": discriminate, "screen": screen},
+        batch_size=32,
+        steps=steps,
+        batch=partial(batch, sampler=ErrorWeighted(mistakes, 6, hits)),
+        optimizer=torch.optim.Adam(discriminate.parameters(), 1e-2),
+        loss=binary,
+    )
+
+
+# --- how tests run them
+
+KINDS = {"pretrained": pretrained, "boltzmann": boltzmann, "cascade": cascade}
+
+
+def run(kind, folder: Path, stop_after: int | None = None, seed: int = 4, report=None, **changes) -> Outcome:
+    """Train in ``folder``, or go on there; ``stop_after`` asks to stop at that many requests whether to."""
+    asked = [0]
+
+    def stop_requested() -> bool:
+        asked[0] += 1
+        return stop_after is not None and asked[0] > stop_after
+
+    folder.mkdir(parents=True, exist_ok=True)
+    context = Context(torch.device("cpu"), seed, folder, None, report or (lambda *_, **__: None), stop_requested)
+    return train(kind(context, **changes), context, {"method": kind.__name__, "parameters": {}})

@@ -34,6 +34,7 @@ from MedDeepLib.inference.sliding import TilingOptions, cut_tile, predict_labels
 from MedDeepLib.inference.tiles import foreground_hull, tiles  # noqa: E402
 from monai.inferers import sliding_window_inference  # noqa: E402
 from SegmentModuleLib.cases import read_reference  # noqa: E402
+from verdicts import row  # noqa: E402
 
 OVERLAP = 0.25
 MOST_OVER_BARE = 1.15
@@ -88,18 +89,12 @@ def main() -> int:
     for name, value in seconds.items():
         print(f"  {name:6} {value:8.3f} s")
     verdicts = [
-        _row("ours / bare network on the same tiles", seconds["ours"] / seconds["bare"], MOST_OVER_BARE),
-        _row("ours / MONAI sliding window, whole volume", seconds["ours"] / seconds["monai"], MOST_OVER_MONAI),
-        _row(f"Dice lost: {dice_monai:.4f} (MONAI) - {dice_ours:.4f}", dice_monai - dice_ours, MOST_DICE_DIFFERENCE),
-        _row("peak memory of an apply / float32 volume", memory, MOST_MEMORY),
+        row("ours / bare network on the same tiles", seconds["ours"] / seconds["bare"], MOST_OVER_BARE),
+        row("ours / MONAI sliding window, whole volume", seconds["ours"] / seconds["monai"], MOST_OVER_MONAI),
+        row(f"Dice lost: {dice_monai:.4f} (MONAI) - {dice_ours:.4f}", dice_monai - dice_ours, MOST_DICE_DIFFERENCE),
+        row("peak memory of an apply / float32 volume", memory, MOST_MEMORY),
     ]
     return 0 if all(verdicts) else 1
-
-
-def _row(name: str, value: float, most: float) -> bool:
-    good = value <= most
-    print(f"{name:44} {value:7.3f}  (at most {most})  {'ok' if good else 'MISSED'}")
-    return good
 
 
 def _timed(ways: dict, repeats: int, device: torch.device) -> dict[str, float]:

@@ -19,6 +19,7 @@ sys.path[:0] = [str(_ROOT / name) for name in ("Testing", "Testing/Python", "Med
 
 import slicerhost  # noqa: E402
 from toy_cases import TRAINING, write_toy_dataset  # noqa: E402
+from verdicts import row  # noqa: E402
 
 MOST_TO_OPEN = 0.3
 MOST_STILL = 0.05
@@ -37,9 +38,9 @@ def main() -> int:
         still = _longest_still(widget, write_toy_dataset(Path(folder) / "data"))
         slicerhost.unload_module(widget)
     verdicts = [
-        _row("seconds to open the panel", opening, MOST_TO_OPEN),
-        _row("longest seconds Qt's loop stood still in training", still, MOST_STILL),
-        _row("torch, monai or itk imported by the panel", len(heavy), 0),
+        row("seconds to open the panel", opening, MOST_TO_OPEN),
+        row("longest seconds Qt's loop stood still in training", still, MOST_STILL),
+        row("torch, monai or itk imported by the panel", len(heavy), 0),
     ]
     return 0 if all(verdicts) else 1
 
@@ -65,12 +66,6 @@ def _longest_still(widget, dataset: Path) -> float:
     if not status.text.startswith("Done"):
         raise SystemExit(f"Error: the training did not end well: {status.text}")
     return max(later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False))
-
-
-def _row(name: str, value: float, most: float) -> bool:
-    good = value <= most
-    print(f"{name:52} {value:7.3f}  (at most {most})  {'ok' if good else 'MISSED'}")
-    return good
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python Testing/Benchmarks/run_all.py --device cuda [--output table.md]
 
-Needs the packages of Testing/requirements.txt and, for the benchmarks of the demonstration's model, ``make demo`` before.
+Needs the packages of Testing/requirements.txt and, for the benchmarks of the demonstration's model, a ``make demo``.
 """
 
 from __future__ import annotations

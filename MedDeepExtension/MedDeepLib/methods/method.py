@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from MedDeepLib.errors import UserError
 from MedDeepLib.methods.context import Context
 
 if TYPE_CHECKING:
@@ -51,22 +53,27 @@ class Predictor(ABC):
         return None
 
 
+@dataclass(frozen=True)
+class NoParameters:
+    """For methods that have nothing to choose."""
+
+
 class Method(ABC):
     """A published system that can be trained, applied and evaluated.
 
     A subclass states what it is (the class variables), declares the frozen dataclasses ``Parameters`` (training) and
-    ``ApplyParameters`` made of :func:`MedDeepLib.methods.parameter` fields, and implements the abstract methods. The
-    file may not import torch or MONAI at its top: panels list methods in a process that has neither.
+    ``ApplyParameters`` made of :func:`MedDeepLib.methods.parameter` fields if it has any, and implements the abstract
+    methods. The file may not import torch or MONAI at its top: panels list methods in a process that has neither.
     """
 
     task: ClassVar[str]
     name: ClassVar[str]
     title: ClassVar[str]
-    reference: ClassVar[str]
-    summary: ClassVar[str]
-    Parameters: ClassVar[type]
-    ApplyParameters: ClassVar[type]
-    output_endings: ClassVar[tuple[str, ...]]
+    reference: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    Parameters: ClassVar[type] = NoParameters
+    ApplyParameters: ClassVar[type] = NoParameters
+    output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
 
     def __init__(self, parameters=None):
         """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
@@ -80,14 +87,21 @@ class Method(ABC):
     def stages(self, context: Context) -> Iterable[Stage]:
         """The training stages in their order; a stage may use what the stages before it have left in its networks."""
 
-    @abstractmethod
     def model_metadata(self, context: Context) -> dict[str, Any]:
-        """What must be known, besides the weights, to apply the model: plan, channels, classes (JSON values)."""
+        """What must be known, besides the weights, to apply the model (JSON values), e.g. a plan for the images.
+
+        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if there is more to say
+        of them than the names of the channels.
+        """
+        return {}
 
     @abstractmethod
     def predictor(self, model: Model, context: Context, options: Any) -> Predictor:
         """The trained model, ready to be applied on ``context.device``; ``options`` is an ``ApplyParameters``."""
 
-    @abstractmethod
     def score(self, prediction: Prediction, case: Case) -> list[dict[str, Any]]:
-        """Compare a prediction with the case's reference: one row of figures per structure or finding."""
+        """Compare a prediction with the case's reference: one row of figures per structure or finding.
+
+        Raises UserError when the method has nothing to be evaluated by.
+        """
+        raise UserError(f"The method '{self.name}' has no figures to be evaluated by: apply it instead.")

@@ -2,6 +2,9 @@
 
 The methods of a task live in its module, in the package ``<Task>ModuleLib.methods``, one file each. Dropping a file
 there is all it takes: the registry imports every file of that package and collects the Method classes.
+
+Methods of one's own need not lie in the extension: the registry also imports every file of the folders that the
+environment variable ``MEDDEEP_METHODS`` names.
 """
 
 from __future__ import annotations
@@ -9,13 +12,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods.method import Method
+
+OWN_METHODS = "MEDDEEP_METHODS"
 
 _TASK_PACKAGES = {
     "segment": "SegmentModuleLib",
@@ -37,7 +44,7 @@ def methods(task: str) -> dict[str, type[Method]]:
     """
     if task not in _TASK_PACKAGES or not _task_package_found(task):
         raise UserError(f"There is no task '{task}': the tasks are {', '.join(tasks())}.")
-    return _collect(_TASK_PACKAGES[task] + ".methods")
+    return _collect(_TASK_PACKAGES[task] + ".methods", task, os.environ.get(OWN_METHODS, ""))
 
 
 def get(task: str, name: str) -> type[Method]:
@@ -49,15 +56,39 @@ def get(task: str, name: str) -> type[Method]:
 
 
 @cache
-def _collect(package_name: str) -> dict[str, type[Method]]:
+def _collect(package_name: str, task: str, own_folders: str) -> dict[str, type[Method]]:
     package = importlib.import_module(package_name)
+    names = [f"{package_name}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    modules += [_loaded(file) for folder in _paths(own_folders) for file in sorted(folder.glob("*.py"))]
     found: dict[str, type[Method]] = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package_name}.{info.name}")
+    for module in modules:
         for _, member in inspect.getmembers(module, inspect.isclass):
-            if issubclass(member, Method) and member.__module__ == module.__name__ and not inspect.isabstract(member):
+            own = issubclass(member, Method) and member.__module__ == module.__name__
+            if own and not inspect.isabstract(member) and member.task == task:
                 found[member.name] = member
     return dict(sorted(found.items()))
+
+
+def _paths(text: str) -> list[Path]:
+    return [Path(part).expanduser() for part in text.split(os.pathsep) if part]
+
+
+def _loaded(file: Path) -> ModuleType:
+    """A file with methods of one's own, imported once. Raises UserError when it cannot be imported."""
+    name = f"meddeep_own_methods_{file.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise UserError(
+                f"The methods in {file} cannot be imported ({type(error).__name__}: {error}): correct the file, or "
+                f"take its folder out of {OWN_METHODS}."
+            ) from error
+    return sys.modules[name]
 
 
 def _task_package_found(task: str) -> bool:

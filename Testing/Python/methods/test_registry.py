@@ -113,3 +113,20 @@ def library_path() -> str:
     import MedDeepLib
 
     return str(Path(MedDeepLib.__file__).parents[1])
+
+
+def test_methods_of_ones_own_are_found_in_the_folder_that_is_named(tmp_path, monkeypatch):
+    own = NEW_METHOD.replace('"classify", "dropped"', '"segment", "mine"')
+    (tmp_path / "mine_of_this_test.py").write_text(own, encoding="utf-8")
+    monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
+    assert {"mine", "unet"} <= set(methods("segment"))
+    assert get("segment", "mine")().parameters.depth == 3
+    monkeypatch.delenv("MEDDEEP_METHODS")
+    assert "mine" not in methods("segment")
+
+
+def test_a_method_of_ones_own_that_is_broken_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken_of_this_test.py").write_text("import nothing_like_it", encoding="utf-8")
+    monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match="broken_of_this_test.py cannot be imported .*nothing_like_it.*MEDDEEP_METHODS"):
+        methods("segment")

@@ -34,14 +34,20 @@ class BatchStream:
         device: torch.device | None = None,
         seed: int = 0,
         threads: int | None = None,
+        first_batch: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
         """
         Args:
             seed: of the generators that ``stage.augment`` gets; different for each stage.
+            first_batch: the number of the batch of ``first_step``, if it is another one: batches are counted over all
+                processes that train together.
+            share: (rank, count): this process makes every ``count``-th batch, beginning with number ``rank``.
             threads: if the stage leaves it open; None: one on the processor, as many as help on a card.
         """
         self._stage, self._first_step, self._seed = stage, first_step, seed
         self._device = torch.device("cpu") if device is None else device
+        self._first_batch, self._share = first_step if first_batch is None else first_batch, share
         wanted = [number for number in (stage.threads, threads) if number is not None]
         self._threads = wanted[0] if wanted else _usual_threads(self._device)
 
@@ -69,12 +75,16 @@ class BatchStream:
         every = self._stage.refresh_every
         return min(self._stage.steps, (step // every + 1) * every) if every else self._stage.steps
 
+    def _number(self, step: int) -> int:
+        rank, count = self._share
+        return self._first_batch + (step - self._first_step) * count + rank
+
     def _begun(self, step: int) -> Any:
         """What a thread does for a batch: all of it for the processor, the samples for a card."""
-        stage = self._stage
+        stage, number = self._stage, self._number(step)
         if stage.batch is not None:
-            return self._ready_to_move(stage.batch(step))
-        first = step * stage.batch_size
+            return self._ready_to_move(stage.batch(number))
+        first = number * stage.batch_size
         samples = [self._ready_to_move(stage.sample(first + i)) for i in range(stage.batch_size)]
         return self._collated(step, samples) if self._device.type == "cpu" else samples
 
@@ -88,7 +98,7 @@ class BatchStream:
     def _collated(self, step: int, samples: list[Sample]) -> Sample:
         stage = self._stage
         if stage.augment is not None:
-            first = step * stage.batch_size
+            first = self._number(step) * stage.batch_size
             samples = [stage.augment(sample, self._generator(first + i)) for i, sample in enumerate(samples)]
         return stage.collate(samples)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from monai.inferers import Inferer
 
 from MedDeepLib.errors import Stopped
 from MedDeepLib.methods import Context
+from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.batches import BatchStream
 from MedDeepLib.training.checkpoint import CheckpointStore
@@ -58,12 +60,12 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
         UserError: the checkpoint is damaged or of another method.
     """
     store = CheckpointStore(context.folder, {**identity, "seed": context.seed})
-    checkpoint = store.load()
+    checkpoint = ranks.from_leader(store.load)
     outcome, finished = Outcome(), Finished()
     for index, stage in enumerate(stages):
         if checkpoint and checkpoint["progress"]["stage_index"] > index:
             progress = Progress(**checkpoint["finished"][index])
-            load_networks(stage, store.load_stage(index)["networks"])
+            load_networks(stage, ranks.from_leader(partial(store.load_stage, index))["networks"])
         else:
             progress = _train_stage(stage, index, checkpoint, store, context, finished)
             checkpoint = None  # it was of this stage: the next ones begin at their beginning
@@ -90,19 +92,23 @@ def _train_stage(
     if checkpoint is not None:
         progress = Progress(**checkpoint["progress"])
         state.restore(checkpoint)
-    keeper = Keeper(state, progress, store, context, finished)
+    # An own update rule knows nothing of other processes: each of them then does the same.
+    share = (ranks.rank(), ranks.count()) if stage.loss else (0, 1)
+    keeper = Keeper(state, progress, store, context, finished, batches_per_step=share[1])
     if not progress.finished:
         context.report("phase", phase=f"Training: {stage.name}")
         keeper.catch_up()
     if not (progress.finished or keeper.stopped):
-        _trainer(stage, progress, keeper, scaler, average, context).run()
+        _trainer(stage, progress, keeper, scaler, average, share, context).run()
     if keeper.stopped:
         raise Stopped
-    if stage.validate and progress.best_step:
-        load_networks(stage, store.load_best(index)["networks"])
-    elif average is not None:
+    if average is not None and not progress.best_step:
         average.use()
-    store.save_stage(index, {"networks": state.networks()})
+    if ranks.leads():
+        if progress.best_step:
+            load_networks(stage, store.load_best(index)["networks"])
+        store.save_stage(index, {"networks": state.networks()})
+    ranks.share_weights(stage.networks)
     return progress
 
 
@@ -112,16 +118,18 @@ def _trainer(
     keeper: Keeper,
     scaler: torch.amp.GradScaler,
     average: WeightAverage | None,
+    share: tuple[int, int],
     context: Context,
 ) -> PartsTrainer:
     """MONAI's trainer with everything that goes along with a step; what comes first happens first."""
-    stream = BatchStream(stage, progress.step, context.device, context.seed + (progress.stage_index << 32))
+    seed = context.seed + (progress.stage_index << 32)
+    stream = BatchStream(stage, progress.step, context.device, seed, first_batch=progress.batches, share=share)
     trainer = PartsTrainer(
         device=context.device,
         max_epochs=1,
         epoch_length=stage.steps,
         train_data_loader=stream,
-        network=stage.trained_network,
+        network=ranks.in_parallel(stage.trained_network) if stage.loss else stage.trained_network,
         optimizer=stage.optimizer,
         loss_function=stage.loss,
         iteration_update=stage.update,
@@ -131,9 +139,9 @@ def _trainer(
     trainer.state.iteration = progress.step
     trainer.parts, trainer.loss_scaler = progress.parts, scaler
     trainer.buffers = [buffer for network in stage.networks.values() for buffer in network.buffers()]
-    seed = StepSeed(context, progress)
-    trainer.before_retry = MoreParts(trainer, stage, progress, context, keeper.save, seed)
-    handlers = [seed, LearningRate(stage, progress)]
+    step_seed = StepSeed(context, progress)
+    trainer.before_retry = MoreParts(trainer, stage, progress, context, keeper.save, step_seed)
+    handlers = [step_seed, LearningRate(stage, progress)]
     if stage.max_gradient_norm:
         handlers.append(GradientClipping(stage))
     if average is not None:

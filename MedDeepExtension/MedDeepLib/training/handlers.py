@@ -13,11 +13,13 @@ from monai.engines import IterationEvents
 
 from MedDeepLib.errors import JobError
 from MedDeepLib.methods import Context
+from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.stage import Stage
 from MedDeepLib.training.trainer import PartsTrainer
 
 _REPORT_SECONDS = 0.5
+_GOLDEN = 0x9E3779B97F4A7C15  # spreads the seeds of neighbouring processes over all that there are
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Progress:
 
     stage_index: int
     step: int = 0
+    batches: int = 0  # more than steps where several processes train together
     seconds: float = 0.0
     best_figure: float = -math.inf
     best_step: int = 0
@@ -49,7 +52,10 @@ class Finished:
 
 
 class StepSeed:
-    """Seeds torch at every step from the job's seed and the step, so that dropout does not depend on interruptions."""
+    """Seeds torch at every step from the job's seed and the step, so that dropout does not depend on interruptions.
+
+    Processes that train together drop different things.
+    """
 
     def __init__(self, context: Context, progress: Progress):
         self._seed, self._progress = context.seed, progress
@@ -58,7 +64,8 @@ class StepSeed:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        torch.manual_seed((self._seed << 32) + (self._progress.stage_index << 26) + engine.state.iteration)
+        seed = (self._seed << 32) + (self._progress.stage_index << 26) + engine.state.iteration
+        torch.manual_seed((seed + ranks.rank() * _GOLDEN) % 2**64)
 
 
 class LearningRate:

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from MedDeepLib.errors import Stopped
 from MedDeepLib.methods import Context
+from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.checkpoint import CheckpointStore
 from MedDeepLib.training.handlers import Finished, Progress
@@ -54,14 +55,21 @@ class StageState:
 
 
 class Keeper:
-    """After every step: what is due, and whether this was the last one."""
+    """After every step: what is due, and whether this was the last one. Where several processes train, one decides."""
 
     def __init__(
-        self, state: StageState, progress: Progress, store: CheckpointStore, context: Context, finished: Finished
+        self,
+        state: StageState,
+        progress: Progress,
+        store: CheckpointStore,
+        context: Context,
+        finished: Finished,
+        batches_per_step: int = 1,
     ):
         self._state, self._progress, self._store, self._context = state, progress, store, context
-        self._stage, self._finished = state.stage, finished
+        self._stage, self._finished, self._batches_per_step = state.stage, finished, batches_per_step
         self._saved = self._looked = time.monotonic()
+        self._decisions = ranks.Decisions()
         self.stopped = False
 
     def attach(self, engine: Engine) -> None:
@@ -74,31 +82,38 @@ class Keeper:
     def __call__(self, engine: Engine) -> None:
         stage, progress = self._stage, self._progress
         progress.step = engine.state.iteration
+        progress.batches += self._batches_per_step
         self._count_time()
         at_end = self._is_at_end()
         progress.refresh_due = bool(stage.refresh) and not at_end and progress.step % stage.refresh_every == 0
         validated = progress.validation_due = bool(stage.validate) and (
             at_end or progress.step % stage.validate_every == 0
         )
-        self.catch_up()
+        self.catch_up(share=False)
         if self._context.stop_requested() and not progress.finished:
             self.stopped = True
         if validated or self.stopped or at_end or time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
             self.save()
+        self._share_decisions()
         if self.stopped or progress.finished:
             engine.terminate()
 
-    def catch_up(self) -> None:
-        """Do what is due, now or since the job was stopped in the middle of it."""
+    def catch_up(self, share: bool = True) -> None:
+        """Do what is due, now or since the job was stopped in the middle of it; ``share`` the decisions at once."""
+        self._do_what_is_due()
+        if share:
+            self._share_decisions()
+
+    def _do_what_is_due(self) -> None:
         progress, stage = self._progress, self._stage
         try:
             if progress.refresh_due:
                 with evaluating(stage.networks), torch.no_grad():
                     stage.refresh()
                 progress.refresh_due = False
-            if progress.validation_due:
+            if progress.validation_due and ranks.leads():
                 self._validate()
-                progress.validation_due = False
+            progress.validation_due = False
         except Stopped:
             self.stopped = True
             return
@@ -117,7 +132,7 @@ class Keeper:
 
     def save(self) -> None:
         """Write a checkpoint, but never weights that are not finite: the last good ones stay."""
-        if self._state.is_finite():
+        if ranks.leads() and self._state.is_finite():
             self._store.save(
                 {
                     "finished": [progress.as_dict() for progress in self._finished.progress],
@@ -141,6 +156,14 @@ class Keeper:
         progress.validations_without_gain += 1
         if stage.plateau is not None:
             progress.reductions += stage.plateau.reductions(progress.validations_without_gain)
+
+    def _share_decisions(self) -> None:
+        progress = self._progress
+        stopped, finished, reductions, seconds = self._decisions.share(
+            self.stopped, progress.finished, progress.reductions, progress.seconds
+        )
+        self.stopped, progress.finished = bool(stopped), bool(finished)
+        progress.reductions, progress.seconds = int(reductions), seconds
 
     def _is_at_end(self) -> bool:
         return self._progress.step >= self._stage.steps or self._time_is_up()

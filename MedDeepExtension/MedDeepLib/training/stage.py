@@ -28,8 +28,8 @@ class Stateful(Protocol):
 class Stage:
     """A part of a method's training that has its own networks, data and update rule.
 
-    The way of a batch: ``sample(number)`` or ``batch(step)`` in a background thread, ``augment`` and ``collate`` on the
-    device, then either the default rule (network, ``loss``, backward, optimiser) or the stage's own ``update``.
+    The way of a batch: ``sample(number)`` or ``batch(number)`` in a background thread, ``augment`` and ``collate`` on
+    the device, then either the default rule (network, ``loss``, backward, optimiser) or the stage's own ``update``.
 
     Attributes:
         name: unique within the method; shown to the user.
@@ -41,8 +41,8 @@ class Stage:
         sample: ``sample(number)`` returns training sample ``number`` as a dictionary whose tensors have no batch axis.
             It must depend on nothing but the seed and the number: this is what makes training resumable at any step
             and independent of the number of loading threads.
-        batch: ``batch(step)`` returns the batch of a step at once, instead of ``sample``: for data that fit into memory
-            as one tensor, see :func:`batches_of`. The same rule holds.
+        batch: ``batch(number)`` returns a whole batch at once, instead of ``sample``: for data that fit into memory as
+            one tensor, see :func:`batches_of`. The same rule holds.
         augment: ``augment(sample, generator)`` turns a sample into another one on the device; everything random in it
             comes from the ``torch.Generator``, which depends on the seed and the sample's number only.
         collate: makes a batch of samples that are on the device.
@@ -143,8 +143,8 @@ def batches_of(tensors: Sample, batch_size: int, seed: int) -> Callable[[int], S
 
     order = EachOnce(len(next(iter(tensors.values()))), seed)
 
-    def batch(step: int) -> Sample:
-        rows = torch.tensor([order(step * batch_size + n) for n in range(batch_size)])
+    def batch(number: int) -> Sample:
+        rows = torch.tensor([order(number * batch_size + n) for n in range(batch_size)])
         return {name: tensor[rows] for name, tensor in tensors.items()}
 
     return batch

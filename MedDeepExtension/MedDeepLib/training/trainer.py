@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from monai.utils.enums import CommonKeys
 
 from MedDeepLib.devices.memory import is_out_of_memory, make_room
 from MedDeepLib.errors import OutOfMemory
+from MedDeepLib.training import ranks
 from MedDeepLib.training.stage import Sample
 
 
@@ -54,13 +56,16 @@ class PartsTrainer(SupervisedTrainer):
         self.state.output = None
         loss = 0.0
         try:
-            for part, share in _split(batch, self.parts):
-                output = self.inferer(part[CommonKeys.IMAGE], self.network)
-                part_loss = self.loss_function(output, part).mean() * share
-                self.loss_scaler.scale(part_loss).backward()
+            for number, (part, share) in enumerate(_split(batch, self.parts), start=1):
+                # Processes that train together exchange the sum of all parts.
+                with nullcontext() if number == self.parts else ranks.without_exchange(self.network):
+                    output = self.inferer(part[CommonKeys.IMAGE], self.network)
+                    part_loss = self.loss_function(output, part).mean() * share
+                    self.loss_scaler.scale(part_loss).backward()
                 loss = loss + part_loss.detach()
         except Exception as error:
-            if not is_out_of_memory(error):
+            # One of several processes cannot begin its step again: the others are waiting for what it was to send.
+            if not is_out_of_memory(error) or ranks.count() > 1:
                 raise
             return False
         self.state.output = {CommonKeys.LOSS: loss}

@@ -1,0 +1,77 @@
+"""Several processes that train one network together, each on its own samples and, if there are cards, on its own card.
+
+They are started by torch's elastic launcher and compute the same steps at the same time; gradients are averaged over
+all of them by torch's ``DistributedDataParallel``. One of them leads: it validates, writes checkpoints and events, and
+decides when a stage ends. Without a launcher there is one process, which leads. A stage with an update rule of its own
+gains nothing: every process does the same work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import distributed
+
+
+def rank() -> int:
+    """The number of this process, from 0; 0 leads."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def leads() -> bool:
+    return rank() == 0
+
+
+def from_leader(make: Callable[[], Any]) -> Any:
+    """What the leader makes, for all: plain values and tensors on the processor. Only the leader calls ``make``."""
+    if count() == 1:
+        return make()
+    box = [make() if leads() else None]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class Decisions:
+    """What the leader decides after each step, told to all in one message that costs next to nothing."""
+
+    def __init__(self):
+        # Between processors also where cards do the rest: a card would have to finish its work first.
+        alone = count() == 1
+        self._group = None if alone or distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
+
+    def share(self, *numbers: float) -> tuple[float, ...]:
+        """The leader's numbers, for all."""
+        if count() == 1:
+            return numbers
+        message = torch.tensor(numbers, dtype=torch.float64)
+        distributed.broadcast(message, src=0, group=self._group)
+        return tuple(message.tolist())
+
+
+def share_weights(networks: dict[str, torch.nn.Module]) -> None:
+    """Give all processes the leader's weights and running statistics."""
+    if count() > 1:
+        with torch.no_grad():
+            for network in networks.values():
+                for tensor in (*network.parameters(), *network.buffers()):
+                    distributed.broadcast(tensor.detach(), src=0)
+
+
+def in_parallel(network: torch.nn.Module) -> torch.nn.Module:
+    """The network, whose gradients from now on are the mean over all processes."""
+    if count() == 1:
+        return network
+    return torch.nn.parallel.DistributedDataParallel(network)
+
+
+def without_exchange(network: torch.nn.Module):
+    """A context in which gradients of a network from :func:`in_parallel` are added up here only."""
+    return network.no_sync() if count() > 1 else contextlib.nullcontext()

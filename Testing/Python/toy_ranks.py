@@ -1,0 +1,96 @@
+"""Two stages that several processes can train together, for the tests: one by gradients, one by a rule of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from MedDeepLib.errors import Stopped
+from MedDeepLib.jobs.events import EventWriter
+from MedDeepLib.methods import Context
+from MedDeepLib.training.engine import train
+from MedDeepLib.training.stage import Stage, random_state
+
+STEPS = 30
+
+
+def line(context: Context, batch_size: int, parts: int = 1):
+    """Two stages: weights learnt by gradients, then a mean learnt by an own rule."""
+    torch.manual_seed(7)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+    def sample(number: int):
+        x = torch.from_numpy(random_state(1, number).standard_normal(3).astype("float32"))
+        return {"image": x, "target": (x.sum() ** 2)[None], "number": torch.tensor(number)}
+
+    seen = []
+
+    def augment(sample, generator):
+        return sample | {"image": sample["image"] + 0.1 * torch.randn(3, generator=generator)}
+
+    def loss(output, batch):
+        seen.extend(batch["number"].tolist())
+        return F.mse_loss(output, batch["target"])
+
+    yield Stage(
+        "gradients", {"network": network}, batch_size, STEPS, sample=sample, augment=augment, loss=loss, parts=parts,
+        optimizer=torch.optim.SGD(network.parameters(), 0.02), average=0.9,
+        validate=lambda: {"fit": -float((network(torch.ones(1, 3)) - 9) ** 2)}, key_figure="fit", validate_every=10,
+    )  # fmt: skip
+    (context.folder / f"seen.{_rank()}.json").write_text(json.dumps(seen))
+    mean = torch.nn.Linear(1, 1)
+
+    def update(engine, batch):
+        with torch.no_grad():
+            mean.bias += 0.1 * (batch["target"].mean() - mean.bias)
+        return {"loss": 0.0}
+
+    yield Stage("own rule", {"mean": mean}, 8, STEPS, sample=sample, update=update)
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def trained(folder: Path, batch_size: int, stop_after: int | None = None, parts: int = 1) -> None:
+    """Train and write the weights; ``stop_after`` so many questions whether to stop, the answer is yes."""
+    folder.mkdir(exist_ok=True)
+    asked = [0]
+
+    def stop_requested() -> bool:
+        asked[0] += 1
+        return stop_after is not None and asked[0] > stop_after
+
+    report = EventWriter(folder / "events.jsonl") if _rank() == 0 else (lambda *_, **__: None)
+    context = Context(torch.device("cpu"), 3, folder, None, report, stop_requested)
+    try:
+        outcome = train(line(context, batch_size, parts), context, {"method": "line"})
+    except Stopped:
+        return
+    weights = {f"{n}.{k}": v for n, net in outcome.networks.items() for k, v in net.state_dict().items()}
+    torch.save(weights, folder / f"weights.{_rank()}.pt")
+
+
+def process(rank: int, count: int, folder: Path, arguments: tuple) -> None:
+    torch.set_num_threads(1)
+    rendezvous = f"file://{folder.with_suffix('.rendezvous')}"
+    torch.distributed.init_process_group("gloo", rendezvous, rank=rank, world_size=count, timeout=timedelta(seconds=60))
+    trained(folder, *arguments)
+    torch.distributed.destroy_process_group()
+
+
+def together(count: int, folder: Path, *arguments) -> None:
+    """Train with ``count`` processes; raises AssertionError unless all end well."""
+    folder.with_suffix(".rendezvous").unlink(missing_ok=True)
+    context = multiprocessing.get_context("forkserver")  # what has been imported once is not imported again
+    context.set_forkserver_preload(["toy_ranks", "monai.engines"])
+    processes = [context.Process(target=process, args=(rank, count, folder, arguments)) for rank in range(count)]
+    for each in processes:
+        each.start()
+    for each in processes:
+        each.join(240)
+    assert [each.exitcode for each in processes] == [0] * count

@@ -1,0 +1,72 @@
+"""Several processes that train together: the weights of one process with as many times the batch, and one voice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from MedDeepLib.jobs.events import EventReader
+from toy_ranks import STEPS, together, trained
+
+
+def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"weights.{rank}.pt", weights_only=True)
+
+
+def alike(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    trained(folder, 8)
+    return folder
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_processes_give_the_weights_of_one_with_twice_the_batch(alone, tmp_path, parts):
+    folder = tmp_path / "run"
+    together(2, folder, 4, None, parts)
+    alike(weights(folder), weights(alone))
+    for name, value in weights(folder, 1).items():
+        assert torch.equal(value, weights(folder)[name])
+    seen = [json.loads((folder / f"seen.{rank}.json").read_text()) for rank in range(2)]
+    assert sorted(seen[0] + seen[1]) == sorted(json.loads((alone / "seen.0.json").read_text()))
+    assert not set(seen[0]) & set(seen[1])
+
+
+def test_events_and_checkpoints_are_written_once(alone, tmp_path):
+    folder = tmp_path / "run"
+    together(2, folder, 4)
+    kinds = [[e["event"] for e in EventReader(f / "events.jsonl").read() if e["event"] != "progress"]
+             for f in (folder, alone)]  # fmt: skip
+    assert [k for k in kinds[0] if k != "metrics"] == [k for k in kinds[1] if k != "metrics"]
+    fits = [[e["step"] for e in EventReader(folder / "events.jsonl").read()
+             if e["event"] == "metrics" and "fit" in e["values"]]]  # fmt: skip
+    assert fits == [[10, 20, 30]]
+    files = {"checkpoint", "checkpoint.previous", "best.0", "stage.0", "stage.1", "weights.0", "weights.1"}
+    assert {file.stem for file in folder.glob("*.pt")} == files
+
+
+@pytest.mark.parametrize("moment", [5, STEPS + 6])
+def test_stopped_with_two_processes_and_resumed_with_two(alone, tmp_path, moment):
+    folder = tmp_path / "run"
+    together(2, folder, 4, moment)
+    assert not (folder / "weights.0.pt").exists()
+    together(2, folder, 4)
+    alike(weights(folder), weights(alone))
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    """Every sample is shown once, and in the order of their numbers, whoever shows them."""
+    folder = tmp_path / "run"
+    together(2, folder, 4, 9)
+    trained(folder, 4)
+    later = json.loads((folder / "seen.0.json").read_text())
+    assert later == list(range(2 * 4 * 10, 2 * 4 * 10 + 4 * (STEPS - 10)))
+    assert (folder / "weights.0.pt").exists()

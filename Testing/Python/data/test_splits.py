@@ -1,0 +1,150 @@
+"""Folds: every patient is held out once, nobody is on both sides, sites are spread, and order means nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.splits import make_folds, patient_folds, site_folds
+from MedDeepLib.errors import UserError
+
+
+def case(patient: str, number: int = 1, site: str = "", label: bool = True) -> Case:
+    name = f"{patient}-{number}"
+    return Case(name, (Path(f"{name}.nrrd"),), Path(f"{name}.seg.nrrd") if label else None, patient, site)
+
+
+def dataset(training, validation=(), test=()) -> Dataset:
+    return Dataset("cohort", (), ("MR",), tuple(training), tuple(validation), tuple(test))
+
+
+def cohort(seed: int) -> Dataset:
+    """A random cohort: 6 to 40 patients of one to four sites, one to three cases each, some for validation or test."""
+    generator = random.Random(seed)
+    splits: tuple[list[Case], ...] = ([], [], [])
+    for number in range(generator.randint(6, 40)):
+        site = generator.choice(["Basel", "Bern", "Chur", "Genf"][: generator.randint(1, 4)])
+        split = 0 if number < 4 else generator.choice([0, 0, 0, 1, 2])
+        splits[split].extend(case(f"P{number}", n, site) for n in range(generator.randint(1, 3)))
+    for cases in splits:
+        generator.shuffle(cases)
+    return dataset(*splits)
+
+
+def patients(cases) -> set[str]:
+    return {case.patient for case in cases}
+
+
+def pooled(data: Dataset) -> set[Case]:
+    return {*data.training, *data.validation}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_patient_is_held_out_once_and_never_trained_on_meanwhile(seed):
+    data = cohort(seed)
+    count = random.Random(seed).randint(2, min(7, len(patients(pooled(data)))))
+    folds = patient_folds(data, count, seed)
+    assert [fold.name for fold in folds] == [f"fold {n + 1}" for n in range(count)]
+    held_out = [case for fold in folds for case in fold.dataset.test]
+    assert len(held_out) == len(set(held_out)) and set(held_out) == pooled(data)
+    for fold in folds:
+        assert fold.dataset.test and not fold.dataset.validation
+        assert {*fold.dataset.training, *fold.dataset.test} == pooled(data)
+        assert not patients(fold.dataset.training) & patients(fold.dataset.test)
+        assert not patients(fold.dataset.cases()) & patients(data.test), "the dataset's own test cases stay unseen"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sites_and_patients_are_spread_evenly(seed):
+    data = cohort(seed)
+    site_of = {case.patient: case.site for case in pooled(data)}
+    folds = [patients(fold.dataset.test) for fold in patient_folds(data, 3, seed)]
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+    for site in set(site_of.values()):
+        counts = [sum(site_of[patient] == site for patient in fold) for fold in folds]
+        assert max(counts) - min(counts) <= 1, (site, counts)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_order_of_the_cases_and_their_split_mean_nothing(seed):
+    data = cohort(seed)
+    cases = list(pooled(data))
+    random.Random(seed + 1).shuffle(cases)
+    other = dataset(cases[1::2], cases[::2], data.test)
+    assert patient_folds(other, 4, seed) == patient_folds(data, 4, seed)
+    assert patient_folds(data, 4, seed) != patient_folds(data, 4, seed + 1)
+
+
+def test_dealing_is_random():
+    """Two patients of a site meet in one of two folds half of the time, whatever their names."""
+    data = dataset([case(f"P{number}", site="Basel") for number in range(8)])
+    together = Counter()
+    for seed in range(200):
+        fold = patients(patient_folds(data, 2, seed)[0].dataset.test)
+        together.update(other for other in fold if "P0" in fold)
+        together.update(other for other in {f"P{n}" for n in range(8)} - fold if "P0" not in fold)
+    assert together["P0"] == 200
+    assert all(50 < together[f"P{number}"] < 120 for number in range(1, 8)), together  # 3 of 7: about 86
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_site_is_held_out_whole(seed):
+    data = cohort(seed)
+    sites = sorted({case.site for case in pooled(data)})
+    if len(sites) < 2:
+        data = replace(data, training=(*data.training, case("Z", site="Zug")))
+        sites = sorted([*sites, "Zug"])
+    folds = site_folds(data)
+    assert [fold.name for fold in folds] == sites
+    for fold in folds:
+        assert {case.site for case in fold.dataset.test} == {fold.name}
+        assert {case.site for case in fold.dataset.training} == set(sites) - {fold.name}
+        assert {*fold.dataset.training, *fold.dataset.test} == pooled(data)
+
+
+def test_a_patient_seen_at_two_sites_is_in_one_fold():
+    data = dataset([case("A", 1, "Bern"), case("A", 2, "Basel"), case("B", 1, "Bern")])
+    for fold in patient_folds(data, 2, 0):
+        assert not patients(fold.dataset.training) & patients(fold.dataset.test)
+    with pytest.raises(UserError, match=r"The patient 'A' has cases from two sites \(Bern, Basel\)"):
+        site_folds(data)
+
+
+def test_what_a_job_asks_for():
+    data = dataset([case("A", site="Bern"), case("B", site="Basel"), case("C", site="Basel")])
+    assert make_folds(data, "site", 3) == site_folds(data)
+    assert make_folds(data, "3", 3) == patient_folds(data, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "cases, count, words",
+    [
+        ([], 2, "has no training cases"),
+        ([case("A", 1), case("A", 2)], 2, "needs two patients at least, but cohort has one to train on."),
+        ([case("A"), case("B"), case("C")], 5, "5 folds cannot be made of the 3 patients that cohort has to train on"),
+        ([case("A"), case("B", label=False)], 2, "The case B-1 has no label"),
+    ],
+)
+def test_cohorts_that_cannot_be_dealt_by_patient(cases, count, words):
+    with pytest.raises(UserError) as caught:
+        patient_folds(dataset(cases, test=[case("T")]), count, 0)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "cases, words",
+    [
+        ([], "has no training cases"),
+        ([case("A", site="Bern"), case("B")], 'The case B-1 has no site: give every case of cohort a "site"'),
+        ([case("A", site="Bern"), case("B", site="Bern")], "All cases of cohort come from one site (Bern)"),
+        ([case("A", site="Bern"), case("B", site="Basel", label=False)], "The case B-1 has no label"),
+    ],
+)
+def test_cohorts_that_cannot_be_dealt_by_site(cases, words):
+    with pytest.raises(UserError) as caught:
+        site_folds(dataset(cases))
+    assert words in str(caught.value)

@@ -50,7 +50,7 @@ class SegmentModuleParameterNode:
     """The state of the panel; saved with the scene.
 
     ``applyOptions`` is a JSON object of the options that are not at their default; ``trainingParameters`` holds one
-    such object for each method, by the method's name.
+    such object for each method, by the method's name. ``validation`` is "holdout", "patients" or "sites".
     Paths are text, so that an empty one stays empty.
     """
 
@@ -63,6 +63,8 @@ class SegmentModuleParameterNode:
     trainingDataset: str
     method: str = "unet"
     trainingParameters: str
+    validation: str = "holdout"
+    folds: Annotated[int, WithinRange(2, 100)] = 5
     runFolder: str
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     trainingChart: slicer.vtkMRMLPlotChartNode
@@ -114,6 +116,7 @@ class SegmentModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.evaluateSection = EvaluateSection(self.ui, TASK, log, devices, self.logic)
         self.sections = [self.applySection, self.trainSection, self.evaluateSection]
         self.trainSection.model_trained.connect(self._refreshModels)
+        self.trainSection.on_figures = self.evaluateSection.show_figures
 
     def cleanup(self):
         self.shutDown()
@@ -230,8 +233,21 @@ class SegmentModuleLogic(ScriptedLoadableModuleLogic):
         """Train a network; see :func:`MedDeepLib.scene.scene_jobs.start_training`."""
         return scene_jobs.start_training(TASK, dataset, method, parameters, run_folder, device, seed)
 
-    def resume(self, run_folder: str | Path) -> scene_jobs.TrainingJob:
-        """Go on with a training that was stopped or interrupted."""
+    def cross_validate(
+        self,
+        dataset: str | Path,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        folds: int | str = 5,
+        run_folder: str | Path | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> scene_jobs.EvaluationJob:
+        """Judge a method on cases it has not seen; see :func:`MedDeepLib.scene.scene_jobs.start_cross_validation`."""
+        return scene_jobs.start_cross_validation(TASK, dataset, method, folds, parameters, run_folder, device, seed)
+
+    def resume(self, run_folder: str | Path) -> scene_jobs.TrainingJob | scene_jobs.EvaluationJob:
+        """Go on with a training or cross-validation that was stopped or interrupted."""
         return scene_jobs.resume_training(run_folder)
 
     def evaluate(self, model: str | Path, dataset: str | Path, device: str = "auto") -> scene_jobs.EvaluationJob:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from MedDeepLib.data.dataset import Case, Dataset
 from MedDeepLib.errors import UserError
 
-BY_SITE = "site"
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -28,11 +26,6 @@ class Fold:
 
     name: str
     dataset: Dataset
-
-
-def make_folds(dataset: Dataset, folds: str, seed: int) -> list[Fold]:
-    """The folds that a job asks for: "site", or their number. Raises UserError when the dataset does not allow it."""
-    return site_folds(dataset) if folds == BY_SITE else patient_folds(dataset, int(folds), seed)
 
 
 def patient_folds(dataset: Dataset, count: int, seed: int) -> list[Fold]:

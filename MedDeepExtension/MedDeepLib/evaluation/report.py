@@ -11,22 +11,43 @@ import numpy as np
 
 from MedDeepLib.data.files import atomic_path
 
-_TEXT_COLUMNS = ("case", "patient", "site", "structure")
+_TEXT_COLUMNS = ("fold", "case", "patient", "site", "structure")
+_GROUPS = {"sites": "site", "folds": "fold"}  # tables of groups by name, and the column that says who belongs to which
+TABLES = ("summary", *_GROUPS)
+_EVERYTHING = "all structures"
 _FEWEST_FOR_INTERVAL = 5
 
+Line = dict[str, Any]
 
-def write_report(path: Path, rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Write ``path`` (all rows) and ``<name>.summary.csv`` beside it, and return the summary.
+
+def write_report(path: Path, rows: list[Line], seed: int = 0) -> dict[str, list[Line]]:
+    """Write ``path`` (all rows) and the tables made of it beside it, e.g. ``<name>.summary.csv``.
+
+    Returns:
+        The tables by name: "summary", and "sites" or "folds" where the rows come from several of them.
 
     Raises UserError when the files cannot be written.
     """
-    summary = summarise(rows, seed)
+    tables = {"summary": summarise(rows, seed)}
+    for name, column in _GROUPS.items():
+        if len({row.get(column, "") for row in rows}) > 1:
+            tables[name] = summarise_groups(rows, column, seed)
     _write(path, rows)
-    _write(path.with_name(path.stem + ".summary.csv"), summary)
-    return summary
+    for name in TABLES:
+        file = table_path(path, name)
+        if name in tables:
+            _write(file, tables[name])
+        else:
+            file.unlink(missing_ok=True)  # of an earlier report under this name
+    return tables
 
 
-def summarise(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
+def table_path(report: Path, name: str) -> Path:
+    """Where the table ``name`` of a report lies."""
+    return report.with_name(f"{report.stem}.{name}.csv")
+
+
+def summarise(rows: list[Line], seed: int = 0) -> list[Line]:
     """Mean of each figure per structure, and over all structures, with a 95 % interval over patients.
 
     The interval is a bootstrap (BCa) over patients' means; with fewer than five patients it is left out, since it
@@ -35,15 +56,83 @@ def summarise(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]
     structures = list(dict.fromkeys(row["structure"] for row in rows))
     figures = [key for key in (rows[0] if rows else {}) if key not in _TEXT_COLUMNS]
     summary = []
-    for structure in [*structures, "all structures"]:
-        chosen = [row for row in rows if structure in (row["structure"], "all structures")]
-        line: dict[str, Any] = {"structure": structure, "patients": len({row["patient"] for row in chosen})}
+    for structure in [*structures, _EVERYTHING]:
+        chosen = [row for row in rows if structure in (row["structure"], _EVERYTHING)]
+        line: Line = {"structure": structure, "patients": len({row["patient"] for row in chosen})}
         for figure in figures:
             # A mean volume of different organs says nothing.
-            rows_that_count = [] if structure == "all structures" and figure.endswith("_ml") else chosen
+            rows_that_count = [] if structure == _EVERYTHING and figure.endswith("_ml") else chosen
             line[figure], line[f"{figure}_low"], line[f"{figure}_high"] = _mean(rows_that_count, figure, seed)
         summary.append(line)
     return summary
+
+
+def summarise_groups(rows: list[Line], column: str, seed: int = 0) -> list[Line]:
+    """The summary of every site, or whatever ``column`` says, and how far each mean is from that of all rows.
+
+    That difference is the ``..._minus_pooled`` of a figure: -0.1 for Dice says that the site fares worse by so much.
+    A row without an entry belongs to the group "(none)".
+    """
+    pooled = {line["structure"]: line for line in summarise(rows, seed)}
+    groups: dict[str, list[Line]] = {}
+    for row in rows:
+        groups.setdefault(row[column] or "(none)", []).append(row)
+    lines = []
+    for group, rows_of_group in groups.items():
+        for line in summarise(rows_of_group, seed):
+            whole, compared = pooled[line["structure"]], {column: group}
+            for name, value in line.items():
+                compared[name] = value
+                if name.endswith("_high"):
+                    figure = name.removesuffix("_high")
+                    difference = None if line[figure] is None else line[figure] - whole[figure]
+                    compared[f"{figure}_minus_pooled"] = difference
+            lines.append(compared)
+    return lines
+
+
+def figures_of(line: Line) -> list[str]:
+    """The names of the figures in a line of a summary: those with an interval."""
+    return [name for name in line if f"{name}_low" in line]
+
+
+def readable(name: str, lines: list[Line]) -> list[tuple[str, ...]]:
+    """The most important of a table for people: a header, and a line for every structure or group.
+
+    Figures that mean nothing over several structures are left out, and so are the structures of a group: the file has
+    them. Groups show the difference to the pooled figure in place of an interval.
+    """
+    column = _GROUPS.get(name)
+    everything = next(line for line in lines if line["structure"] == _EVERYTHING)
+    figures = [figure for figure in figures_of(everything) if everything[figure] is not None]
+    note = " (minus pooled)" if column else ""
+    table = [(column or "structure", "patients", *(figure + note for figure in figures))]
+    for line in lines:
+        if column is None:
+            cells = [figure_in_words(line, figure) for figure in figures]
+        elif line["structure"] == _EVERYTHING:
+            cells = [_with_difference(line, figure) for figure in figures]
+        else:
+            continue
+        table.append((line[column or "structure"], str(line["patients"]), *cells))
+    return table
+
+
+def figure_in_words(line: Line, figure: str) -> str:
+    """A mean with its interval: "0.87 (0.81 to 0.92)"."""
+    if line[figure] is None:
+        return "-"
+    low, high = line[f"{figure}_low"], line[f"{figure}_high"]
+    interval = "" if low is None or high is None else f" ({_short(low)} to {_short(high)})"
+    return _short(line[figure]) + interval
+
+
+def headline(summary: list[Line]) -> str:
+    """The first figure over all structures: "mean dice 0.87 (0.81 to 0.92) over 12 patients"."""
+    line = next(line for line in summary if line["structure"] == _EVERYTHING)
+    patients = f"{line['patients']} patient{'s' if line['patients'] > 1 else ''}"
+    figure = next((figure for figure in figures_of(line) if line[figure] is not None), None)
+    return f"mean {figure} {figure_in_words(line, figure)} over {patients}" if figure else f"no figures of {patients}"
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -53,7 +142,17 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _mean(rows: list[dict[str, Any]], figure: str, seed: int) -> tuple[float | None, float | None, float | None]:
+def _with_difference(line: Line, figure: str) -> str:
+    if line[figure] is None:
+        return "-"
+    return f"{_short(line[figure])} ({_short(line[f'{figure}_minus_pooled'], '+')})"
+
+
+def _short(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.0f}" if abs(value) >= 1000 else f"{round(value, 3):{sign}.3g}"
+
+
+def _mean(rows: list[Line], figure: str, seed: int) -> tuple[float | None, float | None, float | None]:
     by_patient: dict[str, list[float]] = {}
     for row in rows:
         if row[figure] is not None:
@@ -72,7 +171,7 @@ def _mean(rows: list[dict[str, Any]], figure: str, seed: int) -> tuple[float | N
     return float(means.mean()), low, high
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write(path: Path, rows: list[Line]) -> None:
     columns = list(rows[0]) if rows else []
     with atomic_path(path, ".csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)

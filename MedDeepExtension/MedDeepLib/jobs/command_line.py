@@ -11,18 +11,22 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from MedDeepLib.bundles.model import open_model, released_models
+from MedDeepLib.bundles.model import open_model
 from MedDeepLib.data.files import stem
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, UserError
+from MedDeepLib.evaluation.report import TABLES, readable
+from MedDeepLib.jobs.command_parser import make_parser
 from MedDeepLib.jobs.console import watch
+from MedDeepLib.jobs.devices_command import table
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import ApplyItem, Job
 from MedDeepLib.jobs.launcher import launch
 from MedDeepLib.methods import describe, methods
 from MedDeepLib.methods.parameters import ParameterInfo
 
-_EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
+_RESUMED = ("train", "crossvalidate")
 
 
 def main(task: str, output_ending: str, arguments: list[str] | None = None) -> int:
@@ -34,11 +38,15 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Slicer's own console has no encoding to set
             stream.reconfigure(encoding="utf-8", errors="replace")
-    options = _parser(task, output_ending).parse_args(arguments)
+    options = make_parser(task, output_ending).parse_args(arguments)
     try:
-        return {"train": _train, "apply": _apply, "evaluate": _evaluate, "methods": _methods}[options.action](
-            options, task, output_ending
-        )
+        return {
+            "train": _train,
+            "crossvalidate": _train,
+            "apply": _apply,
+            "evaluate": _evaluate,
+            "methods": _methods,
+        }[options.action](options, task, output_ending)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -47,26 +55,32 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
 
 
 def _train(options: argparse.Namespace, task: str, _: str) -> int:
+    """Train, or cross-validate: the same settings, and both go on where they were stopped."""
+    action = options.action
     if options.resume:
-        unwanted = [flag for flag in ("dataset", "method", "set", "output") if getattr(options, flag)]
+        unwanted = [flag for flag in ("dataset", "method", "set", "output", "folds") if getattr(options, flag, None)]
         if unwanted:
             raise UserError(f"--resume goes on with the settings of the run: leave out --{unwanted[0]}.")
         folder = JobFolder(options.resume)
         if not folder.job_file.exists():
             raise UserError(f"The folder {options.resume} holds no run: give the folder named by --output before.")
-        if folder.job().action != "train":
+        begun = folder.job().action
+        if begun not in _RESUMED:
             raise UserError(f"The job in {options.resume} is not a training: only trainings are resumed.")
+        if begun != action:
+            raise UserError(f"The job in {options.resume} was begun with {begun}: go on with {begun} --resume.")
         return _run(folder)
     for flag in ("dataset", "method", "output"):
         if not getattr(options, flag):
             choices = f": one of {', '.join(methods(task))}" if flag == "method" else ""
-            raise UserError(f"train needs --{flag}{choices} (or --resume RUN).")
+            raise UserError(f"{action} needs --{flag}{choices} (or --resume RUN).")
     job = Job(
         task=task,
-        action="train",
+        action=action,
         method=options.method,
         parameters=_settings(options.set),
         dataset=_absolute(options.dataset),
+        folds=(options.folds or "5") if action == "crossvalidate" else "",
         device=options.device,
         seed=options.seed,
         threads=options.threads,
@@ -128,7 +142,8 @@ def _methods(options: argparse.Namespace, task: str, _: str) -> int:
 def _run(folder: JobFolder) -> int:
     code = watch(launch(folder))
     if code and folder.can_resume():
-        print(f"To go on: train --resume {folder.path}")
+        print(f"To go on: {folder.job().action} --resume {folder.path}")
+    _print_tables(folder.result())
     return code
 
 
@@ -138,12 +153,20 @@ def _run_in_temporary_folder(job: Job) -> int:
     path = Path(tempfile.mkdtemp(prefix="meddeep-"))
     folder = JobFolder.create(path, job)
     code = watch(launch(folder))
+    _print_tables(folder.result())
     failures = folder.result().get("failures", [])
     if code == EXIT_FAILED:
         print(f"The log is in {folder.log_file}", file=sys.stderr)
     else:
         shutil.rmtree(path, ignore_errors=True)
     return EXIT_BAD_INPUT if failures else code
+
+
+def _print_tables(result: dict[str, Any]) -> None:
+    """The figures of an evaluation or a cross-validation, means with 95 % intervals; of other jobs nothing."""
+    for name in TABLES:
+        if name in result:
+            print("\n" + table(readable(name, result[name])))
 
 
 def _items(inputs: list[list[str]], outputs: list[str], channels: int, ending: str) -> tuple[ApplyItem, ...]:
@@ -200,101 +223,3 @@ def _print_parameters(infos: list[ParameterInfo]) -> None:
         unit = f" {info.unit}" if info.unit else ""
         choices = f" One of {', '.join(map(str, info.choices))}." if info.choices else ""
         print(f"  {info.name}={default}{unit}\n      {info.help}{choices}")
-
-
-def _parser(task: str, output_ending: str) -> argparse.ArgumentParser:
-    script = f"{task}.py"
-    parser = argparse.ArgumentParser(
-        prog=script,
-        description=f"Train, apply and evaluate networks that {task} images. Research use only.",
-        epilog=f"'{script} ACTION --help' says more. {_EXIT_CODES}",
-    )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    train = actions.add_parser(
-        "train",
-        help="train a network on a dataset",
-        description="Train a network. The run folder holds the job, its events, its checkpoint and the trained model.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
-        f"  {script} train --dataset data.json --method unet --set steps=3000 --output runs/first\n"
-        f"  {script} train --resume runs/first\n\n{_EXIT_CODES}",
-    )
-    train.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
-    train.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
-    _add_settings(train, "a parameter of the method; may be given again for others")
-    train.add_argument("--output", metavar="RUN", help="the run folder to make")
-    train.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped or died")
-    _add_resources(train, seed=True)
-
-    apply = actions.add_parser(
-        "apply",
-        help="apply a trained model to images",
-        description="Apply a model. All inputs are done by one worker that loads the model once.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Examples:\n"
-        f"  {script} apply --model runs/first --input head.nii.gz --output head{output_ending}\n"
-        f"  {script} apply --model runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
-        f"  {script} apply --model two_channels --input t1.nrrd t2.nrrd --output a{output_ending} "
-        f"--input u1.nrrd u2.nrrd --output b{output_ending}\n\n{_EXIT_CODES}",
-    )
-    _add_model(apply)
-    apply.add_argument(
-        "--input",
-        nargs="+",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
-        "(a model with one channel also takes a list of cases)",
-    )
-    apply.add_argument(
-        "--output",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help=f"*{output_ending}, one for each case, or one folder for all",
-    )
-    _add_settings(apply, "an option of the application; see 'methods NAME'")
-    _add_resources(apply)
-
-    evaluate = actions.add_parser(
-        "evaluate",
-        help="compare a model with the test cases of a dataset",
-        description="Apply a model to the test cases of a dataset and write figures per case and structure; a summary "
-        "with means and 95 % intervals over patients lies beside it.",
-        epilog=_EXIT_CODES,
-    )
-    _add_model(evaluate)
-    evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
-    evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
-    _add_settings(evaluate, "an option of the application; see 'methods NAME'")
-    _add_resources(evaluate, seed=True)
-
-    listing = actions.add_parser("methods", help="list the methods, or explain the parameters of one")
-    listing.add_argument("name", nargs="?", metavar="NAME", help="a method")
-    return parser
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    released = ", ".join(released_models())
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="run folder, model folder, or name of a released model" + (f" ({released})" if released else ""),
-    )
-
-
-def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=text)
-
-
-def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, cuda:1, ... or mps (default auto)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads to compute with (default: a share)")
-    if seed:
-        parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
-
-
-def _method_list(task: str) -> str:
-    return "\n".join(f"  {name:12} {method.summary}" for name, method in methods(task).items())

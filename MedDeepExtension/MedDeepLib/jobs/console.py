@@ -62,6 +62,7 @@ class _Printer:
     def show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "phase":
+            self._figures = {}
             self.line(event["phase"])
         elif kind == "message":
             self.line(event["message"])

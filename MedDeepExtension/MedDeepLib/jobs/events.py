@@ -8,7 +8,8 @@ state       ``state`` (queued, running, stopping, stopped, failed, done); a job 
             in ``message`` whom it waits for; a failure has ``message`` (one plain sentence), ``kind`` (input,
             failed, memory, internal) and ``exit_code``
 phase       ``phase``: what the job does now, in words
-progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training
+progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training; in a
+            cross-validation also ``fold`` of ``folds`` and ``overall``, the share of the whole that is done
 metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice
 memory      ``resident_bytes`` and, on a card, ``device_bytes``: peaks so far
 message     ``message``: something worth knowing, e.g. which device was chosen

@@ -12,6 +12,11 @@
     checkpoint.pt    training as far as it has come
     model/           the trained model, a MONAI bundle
     result.json      written last, atomically: the job is done
+
+A cross-validation has a folder for every fold, with parameters, checkpoint, model and result of its own, and::
+
+    folds.json       who is in which fold
+    fold_1/ ...
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from MedDeepLib.jobs.events import EventReader
 from MedDeepLib.jobs.job import Job
 
 _TAIL_BYTES = 65536
+_CHECKPOINTS = ("checkpoint*.pt", "fold_*/checkpoint*.pt", "fold_*/result.json")
 
 
 class State(StrEnum):
@@ -58,6 +64,7 @@ class JobFolder:
         self.stop_file = self.path / "stop"
         self.model_folder = self.path / "model"
         self.result_file = self.path / "result.json"
+        self.folds_file = self.path / "folds.json"
 
     @classmethod
     def create(cls, path: str | Path, job: Job) -> JobFolder:
@@ -104,16 +111,20 @@ class JobFolder:
     def stop_requested(self) -> bool:
         return self.stop_file.exists()
 
+    def fold(self, number: int) -> JobFolder:
+        """Where fold ``number`` of a cross-validation, from 1, is trained and judged."""
+        return JobFolder(self.path / f"fold_{number}")
+
     def can_resume(self) -> bool:
-        """True for a training that was stopped or has died and left something to go on from.
+        """True for a training or cross-validation that was stopped or has died and left something to go on from.
 
         Reads no events, so that a panel may ask at every key stroke.
         """
         return self.has_checkpoint() and not self.result_file.exists() and not self.worker_alive()
 
     def has_checkpoint(self) -> bool:
-        """True if there is a checkpoint, or the one before it."""
-        return any(self.path.glob("checkpoint*.pt"))
+        """True if there is a checkpoint, or the one before it; in a cross-validation also if a fold is done."""
+        return any(any(self.path.glob(pattern)) for pattern in _CHECKPOINTS)
 
     def latest_progress(self) -> dict[str, Any] | None:
         """The last ``progress`` event; looks at the end of the event file only, however long the job has run."""
@@ -145,7 +156,9 @@ class JobFolder:
 
     def discard(self) -> None:
         """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
-        request = (self.job_file, self.parameters_file, self.resources_file)
+        for fold in self.path.glob("fold_*/"):
+            JobFolder(fold).discard()
+        request = (self.job_file, self.parameters_file, self.resources_file, self.folds_file)
         for file in (*request, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

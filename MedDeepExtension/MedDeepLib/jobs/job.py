@@ -14,7 +14,9 @@ from MedDeepLib.errors import UserError
 from MedDeepLib.methods import from_mapping, get, methods
 
 SCHEMA_VERSION = 1
-ACTIONS = ("train", "apply", "evaluate")
+ACTIONS = ("train", "apply", "evaluate", "crossvalidate")
+BY_SITE = "site"
+_VERBS = {"crossvalidate": "cross-validate"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,11 @@ class Job:
 
     Attributes:
         task: segment, register, detect or classify.
-        action: train, apply or evaluate.
+        action: train, apply, evaluate or crossvalidate.
         method: name of the method to train.
-        parameters: of the method (train) or of the application (apply, evaluate), by name.
+        parameters: of the method (train, crossvalidate) or of the application (apply, evaluate), by name.
         dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
+        folds: of a cross-validation: how many by patient, or "site" to leave one site out after the other.
         model: folder of the model to apply or evaluate, or a run that holds one.
         items: what to apply the model to.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
@@ -48,6 +51,7 @@ class Job:
     method: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     dataset: str = ""
+    folds: str = ""
     model: str = ""
     items: tuple[ApplyItem, ...] = ()
     report: str = ""
@@ -59,7 +63,7 @@ class Job:
     @property
     def title(self) -> str:
         """What it does, in two words for lists: "train unet", "apply lungs"."""
-        return f"{self.action} {self.method or Path(self.model).name}"
+        return f"{_VERBS.get(self.action, self.action)} {self.method or Path(self.model).name}"
 
     def validate(self) -> None:
         """Raise UserError with one sentence for the first thing that is wrong; reads no image and no weights."""
@@ -78,6 +82,14 @@ class Job:
         method(from_mapping(method.Parameters, self.parameters))
         if not self.dataset:
             raise UserError("Training needs a dataset: a JSON or CSV list, or a folder of images and labels.")
+
+    def _validate_crossvalidate(self) -> None:
+        self._validate_train()
+        if self.folds != BY_SITE and not (self.folds.isdecimal() and int(self.folds) >= 2):
+            raise UserError(
+                f"The folds of a cross-validation must be a number from 2 on, or '{BY_SITE}' to leave one site out "
+                f"after the other, not '{self.folds}'."
+            )
 
     def _validate_apply(self) -> None:
         if not self.model:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from MedDeepLib.bundles.model import Model, open_model
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.methods import Context, Predictor, from_mapping
+
+Load = Callable[[Job, Context], tuple[Predictor, Model]]
 
 
 @dataclass(frozen=True)

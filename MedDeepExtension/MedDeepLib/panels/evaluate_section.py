@@ -79,11 +79,18 @@ class EvaluateSection(JobSection):
         if state is State.STOPPED:
             self.status.info(_("Stopped; there are no figures."))
         elif state is State.DONE:
-            self.table.set_value(job.summary_table)
-            self.table.changes.emit()
-            self.report.set_value(str(job.report))
-            self.report.changes.emit()
-            self.status.info(_("Done: one row for every structure; all cases are in a second table."))
+            self.show_figures(job)
+            if "sites" in job.group_tables:
+                self.status.info(_("Done: one row for every structure; cases and sites have tables of their own."))
+            else:
+                self.status.info(_("Done: one row for every structure; all cases are in a second table."))
+
+    def show_figures(self, job: EvaluationJob) -> None:
+        """Show the tables of an evaluation that is done, or of a cross-validation that another section has started."""
+        self.table.set_value(job.summary_table)
+        self.table.changes.emit()
+        self.report.set_value(str(job.report))
+        self.report.changes.emit()
 
 
 class MetricsTable:

@@ -20,6 +20,7 @@ POLL_MILLISECONDS = 200
 _GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
 _SHORT_GRACE_SECONDS = 2.0
 _SHUT_DOWN_SECONDS = 2.0
+_WHOLE = 1000
 
 
 class JobMonitor:
@@ -111,7 +112,7 @@ class JobMonitor:
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "phase":
-            self._phase, self._progress = event["phase"], None
+            self._phase, self._progress, self._figures = event["phase"], None, {}
             self._log.add(self._title, event["phase"])
         elif kind == "progress":
             self._progress = event
@@ -127,6 +128,9 @@ class JobMonitor:
         self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
+        elif "overall" in self._progress:  # what is counted in words is a part of the whole
+            self._progress_bar.setRange(0, _WHOLE)
+            self._progress_bar.value = round(_WHOLE * self._progress["overall"])
         else:
             self._progress_bar.setRange(0, max(1, self._progress["total"]))
             self._progress_bar.value = self._progress["step"]

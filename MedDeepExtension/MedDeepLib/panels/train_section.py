@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,21 @@ from MedDeepLib.panels.job_section import JobSection, explain_button
 from MedDeepLib.panels.parameter_form import ParameterForm
 from MedDeepLib.panels.path_chooser import PathChooser
 from MedDeepLib.panels.status import JobLog, show_text
+from MedDeepLib.panels.validation_chooser import ValidationChooser
 from MedDeepLib.scene import runs
 from MedDeepLib.scene.curves import TrainingCurves, show_chart
-from MedDeepLib.scene.scene_jobs import SceneJob
+from MedDeepLib.scene.scene_jobs import EvaluationJob, SceneJob
 
 
 class TrainSection(JobSection):
-    """Start, stop and resume a training, and watch its curves grow. ``model_trained`` is emitted at each new model.
+    """Start, stop and resume a training or cross-validation, and watch its curves grow.
 
-    ``logic`` starts it: ``logic.train(dataset, method, parameters, run_folder, device, seed)`` and
-    ``logic.resume(run_folder)``.
+    ``logic`` starts it: ``logic.train(dataset, method, parameters, run_folder, device, seed)``,
+    ``logic.cross_validate`` with the same and the ``folds``, and ``logic.resume(run_folder)``.
+
+    Attributes:
+        model_trained: emitted at each new model.
+        on_figures: called with a cross-validation that is done.
     """
 
     saves_work = True
@@ -40,9 +46,11 @@ class TrainSection(JobSection):
         self.dataset = PathChooser(ui.trainDatasetPathLineEdit, ui.trainDatasetFolderButton)
         self.run_folder = PathChooser(ui.trainRunFolderPathLineEdit)
         self.method = MethodWithParameters(task, ui)
+        self.validation = ValidationChooser(ui.trainValidationComboBox, ui.trainFoldsSpinBox, ui.trainValidationNote)
         self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices)
         self.model_trained = Changes()
-        for part in (self.dataset, self.method, self.device_chooser, self.chart):
+        self.on_figures: Callable[[EvaluationJob], None] = lambda job: None
+        for part in (self.dataset, self.method, self.validation, self.device_chooser, self.chart):
             part.changes.connect(self.update_buttons)
         self.run_folder.changes.connect(self._run_folder_chosen)
         self.monitor.on_events = self._events_came
@@ -57,6 +65,7 @@ class TrainSection(JobSection):
             "trainingDataset": ValueConnector(self.dataset),
             "method": ValueConnector(self.method.name),
             "trainingParameters": ValueConnector(self.method),
+            "validation": ValueConnector(self.validation),
             "runFolder": ValueConnector(self.run_folder),
             "device": ValueConnector(self.device_chooser),
             "trainingChart": ValueConnector(self.chart),
@@ -82,7 +91,14 @@ class TrainSection(JobSection):
                 self.run_folder.set_value(str(folder.path))
 
     def finished(self, job: SceneJob, state: State) -> None:
-        if state is State.DONE:
+        if state is State.DONE and isinstance(job, EvaluationJob):
+            self.status.info(
+                _("Done: {figure}. The section Evaluate shows the table; the others are in the scene.").format(
+                    figure=job.headline
+                )
+            )
+            self.on_figures(job)
+        elif state is State.DONE:
             self.status.info(_("Done: the model is in {folder}.").format(folder=job.folder.path))
             self.model_trained.emit()
         elif state is State.STOPPED and not job.folder.can_resume():
@@ -127,18 +143,20 @@ class TrainSection(JobSection):
         chosen = self.run_folder.value()
         # One click always begins a new run: a folder that holds one already is never overwritten.
         is_used = bool(chosen) and JobFolder(chosen).job_file.exists()
-        folder = Path(chosen) if chosen and not is_used else runs.new_folder(f"{self._task}_{self.method.name.value()}")
-        started = self.start(
-            lambda: self._logic.train(
-                self.dataset.value(),
-                self.method.name.value(),
-                self.method.parameters(),
-                folder,
-                self.device_chooser.value(),
-                self.ui.trainSeedSpinBox.value,
-            )
-        )
-        if started:
+        folds = self.validation.folds()
+        name = f"{self._task}_{self.method.name.value()}" + ("_folds" if folds else "")
+        folder = Path(chosen) if chosen and not is_used else runs.new_folder(name)
+        request = {
+            "dataset": self.dataset.value(),
+            "method": self.method.name.value(),
+            "parameters": self.method.parameters(),
+            "run_folder": folder,
+            "device": self.device_chooser.value(),
+            "seed": self.ui.trainSeedSpinBox.value,
+        }
+        if self.start(
+            lambda: self._logic.cross_validate(**request, folds=folds) if folds else self._logic.train(**request)
+        ):
             self.dataset.remember()
             self._new_curves(folder)
             self.run_folder.set_value(str(folder))
@@ -262,4 +280,6 @@ def _where(folder: JobFolder) -> str:
     progress = folder.latest_progress()
     if progress is None:
         return ""
+    if "fold" in progress:
+        return _(" (fold {fold} of {folds})").format(fold=progress["fold"], folds=progress["folds"])
     return _(" (step {step} of {total})").format(step=progress["step"], total=progress["total"])

@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from typing import Any
 
 _STEP_COLUMN = "step"
-_COLORS = ((0.12, 0.35, 0.80), (0.85, 0.33, 0.10), (0.20, 0.60, 0.25), (0.55, 0.30, 0.65), (0.50, 0.40, 0.20))
+_COLORS = (
+    (0.12, 0.35, 0.80),
+    (0.85, 0.33, 0.10),
+    (0.20, 0.60, 0.25),
+    (0.55, 0.30, 0.65),
+    (0.50, 0.40, 0.20),
+    (0.90, 0.60, 0.00),
+    (0.00, 0.60, 0.65),
+    (0.80, 0.20, 0.45),
+    (0.45, 0.45, 0.45),
+    (0.40, 0.65, 0.95),
+)
 
 
 class TrainingCurves:
@@ -80,6 +91,8 @@ class TrainingCurves:
 
         if stage not in self._stages:
             self._stages.append(stage)
+            if len(self._stages) == 2:
+                self._name_the_first_stage()
         title = figure if len(self._stages) == 1 else f"{stage}: {figure}"
         series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
         series.SetAndObserveTableNodeID(_new_table(f"{self._name} {title}", figure).GetID())
@@ -92,6 +105,15 @@ class TrainingCurves:
         series.SetMarkerStyle(series.MarkerStyleNone if figure == "loss" else series.MarkerStyleCircle)
         self.chart.AddAndObservePlotSeriesNodeID(series.GetID())
         return series.GetID()
+
+    def _name_the_first_stage(self) -> None:
+        """Its curves had no need for the stage's name as long as there was no other."""
+        import slicer
+
+        for (stage, figure), series_id in self._series_ids.items():
+            series = slicer.mrmlScene.GetNodeByID(series_id)
+            if series is not None:
+                series.SetName(f"{stage}: {figure}")
 
 
 def show_chart(chart: Any) -> None:

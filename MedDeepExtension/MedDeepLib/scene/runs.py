@@ -64,13 +64,13 @@ def models_in_runs(task: str) -> list[tuple[Path, Model]]:
 
 
 def latest_interrupted_training(task: str) -> JobFolder | None:
-    """The newest training for ``task`` if it did not come to its end and can be resumed."""
+    """The newest training or cross-validation for ``task`` if it did not come to its end and can be resumed."""
     for job_folder in jobs_in(runs_folder()):
         try:
             job = job_folder.job()
         except UserError:
             continue
-        if job.task == task and job.action == "train":
+        if job.task == task and job.action in ("train", "crossvalidate"):
             return job_folder if job_folder.can_resume() else None
     return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.errors import JobError, UserError
+from MedDeepLib.evaluation.report import headline, table_path
 from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, WarmWorkers, launch
 from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import nodes, runs
@@ -122,26 +123,34 @@ class TrainingJob(SceneJob):
 
 
 class EvaluationJob(SceneJob):
-    """An evaluation; its tables become table nodes.
+    """An evaluation or a cross-validation; its tables become table nodes.
 
     Attributes:
         report: the CSV file with one row for every case and structure, None before the end.
+        headline: its first figure, in words.
         summary_table: node with one row for every structure.
         case_table: node with one row for every case and structure.
+        group_tables: nodes with the summary of each site ("sites") and each fold ("folds"), if there are several.
     """
 
     def __init__(self, running: RunningJob, name: str):
         super().__init__(running)
         self.report: Path | None = None
+        self.headline = ""
         self.summary_table = None
         self.case_table = None
+        self.group_tables: dict[str, Any] = {}
         self._name = name
 
     def take_over(self) -> None:
-        self.report = Path(self.folder.result()["report"])
-        summary_file = self.report.with_name(self.report.stem + ".summary.csv")
-        self.summary_table = table_from_csv(summary_file, f"{self._name} metrics")
+        result = self.folder.result()
+        self.report, self.headline = Path(result["report"]), headline(result["summary"])
+        self.summary_table = table_from_csv(table_path(self.report, "summary"), f"{self._name} metrics")
         self.case_table = table_from_csv(self.report, f"{self._name} metrics by case")
+        for name, title in (("sites", "site"), ("folds", "fold")):
+            if name in result:
+                file = table_path(self.report, name)
+                self.group_tables[name] = table_from_csv(file, f"{self._name} metrics by {title}")
 
 
 class SegmentationJob(SceneJob):
@@ -259,12 +268,35 @@ def start_training(
     return _train(JobFolder.create(folder, job))
 
 
-def resume_training(run_folder: str | Path) -> TrainingJob:
-    """Go on with a training that was stopped or interrupted. Raises UserError when there is nothing to
-    resume."""
-    folder = JobFolder(run_folder)
-    folder.job()
-    return _train(folder)
+def start_cross_validation(
+    task: str,
+    dataset: str | Path,
+    method: str,
+    folds: int | str,
+    parameters: dict[str, Any] | None = None,
+    run_folder: str | Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> EvaluationJob:
+    """Train and judge a network for every fold in a new run folder (a dated one in the runs folder when none is given).
+
+    Args:
+        folds: how many by patient, or "site" to leave one site out after the other.
+
+    Raises UserError when an argument is wrong or the folder is in use.
+    """
+    settings = {"dataset": str(dataset), "folds": str(folds), "device": device, "seed": seed}
+    job = Job(task, "crossvalidate", method, dict(parameters or {}), **settings)
+    folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}_folds")
+    return _train(JobFolder.create(folder, job))
+
+
+def resume_training(run_folder: str | Path) -> TrainingJob | EvaluationJob:
+    """Go on with a training or cross-validation that was stopped or interrupted.
+
+    Raises UserError when there is nothing to resume.
+    """
+    return _train(JobFolder(run_folder))
 
 
 def start_evaluation(
@@ -305,9 +337,11 @@ def log_tail(folder: JobFolder) -> str:
         return ""
 
 
-def _train(folder: JobFolder) -> TrainingJob:
+def _train(folder: JobFolder) -> TrainingJob | EvaluationJob:
+    action = folder.job().action
     release_workers()  # a training can use all the memory that there is
-    return TrainingJob(_launch(folder))
+    running = _launch(folder)
+    return TrainingJob(running) if action == "train" else EvaluationJob(running, folder.path.name)
 
 
 def _launch(folder: JobFolder) -> RunningJob:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from MedDeepLib.data.dataset import Case, Dataset
-from MedDeepLib.data.splits import make_folds, patient_folds, site_folds
+from MedDeepLib.data.splits import patient_folds, site_folds
 from MedDeepLib.errors import UserError
 
 
@@ -112,12 +112,6 @@ def test_a_patient_seen_at_two_sites_is_in_one_fold():
         assert not patients(fold.dataset.training) & patients(fold.dataset.test)
     with pytest.raises(UserError, match=r"The patient 'A' has cases from two sites \(Bern, Basel\)"):
         site_folds(data)
-
-
-def test_what_a_job_asks_for():
-    data = dataset([case("A", site="Bern"), case("B", site="Basel"), case("C", site="Basel")])
-    assert make_folds(data, "site", 3) == site_folds(data)
-    assert make_folds(data, "3", 3) == patient_folds(data, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import numpy as np
 import pytest
 from MedDeepLib.errors import UserError
-from MedDeepLib.evaluation.report import read_table, summarise, write_report
+from MedDeepLib.evaluation.report import (
+    headline,
+    read_table,
+    readable,
+    summarise,
+    summarise_groups,
+    table_path,
+    write_report,
+)
 
 
 def row(patient: str, structure: str, dice, case=None, site="") -> dict:
@@ -61,15 +70,81 @@ def test_equal_figures_have_no_interval():
 
 
 def test_the_files(tmp_path):
-    rows = [row("A", 'liver, "left"', 0.123456, site="Zürich"), row("B", 'liver, "left"', None)]
-    summary = write_report(tmp_path / "new" / "report.csv", rows)
+    rows = [row("A", 'liver, "left"', 0.123456, site="Zürich"), row("B", 'liver, "left"', None, site="Zürich")]
+    tables = write_report(tmp_path / "new" / "report.csv", rows)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["report.csv", "report.summary.csv"]
     with (tmp_path / "new" / "report.csv").open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert read[0] == {"case": "A", "patient": "A", "site": "Zürich", "structure": 'liver, "left"', "dice": "0.1235"}
     assert read[1]["dice"] == ""
     header, lines = read_table(tmp_path / "new" / "report.summary.csv")
-    assert header[:3] == ["structure", "patients", "dice"] and len(lines) == len(summary) == 2
+    assert header[:3] == ["structure", "patients", "dice"] and len(lines) == len(tables["summary"]) == 2
+    assert list(tables) == ["summary"], "one site is no group"
+
+
+def by_site() -> list[dict]:
+    """Ten patients of Basel, where all goes well, and five of Bern and one of nowhere, where it does not."""
+    places = ["Basel"] * 10 + ["Bern"] * 5 + [""]
+    return [
+        row(f"P{number}", structure, (0.9 if site == "Basel" else 0.6) + number / 800, site=site)
+        for number, site in enumerate(places)
+        for structure in ("liver", "spleen")
+    ]
+
+
+def test_every_site_is_compared_with_the_whole():
+    rows = by_site()
+    lines = summarise_groups(rows, "site")
+    assert [(entry["site"], entry["structure"]) for entry in lines] == [
+        (site, structure) for site in ("Basel", "Bern", "(none)") for structure in ("liver", "spleen", "all structures")
+    ]
+    alone = summarise([entry for entry in rows if entry["site"] == "Bern"])
+    bern = [entry for entry in lines if entry["site"] == "Bern"]
+    whole = line(summarise(rows), "all structures")["dice"]
+    assert whole == pytest.approx((10 * 0.9 + 6 * 0.6 + sum(range(16)) / 800) / 16)
+    for expected, found in zip(alone, bern, strict=True):
+        assert found.items() >= expected.items(), "mean and interval are those of the site alone"
+        assert found["dice_minus_pooled"] == pytest.approx(expected["dice"] - whole) and found["dice_minus_pooled"] < 0
+    assert sum(entry["dice_minus_pooled"] * entry["patients"] for entry in lines) == pytest.approx(0)
+
+
+def test_a_table_for_each_site_lies_beside_the_report(tmp_path):
+    rows = by_site()
+    tables = write_report(tmp_path / "report.csv", rows)
+    assert list(tables) == ["summary", "sites"]
+    header, lines = read_table(table_path(tmp_path / "report.csv", "sites"))
+    assert header == ["site", "structure", "patients", "dice", "dice_low", "dice_high", "dice_minus_pooled"]
+    assert len(lines) == 9
+    write_report(tmp_path / "report.csv", [{**entry, "site": ""} for entry in rows])
+    assert not table_path(tmp_path / "report.csv", "sites").exists(), "of the report before"
+
+
+def test_folds_are_a_group_too(tmp_path):
+    rows = [{"fold": f"fold {number % 2 + 1}"} | entry for number, entry in enumerate(by_site()[::2])]
+    tables = write_report(tmp_path / "report.csv", rows)
+    assert list(tables) == ["summary", "sites", "folds"]
+    assert [(entry["fold"], entry["patients"]) for entry in tables["folds"][::2]] == [("fold 1", 8), ("fold 2", 8)]
+    assert read_table(tmp_path / "report.csv")[0] == ["fold", "case", "patient", "site", "structure", "dice"]
+
+
+def test_tables_for_people():
+    rows = [entry | {"volume_ml": 1234.5, "hd95_mm": None} for entry in by_site()]
+    summary = readable("summary", summarise(rows))
+    assert [len(entry) for entry in summary] == [3] * 4, "neither volumes of everything nor what has no value"
+    assert summary[0] == ("structure", "patients", "dice")
+    assert summary[1][:2] == ("liver", "16") and re.fullmatch(r"0\.797 \(0\.\d+ to 0\.\d+\)", summary[1][2])
+    assert readable("sites", summarise_groups(rows, "site")) == [
+        ("site", "patients", "dice (minus pooled)"),
+        ("Basel", "10", "0.906 (+0.109)"),
+        ("Bern", "5", "0.615 (-0.182)"),
+        ("(none)", "1", "0.619 (-0.178)"),
+    ]
+
+
+def test_the_headline():
+    assert re.fullmatch(r"mean dice 0\.797 \(0\.\d+ to 0\.\d+\) over 16 patients", headline(summarise(by_site())))
+    assert headline(summarise([row("A", "liver", 0.5)])) == "mean dice 0.5 over 1 patient"
+    assert headline(summarise([row("A", "liver", None)])) == "no figures of 1 patient"
 
 
 def test_a_report_that_cannot_be_written(tmp_path):

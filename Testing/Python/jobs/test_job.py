@@ -10,6 +10,7 @@ from MedDeepLib.jobs import Job
 from MedDeepLib.jobs.job import SCHEMA_VERSION, ApplyItem
 
 TRAIN = {"task": "segment", "action": "train", "method": "unet", "dataset": "list.json"}
+FOLDS = TRAIN | {"action": "crossvalidate", "folds": "5"}
 APPLY = {"task": "segment", "action": "apply", "model": "run"}
 EVALUATE = {"task": "segment", "action": "evaluate", "model": "run", "dataset": "list.json"}
 
@@ -32,6 +33,8 @@ def saved(path, **changes):
         Job(**TRAIN, parameters={"steps": 5, "features": [4, 8, 8], "patch_size": "16,16,16"}, seed=2**31 - 1),
         Job(**APPLY, items=(item("a.seg.nrrd", "1.nrrd", "2.nrrd"), item("ä b.nii")), threads=3, device="cuda:1"),
         Job(**EVALUATE, report="report.csv"),
+        Job(**FOLDS, parameters={"steps": 5}),
+        Job(**FOLDS | {"folds": "site"}),
     ],
 )
 def test_a_job_comes_back_as_it_was_written(tmp_path, job):
@@ -42,7 +45,7 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
 @pytest.mark.parametrize(
     "job, words",
     [
-        (Job(**TRAIN | {"action": "learn"}), "There is no action 'learn': use train, apply, evaluate."),
+        (Job(**TRAIN | {"action": "learn"}), "There is no action 'learn': use train, apply, evaluate, crossvalidate."),
         (Job(**TRAIN | {"task": "knit"}), "There is no task 'knit'"),
         (Job(**TRAIN | {"method": "wnet"}), "There is no method 'wnet'"),
         (Job(**TRAIN | {"dataset": ""}), "Training needs a dataset"),
@@ -63,6 +66,12 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
         (Job(**APPLY, items=(item("b.nrrd", "a.nrrd"), item("./a.nrrd", "c.nrrd"))), "would be overwritten"),
         (Job(**EVALUATE | {"model": ""}), "An evaluation needs a model"),
         (Job(**EVALUATE | {"dataset": ""}), "An evaluation needs a dataset"),
+        (Job(**FOLDS | {"dataset": ""}), "Training needs a dataset"),
+        (Job(**FOLDS, parameters={"stepps": 3}), "There is no parameter 'stepps'"),
+        (Job(**FOLDS | {"folds": ""}), "must be a number from 2 on, or 'site' to leave one site out"),
+        (Job(**FOLDS | {"folds": "1"}), "must be a number from 2 on"),
+        (Job(**FOLDS | {"folds": "-3"}), "must be a number from 2 on"),
+        (Job(**FOLDS | {"folds": "sites"}), "not 'sites'."),
     ],
 )
 def test_what_is_wrong_with_a_request(job, words):
@@ -79,6 +88,7 @@ def test_what_is_wrong_with_a_request(job, words):
         ({"speed": "high"}, "has an unknown entry 'speed'"),
         ({"task": None}, "lacks 'task'"),
         ({"task": 5}, "'task' must be text, not 5"),
+        ({"folds": 5}, "'folds' must be text, not 5"),
         ({"seed": "1"}, "'seed' must be a whole number, not '1'"),
         ({"seed": True}, "'seed' must be a whole number, not True"),
         ({"parameters": []}, "'parameters' must be an object, not []"),
@@ -108,3 +118,8 @@ def test_what_is_no_job_file(tmp_path, text):
 def test_a_missing_job_file(tmp_path):
     with pytest.raises(UserError, match="cannot be read: give the folder of a job"):
         Job.load(tmp_path / "job.json")
+
+
+def test_titles_for_lists():
+    assert Job(**TRAIN).title == "train unet" and Job(**FOLDS).title == "cross-validate unet"
+    assert Job(**APPLY | {"model": "runs/lungs"}).title == "apply lungs"

@@ -35,7 +35,8 @@ def test_each_figure_becomes_a_series_of_the_chart(curves):
 def test_stages_have_series_of_their_own(curves):
     curves.add([metrics(1, 2.0), metrics(1, 3.0, stage="second")])
     names = [curves.chart.GetNthPlotSeriesNode(number).GetName() for number in range(2)]
-    assert names == ["loss", "second: loss"]
+    assert names == ["unet: loss", "second: loss"]
+    assert curves.chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 1
 
 
 def test_many_points_at_once_cause_one_update(curves):

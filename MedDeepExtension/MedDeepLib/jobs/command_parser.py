@@ -1,0 +1,138 @@
+"""What the batch scripts understand: their actions, arguments and help."""
+
+from __future__ import annotations
+
+import argparse
+
+from MedDeepLib.bundles.model import released_models
+from MedDeepLib.jobs.job import BY_SITE
+from MedDeepLib.methods import methods
+
+_EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
+
+
+def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
+    """The parser of the script of ``task``; see :func:`MedDeepLib.jobs.command_line.main`."""
+    script = f"{task}.py"
+    parser = argparse.ArgumentParser(
+        prog=script,
+        description=f"Train, cross-validate, apply and evaluate networks that {task} images. Research use only.",
+        epilog=f"'{script} ACTION --help' says more. {_EXIT_CODES}",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    train = actions.add_parser(
+        "train",
+        help="train a network on a dataset",
+        description="Train a network. The run folder holds the job, its events, its checkpoint and the trained model.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
+        f"  {script} train --dataset data.json --method unet --set steps=3000 --output runs/first\n"
+        f"  {script} train --resume runs/first\n\n{_EXIT_CODES}",
+    )
+    _add_training(train, "training")
+
+    crossvalidate = actions.add_parser(
+        "crossvalidate",
+        help="judge a method on every case of a dataset, each time by a network that has not seen its patient",
+        description="Train once for every fold of the patients, or for every site, on all others, and compare with the "
+        "cases left out. The run folder gets a table of all cases with a summary and 95 % intervals over patients, a "
+        "table for each fold and each site, and a run with a model for each fold. The test cases of the dataset are "
+        "left alone; its training and validation cases are what is dealt out.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
+        f"  {script} crossvalidate --dataset data.json --method unet --folds 5 --output runs/five\n"
+        f"  {script} crossvalidate --dataset data.json --method unet --by-site --output runs/sites\n"
+        f"  {script} crossvalidate --resume runs/five\n\n{_EXIT_CODES}",
+    )
+    _add_training(crossvalidate, "cross-validation")
+    folds = crossvalidate.add_mutually_exclusive_group()
+    folds.add_argument("--folds", metavar="NUMBER", help="so many folds by patient (default 5)")
+    folds.add_argument(
+        "--by-site",
+        action="store_const",
+        const=BY_SITE,
+        dest="folds",
+        help="leave one site out after the other: how the method does in a new centre",
+    )
+
+    apply = actions.add_parser(
+        "apply",
+        help="apply a trained model to images",
+        description="Apply a model. All inputs are done by one worker that loads the model once.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Examples:\n"
+        f"  {script} apply --model runs/first --input head.nii.gz --output head{output_ending}\n"
+        f"  {script} apply --model runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
+        f"  {script} apply --model two_channels --input t1.nrrd t2.nrrd --output a{output_ending} "
+        f"--input u1.nrrd u2.nrrd --output b{output_ending}\n\n{_EXIT_CODES}",
+    )
+    _add_model(apply)
+    apply.add_argument(
+        "--input",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
+        "(a model with one channel also takes a list of cases)",
+    )
+    apply.add_argument(
+        "--output",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help=f"*{output_ending}, one for each case, or one folder for all",
+    )
+    _add_settings(apply, "an option of the application; see 'methods NAME'")
+    _add_resources(apply)
+
+    evaluate = actions.add_parser(
+        "evaluate",
+        help="compare a model with the test cases of a dataset",
+        description="Apply a model to the test cases of a dataset and write figures per case and structure; a summary "
+        "with means and 95 % intervals over patients lies beside it.",
+        epilog=_EXIT_CODES,
+    )
+    _add_model(evaluate)
+    evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
+    evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
+    _add_settings(evaluate, "an option of the application; see 'methods NAME'")
+    _add_resources(evaluate, seed=True)
+
+    listing = actions.add_parser("methods", help="list the methods, or explain the parameters of one")
+    listing.add_argument("name", nargs="?", metavar="NAME", help="a method")
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
+    parser.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
+    _add_settings(parser, "a parameter of the method; may be given again for others")
+    parser.add_argument("--output", metavar="RUN", help="the run folder to make")
+    parser.add_argument("--resume", metavar="RUN", help=f"go on with a {name} that was stopped or died")
+    _add_resources(parser, seed=True)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    released = ", ".join(released_models())
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="run folder, model folder, or name of a released model" + (f" ({released})" if released else ""),
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=text)
+
+
+def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, cuda:1, ... or mps (default auto)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads to compute with (default: a share)")
+    if seed:
+        parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
+
+
+def _method_list(task: str) -> str:
+    return "\n".join(f"  {name:12} {method.summary}" for name, method in methods(task).items())

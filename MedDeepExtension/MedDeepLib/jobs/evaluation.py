@@ -1,0 +1,47 @@
+"""Compares a model with the labels of the test cases, for a job of its own or for a fold of a cross-validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MedDeepLib.bundles.model import Model, patient_code
+from MedDeepLib.data.dataset import Case
+from MedDeepLib.data.images import read_image
+from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.jobs.last_model import Load
+from MedDeepLib.methods import Context
+
+
+def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
+    """A row of figures for every labelled test case of ``context.dataset`` and every structure.
+
+    Raises:
+        UserError: the model has been trained on one of the patients, or a case does not fit it.
+        Stopped: the user asked to stop.
+    """
+    cases = [case for case in context.dataset.test if case.label]
+    predictor, model = load(job, context)
+    _check_patients(model, cases)
+    method = model.make_method()
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(cases, start=1):
+        context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
+        prediction = predictor.predict([read_image(path) for path in case.images], context)
+        identity = {"case": case.name, "patient": case.patient, "site": case.site}
+        rows += [identity | row for row in method.score(prediction, case)]
+        context.report("progress", step=number, total=len(cases), remaining=None)
+        if context.stop_requested():
+            raise Stopped
+    return rows
+
+
+def _check_patients(model: Model, cases: list[Case]) -> None:
+    data = model.metadata["training_data"]
+    known = set(data["patients"])
+    both = sorted(case.patient for case in cases if patient_code(case.patient, data.get("salt", "")) in known)
+    if both:
+        raise UserError(
+            f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
+            "list, or the figures would be too good."
+        )

@@ -1,0 +1,68 @@
+"""Trains one network in one folder, for a job of its own or for a fold of a cross-validation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from MedDeepLib.bundles.model import save_model
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.folder import JobFolder, write_json
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.methods import Context, Method, from_mapping, get, to_mapping
+
+_NOTHING_LEARNED = 0.05
+
+
+def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    """Train the job's method on ``context.dataset`` and leave the model in ``folder``; the figures of every stage.
+
+    Goes on from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
+    """
+    from MedDeepLib.training.engine import train
+
+    method_class = get(job.task, job.method)
+    method = method_class(from_mapping(method_class.Parameters, job.parameters))
+    method = _configured(method, folder, context)
+    identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
+    outcome = train(method.stages(context), context, identity)
+    _warn_of_failure(outcome.figures, context)
+    context.report("phase", phase="Saving the model")
+    save_model(folder.model_folder, method, context, outcome)
+    return outcome.figures
+
+
+def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> None:
+    """Say when a network has learned next to nothing; it is saved all the same."""
+    for stage, values in figures.items():
+        for name, value in values.items():
+            if name.startswith("validation") and value <= _NOTHING_LEARNED:
+                context.report(
+                    "warning",
+                    message=f"The best {name} of '{stage}' is {value:.2f}: the network has learned next to nothing. "
+                    "Train more steps, raise the learning rate, or check that labels and images belong together.",
+                )
+
+
+def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
+    """The method with every parameter decided; a resumed run keeps what was decided when it began."""
+    requested = to_mapping(method.parameters)
+    if folder.parameters_file.exists():
+        content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
+        if content["requested"] != requested:
+            raise UserError(
+                f"The settings in {folder.job_file} have changed since this training began: put them back, or train "
+                "with the new ones in another folder."
+            )
+        return type(method)(from_mapping(method.Parameters, content["used"]))
+    configured = method.configured(context)
+    used = to_mapping(configured.parameters)
+    chosen = [f"{name} {_in_words(value)}" for name, value in used.items() if value != requested[name]]
+    if chosen:
+        context.report("message", message=f"Chosen for these images and this device: {'; '.join(chosen)}.")
+    write_json(folder.parameters_file, {"requested": requested, "used": used})
+    return configured
+
+
+def _in_words(value: Any) -> str:
+    return " x ".join(f"{part:g}" for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,63 @@
+"""How a method is judged in training: by some patients set aside, or by folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MedDeepLib.panels.changes import Changes
+from MedDeepLib.panels.status import show_text
+
+
+class ValidationChooser:
+    """A combo box, beside it the number of folds, and below what the choice means.
+
+    Its value is "holdout", "patients" or "sites".
+    """
+
+    def __init__(self, combo_box: Any, folds_spin_box: Any, note: Any):
+        self.changes = Changes()
+        self._combo_box, self._folds_spin_box, self._note = combo_box, folds_spin_box, note
+        combo_box.clear()
+        combo_box.addItem(_("Hold out a share of the patients"), "holdout")
+        combo_box.addItem(_("Cross-validation by patient"), "patients")
+        combo_box.addItem(_("Leave one site out"), "sites")
+        folds_spin_box.suffix = _(" folds")
+        combo_box.connect("currentIndexChanged(int)", lambda index: self._chosen())
+        folds_spin_box.connect("valueChanged(int)", lambda value: self._explain())
+        self._explain()
+
+    def value(self) -> str:
+        return self._combo_box.itemData(self._combo_box.currentIndex)
+
+    def set_value(self, choice: str) -> None:
+        """Choose; what is not known here leaves the choice as it is."""
+        row = self._combo_box.findData(choice)
+        if row >= 0:
+            self._combo_box.currentIndex = row
+
+    def folds(self) -> str:
+        """As a job wants them: their number, "site", or nothing where one network is trained."""
+        return {"patients": str(self._folds_spin_box.value), "sites": "site"}.get(self.value(), "")
+
+    def _chosen(self) -> None:
+        self._explain()
+        self.changes.emit()
+
+    def _explain(self) -> None:
+        choice = self.value()
+        self._folds_spin_box.setVisible(choice == "patients")
+        if choice == "patients":
+            text = _(
+                "Trains {folds} networks, each judged on the patients that it has not seen, sites spread evenly. "
+                "Gives figures with intervals."
+            ).format(folds=self._folds_spin_box.value)
+        elif choice == "sites":
+            text = _(
+                "Trains a network for every site, judged on this site and trained on all others: how the method does "
+                "in a new centre."
+            )
+        else:
+            text = _("Trains one network; validation patients choose its best weights.")
+        show_text(self._note, text)

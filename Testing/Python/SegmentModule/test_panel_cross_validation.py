@@ -1,0 +1,129 @@
+"""Cross-validation by clicking: curves of every fold, stop and resume, and the figures in the scene at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import toy_cases
+
+QUICK = {"steps": 24, "patch_size": [24, 24, 16], "validate_every": 8}
+
+
+def choose(panel, choice: str) -> None:
+    combo_box = panel.ui.trainValidationComboBox
+    combo_box.currentIndex = combo_box.findData(choice)
+
+
+def series_names(panel) -> list[str]:
+    chart = panel.parameters.trainingChart
+    return [chart.GetNthPlotSeriesNode(number).GetName() for number in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def texts(table, column: str) -> list[str]:
+    names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
+    return [table.GetCellText(row, names.index(column)) for row in range(table.GetNumberOfRows())]
+
+
+def table_named(name: str):
+    import slicer
+
+    return slicer.util.getFirstNodeByClassByName("vtkMRMLTableNode", name)
+
+
+def test_the_choice_is_explained_and_kept_in_the_parameter_node(panel):
+    ui, spin_box = panel.ui, panel.ui.trainFoldsSpinBox
+    ui.trainCollapsibleButton.collapsed = False
+    assert ui.trainValidationComboBox.currentText == "Hold out a share of the patients"
+    assert panel.parameters.validation == "holdout" and panel.parameters.folds == 5
+    assert spin_box.isHidden() and "Trains one network" in ui.trainValidationNote.text
+    choose(panel, "patients")
+    assert not spin_box.isHidden() and (spin_box.minimum, spin_box.value, spin_box.suffix) == (2, 5, " folds")
+    assert "Trains 5 networks" in ui.trainValidationNote.text
+    spin_box.value = 3
+    assert "Trains 3 networks" in ui.trainValidationNote.text
+    assert panel.parameters.validation == "patients" and panel.parameters.folds == 3
+    panel.parameters.validation = "sites"
+    assert ui.trainValidationComboBox.currentText == "Leave one site out" and spin_box.isHidden()
+    assert "a network for every site" in ui.trainValidationNote.text
+    panel.host.close_scene()
+    assert panel.parameters.validation == "sites" and panel.parameters.folds == 3
+
+
+def test_stop_resume_and_figures_in_the_scene(panel):
+    from MedDeepLib.jobs import JobFolder
+
+    ui = panel.ui
+    panel.choose_training(**QUICK)
+    choose(panel, "patients")
+    ui.trainFoldsSpinBox.value = 2
+    ui.trainStartButton.click()
+    folder = panel.run_folder()
+    assert JobFolder(folder).job().action == "crossvalidate" and JobFolder(folder).job().folds == "2"
+    panel.wait_for_status("train", "Fold 2 of 2: Training: unet: ")
+    bar = ui.trainProgressBar
+    assert bar.maximum == 1000 and 500 <= bar.value < 1000
+    ui.trainStopButton.click()
+    assert panel.wait("train") == "Stopped (fold 2 of 2); Resume goes on from there."
+    assert panel.parameters.metricsTable is None
+    assert ui.trainResumeButton.enabled
+
+    ui.trainResumeButton.click()
+    status = panel.wait("train")
+    assert status.startswith("Done: mean dice ") and "over 5 patients" in status, status
+    assert set(series_names(panel)) == {
+        f"fold {n}, unet: {figure}" for n in (1, 2) for figure in ("loss", "validation Dice")
+    }
+    assert [step for step, _ in panel.curve("fold 2, unet: validation Dice")] == [8, 16, 24]
+    assert not ui.trainResumeButton.enabled
+
+    name = folder.name
+    table = panel.parameters.metricsTable
+    assert table is table_named(f"{name} metrics") and ui.evaluateTableView.mrmlTableNode() is table
+    assert texts(table, "structure") == ["bright ball", "dark ball", "all structures"]
+    assert sorted(texts(table_named(f"{name} metrics by case"), "patient")) == [f"P{n // 2}" for n in range(10)]
+    assert texts(table_named(f"{name} metrics by fold"), "fold") == ["fold 1"] * 3 + ["fold 2"] * 3
+    assert table_named(f"{name} metrics by site") is None, "the dataset names no sites"
+    assert Path(ui.evaluateReportLineEdit.text) == folder / "metrics.csv"
+
+
+def test_what_the_dataset_does_not_allow_is_said(panel):
+    panel.choose_training()
+    choose(panel, "sites")
+    panel.ui.trainStartButton.click()
+    assert 'has no site: give every case of balls a "site"' in panel.wait("train")
+
+
+def test_an_interrupted_cross_validation_is_offered_again(panel):
+    """After a restart, and whatever is chosen then: Resume does what was begun."""
+    panel.choose_training(**QUICK | {"steps": 3000})
+    choose(panel, "patients")
+    panel.ui.trainStartButton.click()
+    folder = panel.run_folder()
+    assert panel.host.process_events(60, (folder / "fold_1" / "checkpoint.pt").exists)
+    panel.host.unload_module(panel.widget)
+    panel.host.close_scene()
+    panel.open()
+    assert panel.run_folder() == folder and panel.parameters.validation == "holdout"
+    assert "did not come to its end (fold 1 of 5)" in panel.status("train")
+    panel.ui.trainResumeButton.click()
+    panel.wait_for_status("train", "Fold 1 of 5: Training: unet: ")
+    panel.ui.trainStopButton.click()
+    assert "Resume goes on from there" in panel.wait("train")
+
+
+def test_an_evaluation_has_a_table_by_site(panel_with_model, tmp_path):
+    panel, ui = panel_with_model, panel_with_model.ui
+    file = toy_cases.write_toy_dataset(tmp_path, cases=8)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    unseen = [*content["training"][5:], *content["validation"], *content["test"]]
+    test = [case | {"site": site} for case, site in zip(unseen, ("Basel", "Bern", "Bern"), strict=True)]
+    file.write_text(json.dumps(content | {"training": [], "validation": [], "test": test}), encoding="utf-8")
+    panel.choose_model(ui.evaluateModelComboBox, panel.run)
+    ui.evaluateDatasetPathLineEdit.currentPath = str(file)
+    ui.evaluateButton.click()
+    assert "cases and sites have tables of their own" in panel.wait("evaluate")
+    table = table_named("dataset metrics by site")
+    assert texts(table, "site") == ["Basel"] * 3 + ["Bern"] * 3
+    column = table.GetTable().GetColumnByName("dice_minus_pooled")
+    assert abs(column.GetValue(2) + 2 * column.GetValue(5)) < 1e-3

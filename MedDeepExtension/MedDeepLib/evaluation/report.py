@@ -31,7 +31,7 @@ def write_report(path: Path, rows: list[Line], seed: int = 0) -> dict[str, list[
     tables = {"summary": summarise(rows, seed)}
     for name, column in _GROUPS.items():
         if len({row.get(column, "") for row in rows}) > 1:
-            tables[name] = summarise_groups(rows, column, seed)
+            tables[name] = summarise_groups(rows, column, tables["summary"], seed)
     _write(path, rows)
     for name in TABLES:
         file = table_path(path, name)
@@ -54,26 +54,26 @@ def summarise(rows: list[Line], seed: int = 0) -> list[Line]:
     would promise more than so few cases can say.
     """
     structures = list(dict.fromkeys(row["structure"] for row in rows))
-    figures = [key for key in (rows[0] if rows else {}) if key not in _TEXT_COLUMNS]
-    summary = []
-    for structure in [*structures, _EVERYTHING]:
-        chosen = [row for row in rows if structure in (row["structure"], _EVERYTHING)]
-        line: Line = {"structure": structure, "patients": len({row["patient"] for row in chosen})}
-        for figure in figures:
-            # A mean volume of different organs says nothing.
-            rows_that_count = [] if structure == _EVERYTHING and figure.endswith("_ml") else chosen
-            line[figure], line[f"{figure}_low"], line[f"{figure}_high"] = _mean(rows_that_count, figure, seed)
-        summary.append(line)
-    return summary
+    summary = [_summary_line([row for row in rows if row["structure"] == name], name, seed) for name in structures]
+    return [*summary, overall(rows, seed)]
 
 
-def summarise_groups(rows: list[Line], column: str, seed: int = 0) -> list[Line]:
+def overall(rows: list[Line], seed: int = 0) -> Line:
+    """The last line of :func:`summarise`, over all structures."""
+    # A mean volume of different organs says nothing.
+    volumes = [key for key in (rows[0] if rows else {}) if key.endswith("_ml")]
+    return _summary_line([row | dict.fromkeys(volumes) for row in rows], _EVERYTHING, seed)
+
+
+def summarise_groups(rows: list[Line], column: str, summary: list[Line], seed: int = 0) -> list[Line]:
     """The summary of every site, or whatever ``column`` says, and how far each mean is from that of all rows.
+
+    ``summary`` is that of all rows.
 
     That difference is the ``..._minus_pooled`` of a figure: -0.1 for Dice says that the site fares worse by so much.
     A row without an entry belongs to the group "(none)".
     """
-    pooled = {line["structure"]: line for line in summarise(rows, seed)}
+    pooled = {line["structure"]: line for line in summary}
     groups: dict[str, list[Line]] = {}
     for row in rows:
         groups.setdefault(row[column] or "(none)", []).append(row)
@@ -127,9 +127,8 @@ def figure_in_words(line: Line, figure: str) -> str:
     return _short(line[figure]) + interval
 
 
-def headline(summary: list[Line]) -> str:
-    """The first figure over all structures: "mean dice 0.87 (0.81 to 0.92) over 12 patients"."""
-    line = next(line for line in summary if line["structure"] == _EVERYTHING)
+def headline(line: Line) -> str:
+    """The first figure of a line of a summary: "mean dice 0.87 (0.81 to 0.92) over 12 patients"."""
     patients = f"{line['patients']} patient{'s' if line['patients'] > 1 else ''}"
     figure = next((figure for figure in figures_of(line) if line[figure] is not None), None)
     return f"mean {figure} {figure_in_words(line, figure)} over {patients}" if figure else f"no figures of {patients}"
@@ -140,6 +139,14 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     return header, rows
+
+
+def _summary_line(rows: list[Line], name: str, seed: int) -> Line:
+    line: Line = {"structure": name, "patients": len({row["patient"] for row in rows})}
+    for figure in rows[0] if rows else ():
+        if figure not in _TEXT_COLUMNS:
+            line[figure], line[f"{figure}_low"], line[f"{figure}_high"] = _mean(rows, figure, seed)
+    return line
 
 
 def _with_difference(line: Line, figure: str) -> str:

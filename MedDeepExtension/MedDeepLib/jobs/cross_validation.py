@@ -15,7 +15,7 @@ from typing import Any
 from MedDeepLib.data.dataset import Dataset, load_dataset
 from MedDeepLib.data.splits import Fold, patient_folds, site_folds
 from MedDeepLib.errors import Stopped, UserError
-from MedDeepLib.evaluation.report import headline, summarise, write_report
+from MedDeepLib.evaluation.report import headline, overall, write_report
 from MedDeepLib.jobs.evaluation import score_cases
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import BY_SITE, Job
@@ -63,7 +63,7 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
     if not folder.model_folder.exists():  # it appears when it is complete
         train_model(job, folder, context)
     rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
-    context.report("message", message=f"{headline(summarise(rows, job.seed))} held out.")
+    context.report("message", message=f"{headline(overall(rows, job.seed))} held out.")
     folder.write_result({"model": folder.model_folder.name, "rows": rows})
     gc.collect()
     free_device_memory()

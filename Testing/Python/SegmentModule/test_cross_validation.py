@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -157,8 +162,6 @@ def test_stopped_and_killed_in_the_second_fold_it_comes_to_the_same_report(undis
 @pytest.fixture
 def interrupted(undisturbed, tmp_path) -> JobFolder:
     """The undisturbed run as if it had been killed before it wrote its report."""
-    import shutil
-
     shutil.copytree(undisturbed, tmp_path / "run")
     folder = JobFolder(tmp_path / "run")
     for file in (folder.result_file, folder.worker_file, *(folder.path / name for name in TABLES)):
@@ -246,6 +249,30 @@ def test_a_label_that_cannot_be_learnt_from_leaves_nothing_behind(refused, tmp_p
         write_image(tmp_path / f"label{number}.nii.gz", (image * 0).astype("uint8"), toy_cases.toy_affine())
     sentence = refused("crossvalidate", "--dataset", file, "--method", "unet", "--output", tmp_path / "run")
     assert ".nii.gz is empty" in sentence
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_ctrl_c_saves_and_says_how_to_go_on(dataset, tmp_path):
+    script = Path(__file__).resolve().parents[3] / "SegmentModule" / "Scripts" / "segment.py"
+    run = tmp_path / "run"
+    arguments = ["crossvalidate", "--dataset", dataset, "--method", "unet", "--folds", "2", "--output", run]
+    flags = ["--set", "patch_size=16,16,16", "--set", "features=4,8,8", "--device", "cpu", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments), *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not is_training(1, 1)(JobFolder(run).latest_progress() or {}):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Saving and stopping" in out and f"To go on: crossvalidate --resume {run}" in out
+    assert JobFolder(run).state() is State.STOPPED and JobFolder(run).can_resume()
 
 
 def test_help(segment):

@@ -158,6 +158,35 @@ def test_evaluate(toy_run, toy_dataset, tmp_path):
     assert [(row["patient"], row["structure"]) for row in rows] == [("P5", "bright ball"), ("P5", "dark ball")]
     assert all(float(row["dice"]) > 0.8 and float(row["hd95_mm"]) < 5 for row in rows)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.csv", "report.summary.csv"]
+    printed = out[out.index("structure ") :].splitlines()
+    assert printed[0].split() == ["structure", "patients", "dice", "hd95_mm", "assd_mm", "volume_error_percent"]
+    assert [line.split("  ")[0] for line in printed[1:]] == ["bright ball", "dark ball", "all structures"]
+    assert float(printed[1].split()[3]) == pytest.approx(float(rows[0]["dice"]), abs=1e-3)
+
+
+def test_evaluate_compares_the_sites_of_a_dataset(segment_in_process, toy_run, tmp_path):
+    entries = []
+    for number, site in ((7, "Bern"), (8, "Basel"), (9, "Bern")):
+        for name, array in zip(("image", "label"), toy_image(number), strict=True):
+            write_image(tmp_path / f"{name}{number}.nrrd", array, toy_affine())
+        entries.append({"image": f"image{number}.nrrd", "label": f"label{number}.nrrd", "site": site})
+    file = tmp_path / "list.json"
+    content = {"labels": {"1": "bright ball", "2": "dark ball"}, "channels": ["MR"], "test": entries}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    report = tmp_path / "report.csv"
+    code, out, errors = segment_in_process(
+        "evaluate", "--model", toy_run, "--dataset", file, "--output", report, "--device", "cpu"
+    )
+    assert code == 0, errors
+    with (tmp_path / "report.sites.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["structure"] == "all structures"]
+    assert [(row["site"], row["patients"]) for row in rows] == [("Bern", "2"), ("Basel", "1")]
+    printed = out[out.index("site   patients") :].splitlines()
+    for row, line in zip(rows, printed[1:], strict=True):
+        site, patients, mean, difference = line.split()[:4]
+        assert (site, patients) == (row["site"], row["patients"])
+        assert float(mean) == pytest.approx(float(row["dice"]), abs=1e-3)
+        assert float(difference.strip("()")) == pytest.approx(float(row["dice_minus_pooled"]), abs=1e-3)
 
 
 def test_two_channels_and_two_dimensions(segment_in_process, tmp_path):
@@ -205,7 +234,7 @@ def test_bad_input_from_the_script_itself(toy_run, tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--help"], ["train", "apply", "evaluate", "methods", "Exit codes: 0 done, 2 bad usage or input, 3 failed"]),
+        (["--help"], ["train", "crossvalidate", "apply", "evaluate", "methods", "Exit codes: 0 done, 2 bad usage"]),
         (["train", "--help"], ["--dataset", "--set NAME=VALUE", "--resume RUN", "unet", "segresnet", "Examples:"]),
         (["apply", "--help"], ["--model", "--input", "--output", "DICOM folder", "Examples:", "130 stopped"]),
         (["evaluate", "--help"], ["--dataset", "CSV", "95 % intervals"]),

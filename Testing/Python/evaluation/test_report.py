@@ -10,6 +10,7 @@ import pytest
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.report import (
     headline,
+    overall,
     read_table,
     readable,
     summarise,
@@ -94,7 +95,7 @@ def by_site() -> list[dict]:
 
 def test_every_site_is_compared_with_the_whole():
     rows = by_site()
-    lines = summarise_groups(rows, "site")
+    lines = summarise_groups(rows, "site", summarise(rows))
     assert [(entry["site"], entry["structure"]) for entry in lines] == [
         (site, structure) for site in ("Basel", "Bern", "(none)") for structure in ("liver", "spleen", "all structures")
     ]
@@ -133,7 +134,7 @@ def test_tables_for_people():
     assert [len(entry) for entry in summary] == [3] * 4, "neither volumes of everything nor what has no value"
     assert summary[0] == ("structure", "patients", "dice")
     assert summary[1][:2] == ("liver", "16") and re.fullmatch(r"0\.797 \(0\.\d+ to 0\.\d+\)", summary[1][2])
-    assert readable("sites", summarise_groups(rows, "site")) == [
+    assert readable("sites", summarise_groups(rows, "site", summarise(rows))) == [
         ("site", "patients", "dice (minus pooled)"),
         ("Basel", "10", "0.906 (+0.109)"),
         ("Bern", "5", "0.615 (-0.182)"),
@@ -142,9 +143,9 @@ def test_tables_for_people():
 
 
 def test_the_headline():
-    assert re.fullmatch(r"mean dice 0\.797 \(0\.\d+ to 0\.\d+\) over 16 patients", headline(summarise(by_site())))
-    assert headline(summarise([row("A", "liver", 0.5)])) == "mean dice 0.5 over 1 patient"
-    assert headline(summarise([row("A", "liver", None)])) == "no figures of 1 patient"
+    assert re.fullmatch(r"mean dice 0\.797 \(0\.\d+ to 0\.\d+\) over 16 patients", headline(overall(by_site())))
+    assert headline(overall([row("A", "liver", 0.5)])) == "mean dice 0.5 over 1 patient"
+    assert headline(overall([row("A", "liver", None)])) == "no figures of 1 patient"
 
 
 def test_a_report_that_cannot_be_written(tmp_path):

@@ -103,8 +103,8 @@ def readable(name: str, lines: list[Line]) -> list[tuple[str, ...]]:
     them. Groups show the difference to the pooled figure in place of an interval.
     """
     column = _GROUPS.get(name)
-    everything = next(line for line in lines if line["structure"] == _EVERYTHING)
-    figures = [figure for figure in figures_of(everything) if everything[figure] is not None]
+    whole = [line for line in lines if line["structure"] == _EVERYTHING]
+    figures = [name for name in figures_of(whole[0]) if any(line[name] is not None for line in whole)]
     note = " (minus pooled)" if column else ""
     table = [(column or "structure", "patients", *(figure + note for figure in figures))]
     for line in lines:

@@ -109,7 +109,7 @@ class SegmentationPredictor(Predictor):
             step=self._downsampling,
             warn=lambda sentence: context.report("warning", message=sentence),
             allow_cpu=self._options.allow_cpu,
-            progress=_TileProgress(context),
+            progress=TileProgress(context),
             stop_requested=context.stop_requested,
         )
         labels = prepared.to_native(labels)
@@ -126,7 +126,7 @@ class SegmentationPredictor(Predictor):
         return values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
 
 
-class _TileProgress:
+class TileProgress:
     """Reports tiles done and the time left, at most twice a second."""
 
     def __init__(self, context: Context):

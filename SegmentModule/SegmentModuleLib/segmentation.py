@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.prediction import SegmentationPrediction, SegmentationPredictor
 
-_FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
+FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
 
 
 class SegmentationMethod(Method):
@@ -167,6 +167,11 @@ class SegmentationMethod(Method):
             "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}},
         }
 
+    def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        from SegmentModuleLib.inference_config import inference_config
+
+        return inference_config(metadata)
+
     def predictor(self, model: Model, context: Context, options: ApplyParameters) -> SegmentationPredictor:
         from SegmentModuleLib.prediction import SegmentationPredictor
 
@@ -177,7 +182,7 @@ class SegmentationMethod(Method):
             raise UserError(
                 f"The weights of the model {model.folder} do not fit its network: train or copy it again."
             ) from None
-        flip_axes = _FLIP_AXES[self.parameters.flips]
+        flip_axes = FLIP_AXES[self.parameters.flips]
         return SegmentationPredictor(network, model, context, options, flip_axes, self.downsampling)
 
     def score(self, prediction: SegmentationPrediction, case: Case) -> list[dict[str, Any]]:
@@ -241,7 +246,7 @@ class SegmentationMethod(Method):
         from MedDeepLib.training.augmentation import Augmentation
 
         settings = self.parameters
-        axes = tuple(axis for axis in _FLIP_AXES[settings.flips] if axis < self.dimensions)
+        axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
 
     def _advise(self, training: list[CachedCase], plan: Plan, context: Context) -> None:
@@ -254,7 +259,7 @@ class SegmentationMethod(Method):
             )
         names = [segment.name.lower() for segment in context.dataset.classes]
         sided = any("left" in name for name in names) and any("right" in name for name in names)
-        if sided and 0 in _FLIP_AXES[self.parameters.flips]:
+        if sided and 0 in FLIP_AXES[self.parameters.flips]:
             context.report(
                 "warning",
                 message="Left and right have labels of their own, but training mirrors them: set flips to none.",

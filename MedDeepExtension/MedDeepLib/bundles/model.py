@@ -1,37 +1,42 @@
-"""A trained model on disk: a MONAI bundle with what our methods need to know in addition.
+"""A trained model on disk: a MONAI bundle with what our methods need to know in addition, or a bundle from elsewhere.
 
 ::
 
     configs/metadata.json    MONAI's metadata, plus "meddeep": method, parameters, plan, classes, training data
-    models/model.pt          weights of every network by name, readable with weights_only
+    configs/inference.json   how MONAI's own command line applies it
+    models/model.pt          weights, readable with weights_only: the network's, or those of several networks by name
+    models/model.ts          the network as TorchScript, where it can be written as such
     docs/README.md           model card
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import secrets
-import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from MedDeepLib import __version__
+from MedDeepLib.bundles import trust
+from MedDeepLib.bundles.inspection import Finding, read_bundle
+from MedDeepLib.bundles.layout import CONFIGS, METADATA, WEIGHTS
+from MedDeepLib.bundles.saving import patient_code, save_model
+from MedDeepLib.bundles.structures import output_classes
+from MedDeepLib.bundles.trust_question import NotTrusted
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
-from MedDeepLib.errors import CannotWrite, UserError
-from MedDeepLib.methods import Context, Method, from_mapping, get, to_mapping
+from MedDeepLib.errors import UserError
+from MedDeepLib.methods import Method, from_mapping, get
+from MedDeepLib.methods.registry import imported_method
 
-if TYPE_CHECKING:
-    from MedDeepLib.training.engine import Outcome
+__all__ = ["FOREIGN", "Model", "open_model", "patient_code", "released_models", "save_model"]
 
-_METADATA = Path("configs/metadata.json")
-_WEIGHTS = Path("models/model.pt")
-_CARD = Path("docs/README.md")
+FOREIGN = "monai-bundle"  # the method of a bundle from elsewhere
+_MODULES = {
+    "segment": "Deep Segmentation",
+    "register": "Deep Registration",
+    "detect": "Deep Detection",
+    "classify": "Deep Classification",
+}
 _ENTRIES = {
     "task": str,
     "method": str,
@@ -63,26 +68,49 @@ class Model:
     def classes(self) -> tuple[Segment, ...]:
         return tuple(Segment(**{**c, "color": tuple(c["color"])}) for c in self.metadata["classes"])
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was made elsewhere, so that its own configuration says how it is applied."""
+        return self.metadata["method"] == FOREIGN
+
+    def method_class(self) -> type[Method]:
+        """Raises UserError when the method is not installed."""
+        return imported_method(self.task) if self.is_foreign else get(self.task, self.metadata["method"])
+
     def make_method(self) -> Method:
         """The method with the parameters that the model was trained with."""
-        method_class = get(self.task, self.metadata["method"])
+        method_class = self.method_class()
         return method_class(from_mapping(method_class.Parameters, self.metadata["parameters"]))
+
+    def untrusted(self, thorough: bool = False) -> NotTrusted | None:
+        """What the user has to be asked before the model can be used; None for most.
+
+        ``thorough`` reads all of the model's files, as the worker does; without it only sizes and times are looked at.
+        """
+        findings = tuple(Finding(*finding) for finding in self.metadata.get("findings", ()))
+        if not findings or (trust.is_trusted if thorough else trust.seems_trusted)(self.folder):
+            return None
+        return NotTrusted(self.folder, self.title, findings)
 
     def fingerprint(self) -> tuple:
         """Changes whenever the model is written anew or its weights are replaced; reads no weights."""
-        states = [(self.folder / file).stat() for file in (_METADATA, _WEIGHTS) if (self.folder / file).exists()]
+        files = [self.folder / file for file in (METADATA, WEIGHTS, *CONFIGS)]
+        states = [file.stat() for file in files if file.exists()]
         return tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
 
     def load_weights(self) -> dict[str, dict[str, Any]]:
         """State dictionaries of the model's networks by name. Raises UserError when the file is damaged."""
         try:
-            return dict(load_tensors(self.folder / _WEIGHTS))
+            weights = dict(load_tensors(self.folder / WEIGHTS))
         except FileNotFoundError:
-            raise UserError(f"The model {self.folder} has no weights ({_WEIGHTS}): train it again.") from None
+            raise UserError(f"The model {self.folder} has no weights ({WEIGHTS}): train it again.") from None
         except (DamagedFileError, TypeError, ValueError):
             raise UserError(
                 f"The weights of the model {self.folder} cannot be read: the file is damaged; copy or train it again."
             ) from None
+        # A single network's weights are kept as they are, which is what MONAI's loaders expect of a bundle.
+        name = self.metadata.get("network")
+        return {name: weights} if name and name not in weights else weights
 
     def summary(self) -> str:
         """What it needs and finds, in a line or two."""
@@ -90,7 +118,8 @@ class Model:
         found = ", ".join(names) if len(names) <= 3 else f"{len(names)} structures ({names[0]}, {names[1]}, ...)"
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         cases = self.metadata["training_data"]["cases"]
-        return f"Needs {inputs}; finds {found}. Trained and validated on {cases} cases."
+        origin = "From elsewhere." if self.is_foreign else f"Trained and validated on {cases} cases."
+        return f"Needs {inputs}; finds {found}. {origin}"
 
     def description(self) -> str:
         """Everything a user should know of it, in a few sentences."""
@@ -98,31 +127,63 @@ class Model:
         names = ", ".join(segment.name for segment in self.classes)
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         source = f"Trained and validated on {data['cases']} cases of {data['name']}."
+        if self.is_foreign:
+            source = f"Made elsewhere, from: {data['name']}." if data["name"] else "Made elsewhere."
         return f"{self.title}. Needs {inputs}; finds {names}. {source} {data['description']}".strip()
 
 
 def open_model(reference: str | Path, task: str) -> Model:
-    """Open a model by its folder, the run that trained it, or the name of a released model.
+    """Open a model by its folder, the run that trained it, or the name of a released model; or a bundle from elsewhere.
 
     Raises UserError when there is no such model, it is damaged, or it is a model for another task.
     """
     folder = _find(reference)
     try:
-        content = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        if "meddeep" not in content:
+            return _open_foreign(folder, task)
         model = Model(folder, str(content["name"]), dict(content["meddeep"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"The model {folder} is damaged: its {_METADATA} cannot be read.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"The model {folder} is damaged: its {METADATA} cannot be read.") from None
     _check_metadata(model)
-    if model.task != task:
-        raise UserError(f"The model {folder} is for the task '{model.task}', not for '{task}': choose another model.")
+    _check_task(folder, model.task, task)
     return model
+
+
+def _open_foreign(folder: Path, task: str) -> Model:
+    bundle = read_bundle(folder)
+    _check_task(folder, bundle.task, task)
+    metadata = {
+        "task": bundle.task,
+        "method": FOREIGN,
+        "parameters": {},
+        "plan": {},
+        "channels": list(bundle.channels),
+        "classes": [{**vars(s), "color": list(s.color)} for s in output_classes(bundle)],
+        "training_data": {
+            "name": str(bundle.metadata.get("data_source", "")),
+            "description": " ".join([str(bundle.metadata.get("description", "")), *bundle.facts()]).strip(),
+            "cases": 0,
+            "patients": [],
+        },
+        "findings": [[finding.where, finding.what, finding.why] for finding in bundle.findings],
+    }
+    return Model(folder, bundle.title, metadata)
+
+
+def _check_task(folder: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        module = f" (it belongs to the module {_MODULES[found]})" if found in _MODULES else ""
+        raise UserError(
+            f"The model {folder} is for the task '{found}'{module}, not for '{wanted}': choose another model."
+        )
 
 
 def _check_metadata(model: Model) -> None:
     """Raise UserError unless everything that is asked of a model later on is there and of the right kind."""
     for key, kind in _ENTRIES.items():
         if not isinstance(model.metadata.get(key), kind):
-            raise UserError(f"The model {model.folder} is damaged: its {_METADATA} lacks '{key}'.")
+            raise UserError(f"The model {model.folder} is damaged: its {METADATA} lacks '{key}'.")
     try:
         complete = all(isinstance(name, str) for name in model.channels) and bool(model.classes and model.channels)
         complete = (
@@ -131,34 +192,7 @@ def _check_metadata(model: Model) -> None:
     except (KeyError, TypeError):
         complete = False
     if not complete:
-        raise UserError(f"The model {model.folder} is damaged: its {_METADATA} is not complete.")
-
-
-def save_model(folder: Path, method: Method, context: Context, outcome: Outcome) -> None:
-    """Write a model so that the folder is either complete or not there.
-
-    Raises CannotWrite when it cannot be written.
-    """
-    import torch
-
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        for file in (_METADATA, _WEIGHTS, _CARD):
-            (part / file).parent.mkdir(parents=True, exist_ok=True)
-        weights = {name: network.state_dict() for name, network in outcome.networks.items()}
-        torch.save({n: {k: v.cpu() for k, v in state.items()} for n, state in weights.items()}, part / _WEIGHTS)
-        metadata = _metadata(method, context, outcome)
-        (part / _METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (part / _CARD).write_text(_model_card(metadata), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise CannotWrite(
-            f"The model could not be written to {folder} ({error}): the checkpoint is kept; make room and resume."
-        ) from error
+        raise UserError(f"The model {model.folder} is damaged: its {METADATA} is not complete.")
 
 
 def released_models() -> dict[str, Path]:
@@ -166,7 +200,7 @@ def released_models() -> dict[str, Path]:
     root = Path(__file__).resolve().parents[2]
     found = {}
     for resources in (root / "Resources", *root.parent.glob("*Module/Resources")):
-        for file in sorted((resources / "Models").glob(f"*/{_METADATA.as_posix()}")):
+        for file in sorted((resources / "Models").glob(f"*/{METADATA.as_posix()}")):
             folder = file.parents[1]
             found[folder.name] = folder
     return found
@@ -175,7 +209,7 @@ def released_models() -> dict[str, Path]:
 def _find(reference: str | Path) -> Path:
     path = Path(reference)
     for candidate in (path, path / "model"):
-        if (candidate / _METADATA).is_file():
+        if (candidate / METADATA).is_file():
             return candidate
     released = released_models()
     if str(reference) in released:
@@ -185,89 +219,4 @@ def _find(reference: str | Path) -> Path:
     known = f" ({', '.join(released)})" if released else ""
     raise UserError(
         f"There is no model '{reference}': give a run folder, a model folder or a released model's name{known}."
-    )
-
-
-def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, Any]:
-    import monai
-    import numpy
-    import torch
-
-    dataset = context.dataset
-    own = method.model_metadata(context)
-    return {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
-        "version": "1.0.0",
-        "changelog": {"1.0.0": "trained"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": numpy.__version__,
-        "optional_packages_version": {},
-        "name": f"{method.title}: {dataset.name}",
-        "task": method.summary,
-        "description": method.summary,
-        "authors": "made with MedDeepExtension",
-        "copyright": "of whoever trained it",
-        "intended_use": "Research use only; not for clinical decisions.",
-        "network_data_format": own.pop("network_data_format"),
-        "meddeep": {
-            "version": __version__,
-            "task": method.task,
-            "method": method.name,
-            "reference": method.reference,
-            "parameters": to_mapping(method.parameters),
-            "channels": list(dataset.channels),
-            "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
-            **own,
-            "training_data": _training_data(context),
-            "figures": outcome.figures,
-            "made": {
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seed": context.seed,
-                "device": str(context.device),
-                "python": platform.python_version(),
-                "system": platform.platform(),
-            },
-        },
-    }
-
-
-def _training_data(context: Context) -> dict[str, Any]:
-    dataset = context.dataset
-    cases = dataset.training + dataset.validation
-    files = sorted({file for case in cases for file in (*case.images, case.label) if file and file.is_file()})
-    salt = secrets.token_hex(8)
-    return {
-        "name": dataset.name,
-        "description": dataset.description,
-        "cases": len(cases),
-        "salt": salt,
-        "patients": sorted({patient_code(case.patient, salt) for case in cases}),
-        "sites": sorted({case.site for case in cases if case.site}),
-        "sha256": sorted(_sha256(file) for file in files),  # without names: these often are patients
-    }
-
-
-def patient_code(patient: str, salt: str) -> str:
-    """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
-    return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _model_card(metadata: dict[str, Any]) -> str:
-    own = metadata["meddeep"]
-    data = own["training_data"]
-    classes = "\n".join(f"- {c['value']}: {c['name']}" for c in own["classes"])
-    figures = "\n".join(f"- {stage}: {figure}" for stage, figure in own["figures"].items())
-    return (
-        f"# {metadata['name']}\n\n{metadata['description']}\n\n"
-        f"Method: {own['method']} ({own['reference']}).\n\n"
-        f"**{metadata['intended_use']}** No claim of clinical accuracy is made.\n\n"
-        f"## Input\n{', '.join(own['channels'])}\n\n## Output\n{classes}\n\n"
-        f"## Training data\n{data['cases']} cases of {len(data['patients'])} patients: {data['name']}. "
-        f"{data['description']}\n\n## Figures\nOn the validation cases:\n\n{figures}\n"
     )

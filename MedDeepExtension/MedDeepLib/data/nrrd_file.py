@@ -17,7 +17,7 @@ LONGEST_LINE = 1 << 20
 
 
 def write_labels(path: Path, labels: np.ndarray, affine_lps: np.ndarray, key_values: Mapping[str, str]) -> None:
-    """Write a uint8 or uint16 array (I, J, K) as a gzip-compressed NRRD file.
+    """Write a uint8 or uint16 array (I, J, K), or layers (L, I, J, K), as a gzip-compressed NRRD file.
 
     ``affine_lps`` is 4x4, IJK to LPS, millimetres.
 
@@ -25,14 +25,15 @@ def write_labels(path: Path, labels: np.ndarray, affine_lps: np.ndarray, key_val
         OSError: the file could not be written.
     """
     directions = " ".join(_vector(affine_lps[:3, axis]) for axis in range(3))
+    layers = labels.ndim - 3  # 0 or 1
     lines = [
         "NRRD0004",
         f"type: {ELEMENT_TYPES[labels.dtype]}",
-        "dimension: 3",
+        f"dimension: {labels.ndim}",
         "space: left-posterior-superior",
         "sizes: " + " ".join(str(size) for size in labels.shape),
-        f"space directions: {directions}",
-        "kinds: domain domain domain",
+        f"space directions: {'none ' * layers}{directions}",
+        f"kinds: {'list ' * layers}domain domain domain",
         "endian: little",
         "encoding: gzip",
         f"space origin: {_vector(affine_lps[:3, 3])}",
@@ -41,8 +42,8 @@ def write_labels(path: Path, labels: np.ndarray, affine_lps: np.ndarray, key_val
     with path.open("wb") as file:
         file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
         with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as packed:
-            for k in range(labels.shape[2]):  # one plane at a time needs no second copy of the array
-                packed.write(labels[:, :, k].astype(labels.dtype.newbyteorder("<"), copy=False).tobytes("F"))
+            for k in range(labels.shape[-1]):  # one plane at a time needs no second copy of the array
+                packed.write(labels[..., k].astype(labels.dtype.newbyteorder("<"), copy=False).tobytes("F"))
 
 
 def read_key_values(path: Path) -> dict[str, str]:

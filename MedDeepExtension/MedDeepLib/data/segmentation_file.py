@@ -82,6 +82,29 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
         nrrd_file.write_labels(temporary, stored, geometry.LPS_TO_RAS @ affine, key_values)
 
 
+def write_layers(path: str | Path, masks: np.ndarray, affine: np.ndarray, segments: Sequence[Segment]) -> None:
+    """Write structures that may overlap as a segmentation that 3D Slicer loads, with a layer for each.
+
+    Args:
+        masks: (S, I, J, K), not 0 where a voxel belongs to the structure; in the order of ``segments``.
+        path, affine, segments: as for :func:`write_segmentation`, which also says what is raised.
+    """
+    path = Path(path)
+    if masks.ndim != 4 or len(masks) != len(segments):
+        raise ValueError(f"a mask (I, J, K) for each of {len(segments)} segments is needed, not {masks.shape}")
+    if len(segments) == 1:
+        write_segmentation(path, (masks[0] != 0) * np.uint8(segments[0].value), affine, segments)
+        return
+    geometry.check_affine(affine, str(path))
+    kind = np.uint8 if max(segment.value for segment in segments) <= 255 else np.uint16
+    values = np.array([segment.value for segment in segments], kind)[:, None, None, None]
+    affine = np.asarray(affine, float)
+    key_values = _slicer_fields(masks.shape[1:], affine, segments)
+    key_values |= {f"Segment{number}_Layer": str(number) for number in range(len(segments))}
+    with atomic_path(path, ".nrrd") as temporary:
+        nrrd_file.write_labels(temporary, (masks != 0) * values, geometry.LPS_TO_RAS @ affine, key_values)
+
+
 def read_segmentation(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[Segment]]:
     """Read a .seg.nrrd file, or any label image, as one label array.
 

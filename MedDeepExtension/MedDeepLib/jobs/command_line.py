@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.model import open_model
+from MedDeepLib.bundles.model import Model, open_model
+from MedDeepLib.bundles.transfer import as_folder
+from MedDeepLib.bundles.trust import trust
 from MedDeepLib.data.files import stem
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.evaluation.report import TABLES, readable
@@ -93,10 +95,14 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
 
 
 def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
-    model = open_model(options.model, task)
+    with as_folder(options.model) as folder:
+        return _apply_model(options, _usable_model(folder, task, options.trust), output_ending)
+
+
+def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
     items = _items(options.input, options.output, len(model.channels), output_ending)
     job = Job(
-        task=task,
+        task=model.task,
         action="apply",
         parameters=_settings(options.set),
         model=_absolute(model.folder),
@@ -108,9 +114,13 @@ def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
 
 
 def _evaluate(options: argparse.Namespace, task: str, _: str) -> int:
-    model = open_model(options.model, task)
+    with as_folder(options.model) as folder:
+        return _evaluate_model(options, _usable_model(folder, task, options.trust))
+
+
+def _evaluate_model(options: argparse.Namespace, model: Model) -> int:
     job = Job(
-        task=task,
+        task=model.task,
         action="evaluate",
         parameters=_settings(options.set),
         model=_absolute(model.folder),
@@ -121,6 +131,17 @@ def _evaluate(options: argparse.Namespace, task: str, _: str) -> int:
         threads=options.threads,
     )
     return _run_in_temporary_folder(job)
+
+
+def _usable_model(reference: str, task: str, trusted: bool) -> Model:
+    """The model, unless it wants to run more than models from elsewhere may and the user has not trusted it."""
+    model = open_model(reference, task)
+    question = model.untrusted(thorough=True)
+    if question is not None and not trusted:
+        raise question
+    if question is not None:
+        trust(model.folder, model.title)
+    return model
 
 
 def _methods(options: argparse.Namespace, task: str, _: str) -> int:

@@ -119,7 +119,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="run folder, model folder, or name of a released model" + (f" ({released})" if released else ""),
+        help="run folder, model folder, MONAI bundle (folder or zip file), or name of a released model"
+        + (f" ({released})" if released else ""),
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let a bundle from elsewhere run code of its own, from now on and as long as its files stay the same",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "MEDDEEP_RUNS"
+MODELS_VARIABLE = "MEDDEEP_MODELS"
 TEMPORARY = "temporary"  # below the runs folder: jobs whose result goes into a scene
 
 
@@ -21,3 +22,9 @@ def runs_folder(setting: Callable[[], str] = str) -> Path:
         return Path(chosen).expanduser()
     documents = Path.home() / "Documents"
     return (documents if documents.is_dir() else Path.home()) / "MedDeepExtension"
+
+
+def models_folder(runs: Path) -> Path:
+    """The folder with imported models: beside that with the runs, unless the environment variable says otherwise."""
+    chosen = os.environ.get(MODELS_VARIABLE)
+    return Path(chosen).expanduser() if chosen else runs.with_name(f"{runs.name}-models")

@@ -95,6 +95,13 @@ class Method(ABC):
         """
         return {}
 
+    def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """How MONAI's command line applies a model, as its inference.json; empty where it cannot.
+
+        ``metadata`` are the model's own, as in "meddeep". Needs neither torch nor MONAI.
+        """
+        return {}
+
     @abstractmethod
     def predictor(self, model: Model, context: Context, options: Any) -> Predictor:
         """The trained model, ready to be applied on ``context.device``; ``options`` is an ``ApplyParameters``."""

@@ -55,6 +55,20 @@ def get(task: str, name: str) -> type[Method]:
     return found[name]
 
 
+def imported_method(task: str) -> type[Method]:
+    """How bundles from elsewhere are applied; it is none of the methods, since it cannot be trained.
+
+    Raises UserError when the module of the task has no such thing.
+    """
+    methods(task)
+    try:
+        return importlib.import_module(_TASK_PACKAGES[task] + ".imported").Imported
+    except ModuleNotFoundError:
+        raise UserError(
+            f"Bundles from elsewhere cannot be applied for the task '{task}' yet: train a model of its own."
+        ) from None
+
+
 @cache
 def _collect(package_name: str, task: str, own_folders: str) -> dict[str, type[Method]]:
     package = importlib.import_module(package_name)

@@ -11,7 +11,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedDeepLib.jobs import State
-from MedDeepLib.methods import get
 from MedDeepLib.panels.changes import Changes, ValueConnector
 from MedDeepLib.panels.device_chooser import DeviceChooser
 from MedDeepLib.panels.job_section import JobSection, explain_button
@@ -82,7 +81,7 @@ class ApplySection(JobSection):
         model = self.model_chooser.model
         if model is not None:
             self.inputs.set_channels(model.channels)
-            self.options.set_class(get(self._task, model.metadata["method"]).ApplyParameters)
+            self.options.set_class(model.method_class().ApplyParameters)
         elif not self.model_chooser.value():
             self.inputs.set_channels(())
         self.ui.applyOptionsGroupBox.setVisible(model is not None)

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from MedDeepLib.bundles.model import Model, open_model
+from MedDeepLib.bundles.transfer import models_below
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import JobFolder
 from MedDeepLib.jobs import runs as jobs_runs
@@ -25,6 +26,11 @@ _KEEP_FAILED_SECONDS = 7 * 24 * 3600
 def runs_folder() -> Path:
     """The folder with all runs; it need not exist yet."""
     return jobs_runs.runs_folder(_setting)
+
+
+def models_folder() -> Path:
+    """The folder with all imported models; it need not exist yet."""
+    return jobs_runs.models_folder(runs_folder())
 
 
 def set_runs_folder(folder: str | Path) -> None:
@@ -61,6 +67,11 @@ def models_in_runs(task: str) -> list[tuple[Path, Model]]:
         except UserError:
             continue  # of another task, or damaged: not one to offer
     return found
+
+
+def imported_models(task: str) -> list[Model]:
+    """The models for ``task`` that were imported, by name."""
+    return models_below(models_folder(), task)
 
 
 def latest_interrupted_training(task: str) -> JobFolder | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from MedDeepLib.bundles import model as models
+from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.model import open_model, patient_code, released_models, save_model
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
@@ -67,6 +68,7 @@ def test_its_metadata_is_monais_with_ours(toy_run):
 
     text = (toy_run / "model" / METADATA).read_text(encoding="utf-8")
     metadata = json.loads(text, parse_constant=refuse)
+    assert problems(metadata) == []
     for key in ("version", "monai_version", "pytorch_version", "numpy_version", "network_data_format", "intended_use"):
         assert metadata[key]
     own = metadata["meddeep"]
@@ -82,7 +84,18 @@ def test_its_metadata_is_monais_with_ours(toy_run):
 
 def test_the_weights_are_readable_without_us(toy_run):
     weights = torch.load(toy_run / "model" / WEIGHTS, weights_only=True)
-    assert set(weights) == {"network"} and all(isinstance(v, torch.Tensor) for v in weights["network"].values())
+    assert len(weights) > 5 and all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+def test_weights_of_older_models_are_read(model_folder):
+    """These were kept by the names of the networks."""
+    weights = torch.load(model_folder / WEIGHTS, weights_only=True)
+    metadata = json.loads((model_folder / METADATA).read_text(encoding="utf-8"))
+    del metadata["meddeep"]["network"]
+    (model_folder / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    torch.save({"network": weights}, model_folder / WEIGHTS)
+    assert set(open_model(model_folder, "segment").load_weights()["network"]) == set(weights)
+    assert use(model_folder)
 
 
 def test_no_such_model(tmp_path):
@@ -98,7 +111,9 @@ def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
 
 def test_a_model_of_another_task(model_folder):
     change(model_folder, task="classify")
-    assert "is for the task 'classify', not for 'segment'" in sentence(model_folder)
+    assert "is for the task 'classify' (it belongs to the module Deep Classification), not for 'segment'" in sentence(
+        model_folder
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "x"}', '{"name": "x", "meddeep": []}', "\xff"])

@@ -1,0 +1,12 @@
+"""Where the files of a model lie: the layout of MONAI bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+METADATA = Path("configs/metadata.json")
+INFERENCE = Path("configs/inference.json")
+CONFIGS = (INFERENCE, Path("configs/inference.yaml"), Path("configs/inference.yml"))
+WEIGHTS = Path("models/model.pt")
+SCRIPT = Path("models/model.ts")
+CARD = Path("docs/README.md")

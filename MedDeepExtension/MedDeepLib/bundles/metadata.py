@@ -1,0 +1,128 @@
+"""MONAI's ``metadata.json``: what a bundle must say of itself, what it says of channels and labels, and what ours say.
+
+MONAI publishes its schema on the web and ships it with no package, so that what it requires is written down here
+(the versions of 2022 and 2024, which differ in the name of one entry): bundles are checked without a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+BACKGROUND = ("background", "bg", "everything else", "outside")
+_REQUIRED = {
+    "schema": str,
+    "version": str,
+    "monai_version": str,
+    "pytorch_version": str,
+    "numpy_version": str,
+    "task": str,
+    "description": str,
+    "authors": str,
+    "copyright": str,
+    "network_data_format": dict,
+}
+_EITHER = ("required_packages_version", "optional_packages_version")
+_OPTIONAL = {
+    "changelog": dict,
+    "data_source": str,
+    "data_type": str,
+    "image_classes": str,
+    "label_classes": str,
+    "pred_classes": str,
+    "eval_metrics": dict,
+    "intended_use": str,
+    "references": list,
+    "supported_apps": dict,
+}
+_TENSOR = {
+    "type": str,
+    "format": str,
+    "num_channels": int,
+    "spatial_shape": list,
+    "dtype": str,
+    "value_range": list,
+}
+_TENSOR_OPTIONAL = {"is_patch_data": bool, "channel_def": dict}
+_KINDS = {str: "a text", int: "a whole number", dict: "an object", list: "a list", bool: "true or false"}
+
+
+def problems(metadata: Mapping[str, Any]) -> list[str]:
+    """What MONAI's schema would object to, one half sentence each; empty for valid metadata."""
+    found = _wrong_entries(metadata, _REQUIRED, _OPTIONAL, "")
+    if not any(isinstance(metadata.get(key), dict) for key in _EITHER):
+        found.append(f"'{_EITHER[0]}' is missing")
+    for name, formats in metadata.items():
+        if name.endswith("_data_format") and isinstance(formats, dict):
+            for side in ("inputs", "outputs"):
+                if not isinstance(formats.get(side), dict):
+                    found.append(f"'{name}' lacks '{side}'")
+                    continue
+                for tensor, entry in formats[side].items():
+                    if isinstance(entry, dict):
+                        found += _wrong_entries(entry, _TENSOR, _TENSOR_OPTIONAL, f"{name}.{side}.{tensor}.")
+    return found
+
+
+def _wrong_entries(content: Mapping[str, Any], required: dict, optional: dict, where: str) -> list[str]:
+    found = [f"'{where}{key}' is missing" for key in required if key not in content]
+    for key, kind in (required | optional).items():
+        value = content.get(key)
+        if key in content and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            found.append(f"'{where}{key}' is not {_KINDS[kind]}")
+    return found
+
+
+def tensor_format(metadata: Mapping[str, Any], side: str, name: str) -> dict[str, Any]:
+    """What the metadata say of an input or output: that called ``name`` or, without one, the first; may be empty."""
+    formats = metadata.get("network_data_format")
+    formats = formats.get(side) if isinstance(formats, dict) else None
+    if not isinstance(formats, dict) or not formats:
+        return {}
+    entry = formats.get(name, next(iter(formats.values())))
+    return entry if isinstance(entry, dict) else {}
+
+
+def channel_names(tensor: Mapping[str, Any]) -> list[str]:
+    """The names of a tensor's channels in their order; raises ValueError, with the reason, when they make no sense."""
+    names = tensor.get("channel_def") or {}
+    count = tensor.get("num_channels")
+    if not isinstance(names, dict) or not all(str(key).isdecimal() and isinstance(v, str) for key, v in names.items()):
+        raise ValueError("its 'channel_def' does not give a name to each channel's number")
+    ordered = [str(names[key]).strip() for key in sorted(names, key=int)]
+    if sorted(int(key) for key in names) != list(range(len(names))):
+        raise ValueError("its 'channel_def' leaves out a channel")
+    if ordered and isinstance(count, int) and count != len(ordered):
+        raise ValueError(f"it says {count} channel{'s' if count != 1 else ''} but names {len(ordered)}")
+    return ordered or [f"channel {number + 1}" for number in range(count if isinstance(count, int) else 0)]
+
+
+def has_background(names: list[str]) -> bool:
+    """Whether the first of these names means 'none of the others'."""
+    return bool(names) and names[0].casefold() in BACKGROUND
+
+
+def monai_metadata(name: str, summary: str, data_format: dict[str, Any]) -> dict[str, Any]:
+    """MONAI's part of the metadata of a model made here."""
+    import monai
+    import numpy
+    import torch
+
+    return {
+        "schema": SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": "trained"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": numpy.__version__,
+        "required_packages_version": {"itk": "5.4", "scikit-image": "0.24", "scipy": "1.14"},
+        "optional_packages_version": {},
+        "name": name,
+        "task": summary,
+        "description": summary,
+        "authors": "made with MedDeepExtension",
+        "copyright": "of whoever trained it",
+        "intended_use": "Research use only; not for clinical decisions.",
+        "network_data_format": data_format,
+    }

@@ -1,0 +1,132 @@
+"""Writes a trained model as a MONAI bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedDeepLib import __version__
+from MedDeepLib.bundles.card import model_card
+from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
+from MedDeepLib.bundles.metadata import monai_metadata
+from MedDeepLib.bundles.torchscript import save_script
+from MedDeepLib.errors import CannotWrite
+from MedDeepLib.methods import Context, Method, to_mapping
+
+if TYPE_CHECKING:
+    from MedDeepLib.training.engine import Outcome
+
+
+def save_model(folder: Path, method: Method, context: Context, outcome: Outcome) -> None:
+    """Write a model so that the folder is either complete or not there.
+
+    Raises CannotWrite when it cannot be written.
+    """
+    import torch
+
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        for file in (METADATA, WEIGHTS, CARD):
+            (part / file).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(_weights(outcome), part / WEIGHTS)
+        metadata = _metadata(method, context, outcome)
+        inference = method.inference_config(metadata["meddeep"])
+        if len(outcome.networks) == 1:
+            save_script(
+                next(iter(outcome.networks.values())),
+                part / SCRIPT,
+                metadata,
+                {INFERENCE.name: inference} if inference else {},
+            )
+        metadata["meddeep"]["files"] = {
+            file.as_posix(): file_hash(part / file) for file in (WEIGHTS, SCRIPT) if (part / file).is_file()
+        }
+        if inference:
+            write_json_file(part / INFERENCE, inference)
+        write_json_file(part / METADATA, metadata)
+        (part / CARD).write_text(model_card(metadata), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise CannotWrite(
+            f"The model could not be written to {folder} ({error}): the checkpoint is kept; make room and resume."
+        ) from error
+
+
+def write_json_file(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON as people can read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _weights(outcome: Outcome) -> dict[str, Any]:
+    """A single network's weights as they are, as MONAI's loaders expect; those of several networks by name."""
+    weights = {
+        name: {key: value.cpu() for key, value in network.state_dict().items()}
+        for name, network in outcome.networks.items()
+    }
+    return next(iter(weights.values())) if len(weights) == 1 else weights
+
+
+def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, Any]:
+    dataset = context.dataset
+    own = method.model_metadata(context)
+    metadata = monai_metadata(f"{method.title}: {dataset.name}", method.summary, own.pop("network_data_format"))
+    return metadata | {
+        "meddeep": {
+            "version": __version__,
+            "task": method.task,
+            "method": method.name,
+            "reference": method.reference,
+            "parameters": to_mapping(method.parameters),
+            "channels": list(dataset.channels),
+            "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
+            **own,
+            "network": next(iter(outcome.networks)) if len(outcome.networks) == 1 else "",
+            "training_data": _training_data(context),
+            "figures": outcome.figures,
+            "made": {
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seed": context.seed,
+                "device": str(context.device),
+                "python": platform.python_version(),
+                "system": platform.platform(),
+            },
+        },
+    }
+
+
+def _training_data(context: Context) -> dict[str, Any]:
+    dataset = context.dataset
+    cases = dataset.training + dataset.validation
+    files = sorted({file for case in cases for file in (*case.images, case.label) if file and file.is_file()})
+    salt = secrets.token_hex(8)
+    return {
+        "name": dataset.name,
+        "description": dataset.description,
+        "cases": len(cases),
+        "salt": salt,
+        "patients": sorted({patient_code(case.patient, salt) for case in cases}),
+        "sites": sorted({case.site for case in cases if case.site}),
+        "sha256": sorted(file_hash(file) for file in files),  # without names: these often are patients
+    }
+
+
+def patient_code(patient: str, salt: str) -> str:
+    """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
+    return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]
+
+
+def file_hash(file: Path) -> str:
+    """The SHA-256 of a file's contents."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -122,7 +122,8 @@ COMPONENT_ATTRIBUTES = _names(
     set_atss_matcher set_hard_negative_sampler set_regular_matcher roi_size sw_batch_size overlap
     """
 )
-METHODS = TENSOR_METHODS | MODULE_METHODS | TEXT_METHODS | CONTAINER_METHODS | COMPONENT_ATTRIBUTES
+DEVICE_ATTRIBUTES = frozenset(["type", "index"])
+METHODS = DEVICE_ATTRIBUTES | TENSOR_METHODS | MODULE_METHODS | TEXT_METHODS | CONTAINER_METHODS | COMPONENT_ATTRIBUTES
 FUNCTIONS = _names(
     """
     abs all any bool dict enumerate float int len list max min range reversed round set slice sorted str sum tuple
@@ -158,8 +159,8 @@ def is_component_module(module: str) -> bool:
 
 
 def leads_to_components(module: str) -> bool:
-    """Whether ``module`` is on the way to one with components, such as ``monai.networks``."""
-    return any(f"{known}.".startswith(f"{module}.") or _below(module, (known,)) for known in COMPONENT_MODULES)
+    """Whether ``module`` is a package with such modules below it, as ``monai.networks``."""
+    return any(f"{known}.".startswith(f"{module}.") for known in COMPONENT_MODULES)
 
 
 def is_denied_name(name: str) -> bool:

@@ -169,6 +169,8 @@ class Attributes:
             return name in allowlist.TENSOR_METHODS
         if isinstance(value, torch.nn.Module) and (name in allowlist.MODULE_METHODS or name in value._modules):
             return True
+        if isinstance(value, torch.device):
+            return name in allowlist.DEVICE_ATTRIBUTES
         if isinstance(value, str):
             return name in allowlist.TEXT_METHODS
         if isinstance(value, (dict, list, tuple)):
@@ -185,10 +187,12 @@ class Attributes:
         value = getattr(module, name, None)
         if isinstance(value, types.ModuleType):
             known = value.__name__ in ("torch.cuda", "torch.nn", "torch.nn.functional")
-            known = known or (path.startswith("monai.") and allowlist.leads_to_components(path))
-            if value.__name__ == path and known:
+            leads = allowlist.leads_to_components(path) or allowlist.is_component_module(path)
+            if value.__name__ == path and (known or leads):
                 return value
-        elif is_component(value) or (value is not None and allowlist.is_allowed_chain(path.split("."))):
+        elif is_component(value):
+            return value
+        elif path.partition(".")[0] in ("torch", "numpy") and allowlist.is_allowed_chain(path.split(".")):
             return value
         raise RefusedExpression(f"it uses '{path}'")
 

@@ -423,3 +423,22 @@ def run_monai(folder: Path, *arguments: str) -> str:
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout
+
+
+# Turned, mirrored and flat grids on which slips of axes and signs show.
+GRIDS = {
+    "oblique": oblique_affine(),
+    "lefthanded": oblique_affine(left_handed=True),
+    "flat": oblique_affine((1.0, 1.3, 4.0), angle=1.2),
+}
+
+
+def write_cases(folder: Path, channels: int = 1) -> Path:
+    """Images of one scene on every grid, ``NAME_CHANNEL.nii.gz``."""
+    from MedDeepLib.data.images import write_image
+
+    for name, affine in GRIDS.items():
+        image, _ = balls(9, channels=channels)
+        for channel in range(channels):
+            write_image(folder / f"{name}_{channel}.nii.gz", image[channel], affine)
+    return folder

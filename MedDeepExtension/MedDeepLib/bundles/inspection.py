@@ -110,7 +110,7 @@ def read_bundle(folder: Path) -> Bundle:
             f"The bundle {folder} gives an output of the kind '{kind.get('type', '?')}, {kind.get('format', '?')}', "
             "which no module of this extension shows."
         )
-    channels, outputs = _channels(folder, content), _outputs(folder, content, config, task)
+    channels, outputs = _channels(folder, content, config), _outputs(folder, content, config, task)
     findings = _findings(config, checkpoint)
     script = not (folder / WEIGHTS).exists() and (folder / SCRIPT).is_file()
     if script:
@@ -128,12 +128,19 @@ def _checkpoint(config: dict[str, Any]) -> str:
     return next((place for place, value in items(config) if is_target(value, ("CheckpointLoader",))), "")
 
 
-def _channels(folder: Path, content: dict[str, Any]) -> tuple[str, ...]:
+def _channels(folder: Path, content: dict[str, Any], config: dict[str, Any]) -> tuple[str, ...]:
     tensor = metadata.tensor_format(content, "inputs", "image")
     try:
         names = metadata.channel_names(tensor)
     except ValueError as error:
         raise UserError(f"The input of the bundle {folder} is not clear: {error}; correct its {METADATA}.") from None
+    network = config.get("network_def")
+    count = network.get("in_channels") if isinstance(network, dict) else None
+    if isinstance(count, int) and names and count != len(names):
+        raise UserError(
+            f"The bundle {folder} names {len(names)} input image{'s' if len(names) > 1 else ''}, but its network takes "
+            f"{count} input{'s' if count != 1 else ''}; correct its {METADATA}."
+        )
     modality = tensor.get("modality")
     if len(names) == 1 and names[0].casefold() in ("image", "channel 1", "") and isinstance(modality, str):
         names = [modality if modality.casefold() not in ("", "n/a", "none") else "image"]

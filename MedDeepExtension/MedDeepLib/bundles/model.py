@@ -140,7 +140,7 @@ def open_model(reference: str | Path, task: str) -> Model:
     folder = _find(reference)
     try:
         content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        if "meddeep" not in content:
+        if isinstance(content, dict) and "meddeep" not in content:
             return _open_foreign(folder, task)
         model = Model(folder, str(content["name"]), dict(content["meddeep"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -24,8 +24,8 @@ class NotTrusted(UserError):
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
         super().__init__(
             f"The bundle '{title}' would run more than MONAI's own building blocks: {findings[0].in_words()}{more}; "
-            "such code can read, change and send away all your files, so trust it (--trust) only if you know who made "
-            "it."
+            "such code can read, change and send away all your files, so trust it (in the menu beside the model, or by "
+            "--trust) only if you know who made it."
         )
         lines = "\n".join(f"- {finding.in_words()}" for finding in findings)
         self.question = (

@@ -1,4 +1,4 @@
-"""Chooses a trained model: one that comes with the extension, one of the user's runs, or a folder."""
+"""Chooses a trained model: one that comes with the extension, one of the user's runs, an imported one, or a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MedDeepLib.bundles.model import Model, open_model, released_models
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.changes import Changes
+from MedDeepLib.panels.model_transfers import ModelTransfers
 from MedDeepLib.panels.status import show_text
 from MedDeepLib.scene import runs
 
@@ -33,10 +34,12 @@ class ModelChooser:
         self._combo_box, self._description_label = combo_box, description_label
         self._filling = False
         self._browsed: list[str] = []
-        combo_box.toolTip = _("A model that comes with the extension, one of your own runs, or a folder with a model.")
-        browse_button.toolTip = _("Choose the folder of a run, or of a model from elsewhere.")
+        self._opened: Model | None = None  # also one that cannot be used before it is trusted
+        combo_box.toolTip = _("A model that comes with the extension, one of your runs, or an imported MONAI bundle.")
+        browse_button.toolTip = _("Choose the folder of a run or a model; the arrow imports and exports models.")
         combo_box.connect("currentIndexChanged(int)", self._chosen)
         browse_button.connect("clicked()", self._browse)
+        self.transfers = ModelTransfers(browse_button, self._show, self._imported, lambda: self._opened)
         self.refresh()
 
     def value(self) -> str:
@@ -68,6 +71,7 @@ class ModelChooser:
         choices = [(_("Choose a model"), "")]
         choices += [(name, name) for name in released_models()]
         choices += [(f"{model.title} ({run.name})", str(run)) for run, model in runs.models_in_runs(self._task)]
+        choices += [(model.title, str(model.folder)) for model in runs.imported_models(self._task)]
         known = [reference for _title, reference in choices]
         return choices + [(Path(path).name, path) for path in self._browsed if path not in known]
 
@@ -78,16 +82,32 @@ class ModelChooser:
 
     def _describe(self) -> None:
         reference = self.value()
-        self.model, self.problem = None, ""
+        self.model, self._opened, self.problem = None, None, ""
         if reference:
             try:
-                self.model = open_model(reference, self._task)
+                self._opened = open_model(reference, self._task)
+                question = self._opened.untrusted()
+                if question is not None:
+                    raise question
+                self.model = self._opened
             except UserError as error:
                 self.problem = str(error)
-        text = self.model.summary() if self.model is not None else self.problem
+        self._show(self.model.summary() if self.model is not None else self.problem)
+        self._description_label.toolTip = self._opened.description() if self._opened is not None else ""
+        self.transfers.update()
+
+    def _show(self, text: str) -> None:
         show_text(self._description_label, text)
-        self._description_label.toolTip = self.model.description() if self.model is not None else ""
         self._description_label.setVisible(bool(text))
+
+    def _imported(self, folder: Path) -> None:
+        """Choose a model that has come in, or that is trusted now; a model for another module says so itself."""
+        self.refresh()
+        self.set_value(str(folder))
+        self._describe()
+        self.changes.emit()
+        if self._opened is not None and self.model is None:
+            self.transfers.ask_for_trust(self._opened)
 
     def _browse(self) -> None:
         title = _("Choose the folder of a run or a model")

@@ -1,0 +1,81 @@
+"""Imports, exports and trusts models in a process of its own, for programs that must not wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from MedDeepLib.jobs.launcher import end_tree
+
+
+class ModelTransfer:
+    """One running transfer; ask :meth:`is_running` from a timer.
+
+    Attributes:
+        path: where the model lies at the end, None before and after a failure.
+        error: why it failed, in a sentence; empty while it has not.
+    """
+
+    def __init__(self, models_folder: Path, *arguments: str | Path):
+        """``arguments`` are those of ``models.py``: ``"import", source`` or ``"export", model, target``, for instance."""
+        self.path: Path | None = None
+        self.error = ""
+        self._done, self._total = 0, 0
+        library = str(Path(__file__).resolve().parents[2])
+        inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONPATH=os.pathsep.join([library, *inherited]))
+        command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.models_command", "--json", "--models", str(models_folder)]
+        detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+        handle, name = tempfile.mkstemp(prefix="meddeep-", suffix=".log")
+        self._output, self._position = Path(name), 0
+        try:
+            self._process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                **detached,
+            )
+        finally:
+            os.close(handle)
+
+    def is_running(self) -> bool:
+        """Look at the process and what it has said since."""
+        running = self._process.poll() is None
+        self._read()
+        if not running:
+            self._output.unlink(missing_ok=True)
+        if not running and self.path is None and not self.error:
+            self.error = f"The transfer ended unexpectedly (exit code {self._process.returncode}): try again."
+        return running
+
+    def share(self) -> float:
+        """How much is done, from 0 to 1."""
+        return self._done / self._total if self._total else 0.0
+
+    def cancel(self) -> None:
+        """End it now; what it has copied so far is left hidden in the models folder."""
+        end_tree(self._process.pid)
+        self._process.wait(timeout=10)
+
+    def _read(self) -> None:
+        if not self._output.exists():
+            return
+        with self._output.open("rb") as output:
+            output.seek(self._position)
+            content = output.read()
+        end = content.rfind(b"\n") + 1
+        self._position += end
+        for line in content[:end].splitlines():
+            try:
+                said = dict(json.loads(line))
+            except (TypeError, ValueError):
+                continue  # a warning of some library
+            self._done, self._total = said.get("done", self._done), said.get("total", self._total)
+            self.error = said.get("error", self.error)
+            self.path = Path(said["path"]) if "path" in said else self.path

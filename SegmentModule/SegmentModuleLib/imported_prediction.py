@@ -91,30 +91,32 @@ class ImportedPredictor(Predictor):
         outputs = len(self._bundle.outputs)
         background = has_background(list(self._bundle.outputs))
         if len(result) == 1:
-            values = result[0]
-            probabilities = torch.is_floating_point(values) and not bool((values == values.round()).all())
-            values = (values > 0.5) if probabilities else values
+            values = result[0].to(torch.int32)
+            if torch.is_floating_point(result) and not bool((values == result[0]).all()):
+                values = (result[0] > 0.5).to(torch.int32)  # probabilities
         elif len(result) == outputs and background:
-            values = result.argmax(0)
+            values = result.argmax(0).to(torch.int32)
         else:
             raise UserError(
                 f"The bundle {self._bundle.folder} gives {len(result)} channels, but its metadata name {outputs}: "
                 "correct its channel_def."
             )
+        self._check_named(values)
+        largest = max(segment.value for segment in self._model.classes)
+        return values.cpu().numpy().astype(np.uint8 if largest < 256 else np.uint16)
+
+    def _check_named(self, values: torch.Tensor) -> None:
         known = {0, *(segment.value for segment in self._model.classes)}
-        present = [int(value) for value in values.unique()]
-        unknown = [value for value in present if value not in known]
+        lowest, highest = (int(value) for value in values.aminmax())
+        present = {lowest, highest}
+        if 0 <= lowest and highest < 1 << 16:
+            present = set(torch.bincount(values.flatten()).nonzero().flatten().tolist())
+        unknown = sorted(present - known)
         if unknown:
             raise UserError(
                 f"The bundle {self._bundle.folder} gives the label {unknown[0]}, to which its metadata give no name: "
                 "correct its channel_def."
             )
-        return (
-            values.to(torch.uint8 if max(known) < 256 else torch.int32)
-            .cpu()
-            .numpy()
-            .astype(np.uint8 if max(known) < 256 else np.uint16)
-        )
 
 
 def score(prediction: Prediction, case: Case) -> list[dict[str, Any]]:

@@ -279,7 +279,8 @@ def _absolute(value: str, place: str) -> str:
 def _facts(config: dict[str, Any]) -> list[str]:
     steps = [value for _, value in items(config.get("preprocessing")) if _has_target(value)]
     steps += [v for _, v in items({k: v for k, v in config.items() if k not in ROOTS}) if _has_target(v)]
-    facts = []
+    network, inferer = _made(config.get("network_def")), _made(config.get("inferer"))
+    facts = [f"A process on this computer runs its {network} with its {inferer}; nothing leaves this computer."]
     for step in steps:
         name = step["_target_"].rpartition(".")[2].rstrip("dD")
         if name == "Orientation" and isinstance(step.get("axcodes"), str):
@@ -300,6 +301,10 @@ def _facts(config: dict[str, Any]) -> list[str]:
         else "It leaves the result on the grid of its network; here it is brought back to the image's own."
     )
     return list(dict.fromkeys(facts))
+
+
+def _made(entry: Any) -> str:
+    return entry["_target_"].rpartition(".")[2] if _has_target(entry) else "own network" if entry else "own steps"
 
 
 def _literal(value: Any, config: dict[str, Any]) -> list[Any]:

@@ -28,7 +28,15 @@ class ModelTransfer:
         library = str(Path(__file__).resolve().parents[2])
         inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
         environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONPATH=os.pathsep.join([library, *inherited]))
-        command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.models_command", "--json", "--models", str(models_folder)]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "MedDeepLib.jobs.models_command",
+            "--json",
+            "--models",
+            str(models_folder),
+        ]
         detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
         handle, name = tempfile.mkstemp(prefix="meddeep-", suffix=".log")
         self._output, self._position = Path(name), 0

@@ -48,7 +48,9 @@ class ModelTransfers:
         self.export = menu.addAction(_("Export the chosen model..."))
         self.trust = menu.addAction(_("Trust the chosen model..."))
         self.import_folder.toolTip = _("Copy a MONAI bundle, or a model of this extension, among your models.")
-        self.import_archive.toolTip = _("The same from a zip file, or from a TorchScript file with its metadata inside.")
+        self.import_archive.toolTip = _(
+            "The same from a zip file, or from a TorchScript file with its metadata inside."
+        )
         self.export.toolTip = _("Write the model as a MONAI bundle for others: a zip file.")
         self.trust.toolTip = _("Let a bundle from elsewhere run code of its own.")
         menu.toolTipsVisible = True

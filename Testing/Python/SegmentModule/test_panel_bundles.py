@@ -160,4 +160,3 @@ def test_a_model_is_exported(panel_with_model, tmp_path):
     assert "The model was written to" in wait_for_transfer(panel)
     folder = import_bundle(tmp_path / "balls.zip", tmp_path / "models")
     assert (folder / "configs" / "inference.json").is_file()
-

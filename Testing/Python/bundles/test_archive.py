@@ -196,7 +196,8 @@ def test_packed_is_unpacked(tmp_path):
 
 def test_compiled_python_is_left_behind(tmp_path):
     """It would run in place of the source that one can read."""
-    path = make_zip(tmp_path / "a.zip", {"m/a.py": b"1", "m/__pycache__/a.cpython-312.pyc": b"evil", "m/b.pyc": b"evil"})
+    path = make_zip(
+        tmp_path / "a.zip", {"m/a.py": b"1", "m/__pycache__/a.cpython-312.pyc": b"evil", "m/b.pyc": b"evil"}
+    )
     archive.unpack(path, tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").rglob("*") if file.is_file()] == ["a.py"]
-

@@ -39,7 +39,15 @@ def sentence(segment, tmp_path, weights):
         if spoil:
             spoil(folder)
         code, _, errors = segment(
-            "apply", "--model", folder, "--input", *images[:inputs], "--output", tmp_path / "o.seg.nrrd", "--device", "cpu"
+            "apply",
+            "--model",
+            folder,
+            "--input",
+            *images[:inputs],
+            "--output",
+            tmp_path / "o.seg.nrrd",
+            "--device",
+            "cpu",
         )
         lines = [line for line in errors.splitlines() if line.startswith("Error:")]
         assert code == 2 and len(lines) == 1 and "Traceback" not in errors, errors
@@ -217,7 +225,9 @@ def test_an_output_that_is_shown_nowhere(sentence):
 
 def test_transforms_that_fail_on_the_image(sentence):
     def change(config):
-        config["preprocessing"]["transforms"].insert(2, {"_target_": "CenterSpatialCropd", "keys": "label", "roi_size": 5})
+        config["preprocessing"]["transforms"].insert(
+            2, {"_target_": "CenterSpatialCropd", "keys": "label", "roi_size": 5}
+        )
 
     assert "The preprocessing (CenterSpatialCropd) of the bundle" in sentence(change)
 

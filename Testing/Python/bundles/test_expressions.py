@@ -54,7 +54,9 @@ def test_tensors_and_networks(evaluator):
     x = torch.tensor([[0.0, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 1]])
     assert problem(text) == ""
     assert evaluator.evaluate(text, {})(x).tolist() == [[2, 1, 0, 4]]
-    network = evaluator.evaluate("nets.UNet(3, 1, 2, channels=(4, 8), strides=(2,)).to(__local_refs['d'])", {"d": "cpu"})
+    network = evaluator.evaluate(
+        "nets.UNet(3, 1, 2, channels=(4, 8), strides=(2,)).to(__local_refs['d'])", {"d": "cpu"}
+    )
     assert isinstance(network, UNet)
     assert problem("nets.UNet(3, 1, 2)", {"nets": "monai.networks.nets"}) == ""
 

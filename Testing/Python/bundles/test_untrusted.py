@@ -60,7 +60,16 @@ def bundle(tmp_path, weights):
 def apply(segment, image, tmp_path):
     def run(model: Path, *flags) -> tuple[int, str]:
         code, _, errors = segment(
-            "apply", "--model", model, "--input", image, "--output", tmp_path / "out.seg.nrrd", "--device", "cpu", *flags
+            "apply",
+            "--model",
+            model,
+            "--input",
+            image,
+            "--output",
+            tmp_path / "out.seg.nrrd",
+            "--device",
+            "cpu",
+            *flags,
         )
         assert "Traceback" not in errors
         return code, errors
@@ -159,7 +168,9 @@ def test_disabled_is_no_place_to_hide(bundle, apply, tmp_path):
 
     def change(config):
         expression = f"$__import__('os').system('{system(marker)}')"
-        config["preprocessing"]["transforms"].append({"_target_": "Identityd", "keys": "image", "_disabled_": expression})
+        config["preprocessing"]["transforms"].append(
+            {"_target_": "Identityd", "keys": "image", "_disabled_": expression}
+        )
 
     code, _ = apply(bundle(change))
     assert code == 2 and not marker.exists()

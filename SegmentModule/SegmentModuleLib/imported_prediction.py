@@ -109,7 +109,7 @@ class ImportedPredictor(Predictor):
         known = {0, *(segment.value for segment in self._model.classes)}
         lowest, highest = (int(value) for value in values.aminmax())
         present = {lowest, highest}
-        if 0 <= lowest and highest < 1 << 16:
+        if lowest >= 0 and highest < 1 << 16:
             present = set(torch.bincount(values.flatten()).nonzero().flatten().tolist())
         unknown = sorted(present - known)
         if unknown:

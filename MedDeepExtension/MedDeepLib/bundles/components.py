@@ -190,9 +190,9 @@ class Attributes:
             leads = allowlist.leads_to_components(path) or allowlist.is_component_module(path)
             if value.__name__ == path and (known or leads):
                 return value
-        elif is_component(value):
-            return value
-        elif path.partition(".")[0] in ("torch", "numpy") and allowlist.is_allowed_chain(path.split(".")):
+            raise RefusedExpression(f"it uses '{path}'")
+        listed = path.partition(".")[0] in ("torch", "numpy") and allowlist.is_allowed_chain(path.split("."))
+        if is_component(value) or listed:
             return value
         raise RefusedExpression(f"it uses '{path}'")
 

@@ -21,7 +21,7 @@ class ModelTransfer:
     """
 
     def __init__(self, models_folder: Path, *arguments: str | Path):
-        """``arguments`` are those of ``models.py``: ``"import", source`` or ``"export", model, target``, for instance."""
+        """``arguments`` are those of ``models.py``: ``"import", source`` or ``"export", model, target`` or others."""
         self.path: Path | None = None
         self.error = ""
         self._done, self._total = 0, 0

@@ -1,4 +1,4 @@
-"""The menu beside a model: import a bundle, export the chosen model, trust it. All copying is done by another process."""
+"""The menu beside a model: import a bundle, export the chosen model, trust it. Another process does the copying."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-import toy_cases
 import torch
+import toy_cases
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, WEIGHTS
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.bundles.transfer import export_bundle

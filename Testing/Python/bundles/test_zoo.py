@@ -1,4 +1,4 @@
-"""Bundles in the style of MONAI's zoo give the very voxels that MONAI's own runner gives, on turned and mirrored grids."""
+"""Bundles in the style of MONAI's zoo give the very voxels of MONAI's own runner, on turned and mirrored grids."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_structure(spleen_bundle, tmp_path):
     for name, affine in GRIDS.items():
         prediction, said = apply(spleen_bundle, [data / f"{name}_0.nii.gz"])
         expected = monais_labels(tmp_path / "out", name)
-        assert 500 < expected.sum() and np.array_equal(prediction.labels, expected), name
+        assert expected.sum() > 500 and np.array_equal(prediction.labels, expected), name
         assert [segment.name for segment in prediction.classes] == ["spleen"]
         assert any("2 x 2 x 2 mm" in sentence for sentence in said)
         prediction.write(tmp_path / "a.seg.nrrd")
@@ -84,7 +84,7 @@ def test_overlapping_structures_of_four_inputs(brats_bundle, tmp_path):
     data = write_cases(tmp_path / "data", channels=4)
     run_monai_here(brats_bundle, dataset_dir=str(data), output_dir=str(tmp_path / "out"))
     assert open_model(brats_bundle, "segment").channels == ("T1c", "T1", "T2", "FLAIR")
-    for name, affine in GRIDS.items():
+    for name in GRIDS:
         prediction, said = apply(brats_bundle, [data / f"{name}_{n}.nii.gz" for n in range(4)])
         core, whole, enhancing = prediction.masks
         merged = np.where(enhancing > 0, 4, np.where(core > 0, 1, np.where(whole > 0, 2, 0)))

@@ -10,6 +10,7 @@ from MedDeepLib.devices.leases import Lease, holders, move, waiting
 from MedDeepLib.devices.manager import (
     Device,
     Owner,
+    Watching,
     check_request,
     list_devices,
     resolve,
@@ -23,6 +24,7 @@ __all__ = [
     "Lease",
     "Owner",
     "Ticket",
+    "Watching",
     "check_request",
     "holders",
     "list_devices",

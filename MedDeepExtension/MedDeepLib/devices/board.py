@@ -17,7 +17,7 @@ from pathlib import Path
 from MedDeepLib.devices.locks import file_lock, is_held, state_folder
 from MedDeepLib.errors import JobError, UserError
 
-_LOCK_SECONDS = 10.0
+LOCK_SECONDS = 10.0
 _POLL_SECONDS = 0.005
 
 
@@ -61,7 +61,7 @@ class Board:
         self._file = self.folder / "board.json"
 
     @contextlib.contextmanager
-    def opened(self, timeout: float = _LOCK_SECONDS) -> Iterator[list[Ticket]]:
+    def opened(self, timeout: float = LOCK_SECONDS) -> Iterator[list[Ticket]]:
         """The tickets of living jobs in their order, for this process alone; changes to the list are written.
 
         Raises:
@@ -92,7 +92,7 @@ class Board:
         finally:
             lock.release()
 
-    def tickets(self, timeout: float = _LOCK_SECONDS) -> list[Ticket]:
+    def tickets(self, timeout: float = LOCK_SECONDS) -> list[Ticket]:
         """All tickets as they are now: holders and, in their order, those who wait."""
         if not self._file.exists():
             return []

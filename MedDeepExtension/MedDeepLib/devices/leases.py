@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from MedDeepLib.devices.board import Board, Ticket
+from MedDeepLib.devices.board import LOCK_SECONDS, Board, Ticket
 from MedDeepLib.devices.locks import file_name, try_lock
 from MedDeepLib.devices.manager import Device, process_name
 from MedDeepLib.devices.threads import available_cores, share, threads_from_environment
@@ -160,18 +160,27 @@ def waiting(device: Device, board: Board | None = None) -> list[Ticket]:
     return [ticket for ticket in tickets if not ticket.holds and device.lease_key in ticket.devices]
 
 
-def move(ticket_id: str, position: int, board: Board | None = None) -> None:
-    """Put a waiting job at ``position`` (0: next) among the jobs that wait for the same devices.
+def move(
+    ticket_id: str,
+    position: int,
+    board: Board | None = None,
+    device: Device | None = None,
+    timeout: float = LOCK_SECONDS,
+) -> None:
+    """Put a waiting job at ``position`` (0: next) among the jobs that wait for the same devices, or for ``device``.
 
-    Raises UserError when no job with this ticket waits.
+    Raises:
+        UserError: no job with this ticket waits.
+        JobError: another process has kept the board for ``timeout`` seconds.
     """
-    with (board or Board()).opened() as tickets:
+    with (board or Board()).opened(timeout) as tickets:
         found = [ticket for ticket in tickets if ticket.id == ticket_id and not ticket.holds]
         if not found:
             raise UserError(f"No job waits with the ticket '{ticket_id}': it may have got its device or have ended.")
         ticket = found[0]
         tickets.remove(ticket)
-        rivals = [other for other in tickets if not other.holds and set(other.devices) & set(ticket.devices)]
+        wanted = {device.lease_key} if device is not None else set(ticket.devices)
+        rivals = [other for other in tickets if not other.holds and wanted & set(other.devices)]
         behind = rivals[max(0, position) :]
         tickets.insert(tickets.index(behind[0]) if behind else len(tickets), ticket)
 

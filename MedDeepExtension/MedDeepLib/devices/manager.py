@@ -32,12 +32,14 @@ class Owner:
         name: the program, or what has started the job ("Slicer"); empty when it cannot be told.
         title: of the job, if it is one of ours.
         used_bytes: of the device's memory; 0: not known.
+        folder: of the job, if it is one of ours.
     """
 
     pid: int
     name: str = ""
     title: str = ""
     used_bytes: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Device:
         key: the same in every process, also where CUDA_VISIBLE_DEVICES gives the card another number.
         owners: who uses it, as far as this user may know.
         note: what people should know of the figures.
+        waiting: the jobs that wait for it, the next one first.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Device:
     key: str = ""
     owners: tuple[Owner, ...] = ()
     note: str = ""
+    waiting: tuple[Ticket, ...] = ()
 
     @property
     def lease_key(self) -> str:
@@ -78,7 +82,7 @@ def check_request(request: str) -> None:
 
 
 def list_devices() -> list[Device]:
-    """All devices, the fastest first, with their owners; the CPU is always there and always last."""
+    """All devices, the fastest first, with who uses them and who waits; the CPU is always there and always last."""
     tickets = _tickets()
     return [_with_jobs(device, tickets) for device in [*_cuda_devices(), *_apple_devices(), _cpu()]]
 
@@ -211,6 +215,34 @@ def _cuda_devices() -> list[Device]:
         pynvml.nvmlShutdown()
 
 
+class Watching:
+    """Keeps the driver's library loaded between two looks at the devices, which would otherwise load it each time."""
+
+    def __init__(self):
+        self._begun = False
+
+    def begin(self) -> None:
+        """Does nothing where there is no such library or no card."""
+        try:
+            import pynvml
+        except ImportError:
+            return
+        if not self._begun:
+            try:
+                pynvml.nvmlInit()
+            except pynvml.NVMLError:
+                return
+            self._begun = True
+
+    def end(self) -> None:
+        """Let the library go; may be called again."""
+        if self._begun:
+            import pynvml
+
+            self._begun = False
+            pynvml.nvmlShutdown()
+
+
 def _visible(keys: list[str]) -> list[int]:
     """The driver's numbers of the cards that CUDA_VISIBLE_DEVICES shows to programs, in the order it gives them."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -254,9 +286,10 @@ def _tickets() -> list[Ticket]:
 
 
 def _with_jobs(device: Device, tickets: list[Ticket]) -> Device:
-    """The device with the jobs that hold it in front of its other owners."""
+    """The device with the jobs that hold it in front of its other owners, and the jobs that wait for it."""
     holding = [ticket for ticket in tickets if ticket.holds == device.lease_key]
+    waiting = tuple(ticket for ticket in tickets if not ticket.holds and device.lease_key in ticket.devices)
     used = {owner.pid: owner.used_bytes for owner in device.owners}
-    jobs = [Owner(t.pid, t.application, t.title, used.get(t.pid, 0)) for t in holding]
+    jobs = [Owner(t.pid, t.application, t.title, used.get(t.pid, 0), t.folder) for t in holding]
     others = [owner for owner in device.owners if owner.pid not in {job.pid for job in jobs}]
-    return replace(device, owners=(*jobs, *others))
+    return replace(device, owners=(*jobs, *others), waiting=waiting)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from MedDeepLib.devices import Device, list_devices, move, waiting
+from MedDeepLib.devices import Device, list_devices, move
 from MedDeepLib.errors import UserError
 
 _GIGABYTE = 1e9
@@ -60,8 +60,8 @@ def _holders(device: Device) -> str:
 
 
 def _waiters(device: Device) -> str:
-    tickets = waiting(device)
-    return "\n".join(f"{place}. {t.in_words()} ticket {t.id}" for place, t in enumerate(tickets, start=1)) or "-"
+    waiting = enumerate(device.waiting, start=1)
+    return "\n".join(f"{place}. {ticket.in_words()} ticket {ticket.id}" for place, ticket in waiting) or "-"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,10 +26,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 KINDS = frozenset({"state", "phase", "progress", "metrics", "memory", "message", "warning", "result"})
+_PART_BYTES = 32768
+_TAIL_BYTES = 32768
 
 
 class EventWriter:
@@ -76,15 +79,37 @@ class EventReader:
 
     def read(self) -> list[dict[str, Any]]:
         """The new events; a line that is still being written waits for the next call."""
+        return self._read(-1)
+
+    def read_in_parts(self) -> Iterator[list[dict[str, Any]]]:
+        """As :meth:`read`, some hundred events at a time: for who may not be kept busy by a long file."""
+        before = -1
+        while self._offset != before:
+            before = self._offset
+            yield self._read(_PART_BYTES)
+
+    def _read(self, count: int) -> list[dict[str, Any]]:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
+                data = file.read(count)
+        except OSError:
             return []
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [event for line in lines if (event := _parse(line)) is not None]
+
+
+def last_events(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The events at the end of a file, some hundred at most, and whether these are all; none if there is no file."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return [], True
+    return [event for line in lines if (event := _parse(line)) is not None], size <= _TAIL_BYTES
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

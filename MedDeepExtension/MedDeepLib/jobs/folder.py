@@ -24,16 +24,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs.events import EventReader
+from MedDeepLib.jobs.events import EventReader, last_events
 from MedDeepLib.jobs.job import Job
 
-_TAIL_BYTES = 65536
+_STARTING_SECONDS = 15.0
 _CHECKPOINTS = ("checkpoint*.pt", "fold_*/checkpoint*.pt", "fold_*/result.json")
 
 
@@ -48,6 +49,9 @@ class State(StrEnum):
     @property
     def finished(self) -> bool:
         return self in (State.STOPPED, State.FAILED, State.DONE)
+
+
+_STATES = frozenset(map(str, State))
 
 
 class JobFolder:
@@ -84,10 +88,19 @@ class JobFolder:
         return Job.load(self.job_file)
 
     def state(self) -> State:
-        """The job's state; a job whose worker is no longer alive has failed, whatever its last event says."""
+        """The job's state; a job whose worker is no longer alive has failed, whatever its last event says.
+
+        Looks at the end of the event file only, however long the job has run.
+        """
+        return self.state_after(*last_events(self.events_file))
+
+    def state_after(self, events: list[dict[str, Any]], all_of_them: bool) -> State:
+        """The state when ``events`` are the last ones that the job has sent."""
         if self.result_file.exists():
             return State.DONE
-        last = next((e["state"] for e in reversed(self.events()) if e["event"] == "state" and "state" in e), None)
+        last = next((e["state"] for e in reversed(events) if e["event"] == "state" and e.get("state") in _STATES), None)
+        if last is None and not all_of_them:
+            last = State.RUNNING  # who waits or has ended says so, and then little else
         if last is None:
             return State.RUNNING if self.worker_alive() else State.QUEUED
         state = State(last)
@@ -128,19 +141,18 @@ class JobFolder:
 
     def latest_progress(self) -> dict[str, Any] | None:
         """The last ``progress`` event; looks at the end of the event file only, however long the job has run."""
+        events, _ = last_events(self.events_file)
+        return next((event for event in reversed(events) if event["event"] == "progress"), None)
+
+    def is_starting(self) -> bool:
+        """True for a new job of which no worker has said anything yet, but may do so in a moment."""
         try:
-            with self.events_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                lines = file.read().decode("utf-8", "replace").splitlines()
+            age = time.time() - self.job_file.stat().st_mtime
+            if self.worker_file.exists() or age > _STARTING_SECONDS:
+                return False
+            return not self.events_file.exists() or self.events_file.stat().st_size == 0
         except OSError:
-            return None
-        for line in reversed(lines):
-            if '"progress"' in line:
-                try:
-                    return json.loads(line)
-                except ValueError:
-                    continue  # half a line, where the worker was killed or the reading began
-        return None
+            return False
 
     def prepare_restart(self) -> None:
         """Forget the stop request and the dead worker of an earlier run; events and checkpoints stay.
@@ -184,6 +196,11 @@ class JobFolder:
         except (KeyError, TypeError, ValueError):
             return None  # no worker has been here, or its file is damaged
 
+    def active_pid(self) -> int | None:
+        """The process that is at the job; None for one that has ended, though a warm worker may have stayed."""
+        pid = self.worker_pid()
+        return pid if pid is not None and not self.state().finished else None
+
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result_file, result)
 
@@ -222,12 +239,22 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         raise
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly below ``folder``, but for hidden ones: what is being deleted is among these."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        return []
+
+
 def jobs_in(folder: Path) -> Iterable[JobFolder]:
     """The jobs directly below ``folder``, the newest first."""
-    if not folder.is_dir():
-        return []
-    files = sorted(folder.glob("*/job.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [JobFolder(file.parent) for file in files]
+    found = []
+    for path in folders_in(folder):
+        with contextlib.suppress(OSError):  # it is no job, or another program deletes it in this moment
+            found.append(((path / "job.json").stat().st_mtime, path))
+    return [JobFolder(path) for _, path in sorted(found, reverse=True)]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from datetime import datetime
@@ -12,9 +11,13 @@ from pathlib import Path
 from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.jobs.console import in_words, watch
 from MedDeepLib.jobs.devices_command import table
-from MedDeepLib.jobs.folder import JobFolder, State, jobs_in
-from MedDeepLib.jobs.launcher import GRACE_SECONDS, end_tree, launch
-from MedDeepLib.jobs.runs import ENVIRONMENT_VARIABLE, TEMPORARY, runs_folder
+from MedDeepLib.jobs.disk import delete_job, losses
+from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.launcher import GRACE_SECONDS, launch
+from MedDeepLib.jobs.listing import JobList
+from MedDeepLib.jobs.runs import ENVIRONMENT_VARIABLE, runs_folder
+from MedDeepLib.jobs.stopping import Stopping
+from MedDeepLib.jobs.summary import Overview, Summary, overview, resources
 
 _POLL_SECONDS = 0.1
 
@@ -40,32 +43,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(runs: Path) -> int:
-    found = [*jobs_in(runs), *jobs_in(runs / TEMPORARY)]
-    if not found:
+    jobs = JobList()
+    for _ in jobs.refresh(runs):
+        pass
+    if not jobs.overviews:
         print(f"No jobs in {runs}.")
         return 0
     rows = [("Job", "What", "State", "Progress", "Begun")]
-    rows += [
-        (_name(folder, runs), _title(folder), str(folder.state()), _progress(folder), _begun(folder))
-        for folder in found
-    ]
+    rows += [(_name(o.folder, runs), o.title, str(o.state), _progress(o), _begun(o)) for o in jobs.overviews]
     print(table(rows))
     return 0
 
 
 def _show(folder: JobFolder) -> int:
-    job, state, events = folder.job(), folder.state(), folder.events()
-    lines = [("Folder", str(folder.path)), ("What", job.title), ("State", str(state)), ("Begun", _begun(folder))]
-    lines += [("Device", job.device), ("Progress", _progress(folder))]
-    states = [event for event in events if event["event"] == "state"]
-    if states and states[-1].get("message") and state in (State.FAILED, State.QUEUED):
-        lines.append(("Reason", states[-1]["message"]))
-    lines += [("Warning", event["message"]) for event in events if event["event"] == "warning"]
-    figures = {}
-    for event in events:
-        if event["event"] == "metrics":
-            figures |= {name: value for name, value in event["values"].items() if value is not None}
-    lines += [(name, f"{value:.4g}") for name, value in figures.items()]
+    found, summary = overview(folder), Summary()
+    summary.take(folder.events())
+    lines = [("Folder", str(folder.path)), ("What", found.title), ("State", str(found.state)), ("Begun", _begun(found))]
+    if found.job is not None:
+        lines.append(("Device", resources(folder).get("device", found.job.device)))
+    lines += [("Progress", _progress(found))]
+    lines += [("Reason", text) for text in (found.problem, found.reason) if text]
+    lines += [("Warning", message) for message in summary.warnings]
+    lines += [(name, f"{value:.4g}") for name, value in summary.figures.items()]
     usage = folder.result().get("usage", {})
     lines += [(name.replace("_", " "), str(value)) for name, value in usage.items() if name != "device"]
     print(table(lines))
@@ -74,26 +73,16 @@ def _show(folder: JobFolder) -> int:
 
 def _stop(folder: JobFolder, grace_seconds: float) -> int:
     """Ask the worker to save and leave; after the time of grace it is ended with all it has started."""
-    pid = folder.worker_pid()
-    if pid is None:
-        raise UserError(f"The job in {folder.path} is not running: there is nothing to stop.")
-    folder.request_stop()
-    if not _ended_within(grace_seconds, folder):
-        end_tree(pid)
-        _ended_within(GRACE_SECONDS, folder)
+    stopping = Stopping(folder, grace_seconds)
+    deadline = time.monotonic() + grace_seconds + GRACE_SECONDS  # one that cannot even be killed
+    while not stopping.ended() and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    if stopping.forced:
         print("It did not stop in time and was ended; its last checkpoint is kept.")
         return EXIT_FAILED
-    print(f"{str(folder.state()).capitalize()}.")
+    state = folder.state()
+    print(f"{str(state).capitalize()}." if state.finished else "It had not begun.")
     return 0
-
-
-def _ended_within(seconds: float, folder: JobFolder) -> bool:
-    deadline = time.monotonic() + seconds
-    while folder.worker_alive():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
 
 
 def _resume(folder: JobFolder) -> int:
@@ -101,19 +90,16 @@ def _resume(folder: JobFolder) -> int:
 
 
 def _delete(folder: JobFolder, yes: bool) -> int:
-    if folder.worker_alive():
-        raise UserError(f"The job in {folder.path} is running: stop it before deleting it.")
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("Deleting asks first, but nobody can answer here: say --yes.")
-        question = f"Delete {folder.path} with everything in it, the trained model included? [y/N] "
-        if input(question).strip().lower() not in ("y", "yes"):
+        lost = losses(folder)
+        what = f"{folder.path} with {', '.join(lost)}" if lost else f"{folder.path}"
+        if input(f"Delete {what} for good? [y/N] ").strip().lower() not in ("y", "yes"):
             print("Nothing was deleted.")
             return EXIT_STOPPED
-    try:
-        shutil.rmtree(folder.path)
-    except OSError as error:
-        raise UserError(f"{folder.path} cannot be deleted ({error.strerror or error}): close what uses it.") from None
+    for _ in delete_job(folder):
+        pass
     print(f"Deleted {folder.path}.")
     return 0
 
@@ -129,25 +115,16 @@ def _name(folder: JobFolder, runs: Path) -> str:
     return folder.path.relative_to(JobFolder(runs).path).as_posix()
 
 
-def _title(folder: JobFolder) -> str:
-    try:
-        return folder.job().title
-    except UserError:
-        return "cannot be read"
-
-
-def _progress(folder: JobFolder) -> str:
-    progress = folder.latest_progress()
-    if progress is None:
+def _progress(job: Overview) -> str:
+    if job.progress is None:
         return "-"
-    text = f"{progress['step']} of {progress['total']}"
-    if progress.get("remaining") and folder.worker_alive():
-        text += f", {in_words(progress['remaining'])} left"
-    return text
+    left = job.seconds_left
+    text = f"{job.progress['step']} of {job.progress['total']}"
+    return text if left is None else f"{text}, {in_words(left)} left"
 
 
-def _begun(folder: JobFolder) -> str:
-    return f"{datetime.fromtimestamp(folder.job_file.stat().st_mtime):%Y-%m-%d %H:%M}"
+def _begun(job: Overview) -> str:
+    return f"{datetime.fromtimestamp(job.begun):%Y-%m-%d %H:%M}"
 
 
 def _parser() -> argparse.ArgumentParser:

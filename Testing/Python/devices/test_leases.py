@@ -84,6 +84,28 @@ def test_the_order_can_be_changed(lease, board):
     assert titles(waiting(CARD, board)) == ["two", "three", "one"]
 
 
+def test_the_order_can_be_changed_for_one_of_several_devices(lease, board):
+    lease(CARD, title="holder").take()
+    lease(OTHER, title="other holder").take()
+    lease(CARD, title="card"), lease(OTHER, title="other")
+    both = lease(CARD, OTHER, title="both")
+    move(both.ticket.id, 0, board, OTHER)
+    assert titles(waiting(OTHER, board)) == ["both", "other"]
+    assert titles(waiting(CARD, board)) == ["card", "both"]
+    move(both.ticket.id, 1, board, OTHER)
+    assert titles(waiting(OTHER, board)) == ["other", "both"]
+
+
+def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
+    lease().take()
+    waiter = lease()
+    with board.opened():
+        start = time.monotonic()
+        with pytest.raises(JobError, match="has kept"):
+            move(waiter.ticket.id, 0, board, timeout=0.05)
+        assert time.monotonic() - start < 1
+
+
 def test_only_who_waits_can_be_moved(lease, board):
     holder = lease()
     holder.take()

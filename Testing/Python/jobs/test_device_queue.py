@@ -15,33 +15,10 @@ from pathlib import Path
 
 import MedDeepLib
 import pytest
-from MedDeepLib.devices import Device, move, waiting
+from MedDeepLib.devices import move, waiting
 from MedDeepLib.jobs import Job, JobFolder, State, launch
+from pretended_card import CARD, computing, let_end, pretend, wait_for
 
-CARD = Device("cuda:0", "Pretended card")
-PRETENDED = """
-import os, sys, time, types
-
-
-def perform(folder, report, stop_requested):
-    from MedDeepLib.devices import Device
-    from MedDeepLib.errors import Stopped
-    from MedDeepLib.jobs import device_queue
-
-    device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
-    with device_queue.leased_device(folder.job(), folder, report, stop_requested) as (device, threads):
-        report("phase", phase="Computing")
-        while not (folder.path / "go").exists():
-            if stop_requested():
-                raise Stopped
-            time.sleep(0.02)
-    return {"device": device.id}
-
-
-if os.environ.get("PLAY"):
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
-"""
 LAUNCHER = """
 import sys, time
 from MedDeepLib.jobs import JobFolder, launch
@@ -52,12 +29,8 @@ sys.exit(job.wait(60))
 
 
 @pytest.fixture(autouse=True)
-def pretended_card(tmp_path, monkeypatch):
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text(PRETENDED, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    monkeypatch.setenv("PLAY", "1")
-    monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
+def with_a_card(tmp_path, monkeypatch):
+    pretend(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -74,24 +47,8 @@ def start(tmp_path):
         job.kill()
 
 
-def wait_for(condition, seconds: float = 20.0):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return value
-
-
-def computing(job) -> bool:
-    return any(event.get("phase") == "Computing" for event in job.folder.events())
-
-
 def queued(job) -> bool:
     return job.folder.state() is State.QUEUED and bool(sentences(job))
-
-
-def let_end(job) -> None:
-    (job.folder.path / "go").touch()
 
 
 def sentences(job) -> list[str]:
@@ -230,3 +187,37 @@ def one_computes_and_one_waits(folders) -> list[State] | None:
     begun = any(event.get("phase") == "Computing" for event in events)
     waits = any(event["event"] == "state" and event["state"] == "queued" for event in events)
     return states if begun and waits and sorted(states) == [State.QUEUED, State.RUNNING] else None
+
+
+def test_the_scripts_show_change_and_stop_the_queue(start, tmp_path, capsys, monkeypatch):
+    """``jobs.py`` and ``devices.py``, on jobs that were started elsewhere."""
+    from MedDeepLib.devices import manager
+    from MedDeepLib.jobs import devices_command, jobs_command
+
+    monkeypatch.setattr(manager, "_cuda_devices", lambda: [CARD])
+    monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path))
+    jobs = [start("first")]
+    wait_for(lambda: computing(jobs[0]))
+    for name in ("second", "third"):
+        jobs.append(start(name))
+        wait_for(lambda: queued(jobs[-1]))
+    assert jobs_command.main(["list"]) == 0
+    states = {line.split()[0]: line.split()[3] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert states == {"first": "running", "second": "queued", "third": "queued"}
+    assert jobs_command.main(["show", "third"]) == 0
+    assert "Waiting for Pretended card" in capsys.readouterr().out
+
+    ticket = waiting(CARD)[1]
+    assert devices_command.main(["move", ticket.id, "1"]) == 0
+    assert [t.folder for t in waiting(CARD)] == [str(jobs[2].folder.path), str(jobs[1].folder.path)]
+    table = capsys.readouterr().out
+    assert table.index(f"process {jobs[2].pid}") < table.index(f"process {jobs[1].pid}")
+
+    assert jobs_command.main(["stop", "third"]) == 0
+    assert capsys.readouterr().out == "Stopped.\n" and jobs[2].wait(10) == 130
+    assert [t.folder for t in waiting(CARD)] == [str(jobs[1].folder.path)]
+    assert jobs_command.main(["delete", "second", "--yes"]) == 2 and "is running" in capsys.readouterr().err
+    let_end(jobs[0])
+    wait_for(lambda: computing(jobs[1]))
+    let_end(jobs[1])
+    assert (jobs[0].wait(20), jobs[1].wait(20)) == (0, 0)

@@ -31,6 +31,13 @@ def make(runs: Path, name: str = "first") -> JobFolder:
     return JobFolder.create(runs / name, Job("segment", "train", method="unet", dataset="list.json"))
 
 
+def make_old(runs: Path, name: str = "first") -> JobFolder:
+    """A job that has not just been made: nobody is about to start it."""
+    folder = make(runs, name)
+    os.utime(folder.job_file, (1.7e9, 1.7e9))
+    return folder
+
+
 def tell(folder: JobFolder, *events: tuple[str, dict]) -> None:
     writer = EventWriter(folder.events_file)
     for event, fields in events:
@@ -147,7 +154,7 @@ def test_resume_starts_the_worker_again_and_watches_it(runs, capsys):
 
 
 def test_delete_asks_first(runs, capsys, monkeypatch):
-    folder = make(runs)
+    folder = make_old(runs)
     assert jobs_command.main(["delete", "first"]) == 2
     assert "say --yes" in capsys.readouterr().err and folder.path.exists()
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -155,6 +162,30 @@ def test_delete_asks_first(runs, capsys, monkeypatch):
     assert jobs_command.main(["delete", "first"]) == 130 and folder.path.exists()
     monkeypatch.setattr("builtins.input", lambda question: "y")
     assert jobs_command.main(["delete", "first"]) == 0 and not folder.path.exists()
+
+
+def test_delete_says_what_is_lost(runs, capsys, monkeypatch):
+    folder = make_old(runs)
+    (folder.path / "checkpoint.pt").touch()
+    (folder.path / "anna.nrrd").touch()
+    questions = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
+    assert jobs_command.main(["delete", "first"]) == 0
+    assert "the checkpoint from which it could go on" in questions[0] and "anna.nrrd" in questions[0]
+    assert list(runs.iterdir()) == []
+
+
+def test_show_of_a_damaged_job(runs, capsys):
+    make(runs).job_file.write_text("{", encoding="utf-8")
+    assert jobs_command.main(["show", "first"]) == 0
+    assert "is not valid JSON" in capsys.readouterr().out
+
+
+def test_a_job_that_nobody_began_is_told_to_stop(runs, capsys):
+    make(runs)
+    assert jobs_command.main(["stop", "first", "--grace", "0"]) == 0
+    assert capsys.readouterr().out in ("It had not begun.\n",)
 
 
 def test_delete_leaves_running_jobs_and_other_folders_alone(worker, runs, capsys):

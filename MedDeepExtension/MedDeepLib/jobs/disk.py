@@ -1,0 +1,108 @@
+"""Deleting and measuring folders of jobs, in steps: a run can hold gigabytes and a panel must not wait for its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.folder import JobFolder
+
+_ASIDE = ".deleted-"
+_OF_A_JOB = ("job.json", "worker.json", "resources.json", "events.jsonl", "log.txt", "stop")
+_OF_TRAINING = ("parameters.json", "checkpoint*.pt", "best.*.pt", "stage.*.pt", "folds.json", "fold_*")
+_OF_RESULTS = ("result.json", "metrics*.csv", "input", "output.*", "*.part")
+_PATTERNS = (*_OF_A_JOB, *_OF_TRAINING, *_OF_RESULTS)
+_NAMED_AT_MOST = 3
+
+
+def losses(folder: JobFolder) -> list[str]:
+    """What deleting a job takes away that would be missed, in words; the last of it may be files that are not its own.
+
+    Whoever chose the folder may have kept other things in it.
+    """
+    lost = []
+    if folder.model_folder.is_dir():
+        lost.append("the trained model")
+    if any(folder.path.glob("fold_*/model")):
+        lost.append("the models of its folds")
+    if folder.has_checkpoint() and not folder.result_file.exists():
+        lost.append("the checkpoint from which it could go on")
+    if any(folder.path.glob("metrics*.csv")):
+        lost.append("its figures")
+    strange = [path.name for path in _strangers(folder)]
+    if strange:
+        names = ", ".join(strange[:_NAMED_AT_MOST]) + (", ..." if len(strange) > _NAMED_AT_MOST else "")
+        files = "1 file or folder that is" if len(strange) == 1 else f"{len(strange)} files and folders that are"
+        lost.append(f"{files} not the job's own ({names})")
+    return lost
+
+
+def delete_job(folder: JobFolder) -> Iterator[None]:
+    """Delete a job's folder with everything in it. It is gone as a whole at the first step, the rest makes room.
+
+    Raises UserError when the job is running or just about to, or its folder cannot be deleted; nothing is lost then.
+    """
+    if folder.active_pid() is not None:
+        raise UserError(f"The job in {folder.path} is running: stop it before deleting it.")
+    if folder.is_starting():
+        raise UserError(f"The job in {folder.path} is just being started: wait a moment, or stop it.")
+    yield from delete(folder.path)
+
+
+def delete_model(folder: JobFolder) -> Iterator[None]:
+    """Delete the model that a job has trained, and keep the job. As :func:`delete_job` otherwise."""
+    if folder.active_pid() is not None:
+        raise UserError(f"The job in {folder.path} is running: stop it before deleting its model.")
+    yield from delete(folder.model_folder)
+
+
+def delete(path: Path) -> Iterator[None]:
+    """Take a folder away under another name, and then remove what was in it file by file.
+
+    Raises UserError when it cannot be taken away, for instance because another program uses a file in it.
+    """
+    aside = path.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise UserError(f"{path} cannot be deleted ({error.strerror or error}): close what uses it.") from None
+    yield
+    # Also what a program that was ended meanwhile has left.
+    for leftover in path.parent.glob(f"{_ASIDE}*"):
+        yield from _remove(leftover)
+
+
+def size_of(folder: Path) -> Iterator[int]:
+    """The bytes in a folder, a running sum after each of the folders in it."""
+    total, folders = 0, [str(folder)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
+        yield total
+
+
+def _strangers(folder: JobFolder) -> list[Path]:
+    """What lies in the folder of a job and is none of its files."""
+    patterns = (*_PATTERNS, folder.model_folder.name, f"{_ASIDE}*")
+    known = {path for pattern in patterns for path in folder.path.glob(pattern)}
+    return sorted(path for path in folder.path.glob("*") if path not in known)
+
+
+def _remove(path: Path) -> Iterator[None]:
+    """Remove a folder from its leaves up; what cannot be removed stays. A link is removed, not what it points to."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            for child in list(path.iterdir()):
+                yield from _remove(child)
+            path.rmdir()
+        else:
+            path.unlink()
+    yield

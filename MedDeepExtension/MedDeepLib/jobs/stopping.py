@@ -1,0 +1,46 @@
+"""Stopping a job by its folder, whichever Slicer or script has started it, and whether it computes or waits."""
+
+from __future__ import annotations
+
+import time
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.launcher import GRACE_SECONDS, end_tree
+
+
+class Stopping:
+    """A job that has been asked to save its work and leave; look at it until it has.
+
+    Attributes:
+        folder: the job.
+        forced: whether it had to be ended, because it did not leave in time.
+    """
+
+    def __init__(self, folder: JobFolder, grace_seconds: float = GRACE_SECONDS):
+        """Ask. Raises UserError when nothing runs that could be stopped, or the request cannot be written."""
+        self.folder = folder
+        self.forced = False
+        self._pid = folder.active_pid()
+        if self._pid is None and not folder.is_starting():
+            raise UserError(f"The job in {folder.path} is not running: there is nothing to stop.")
+        try:
+            folder.request_stop()
+        except OSError as error:
+            raise UserError(
+                f"The job in {folder.path} cannot be asked to stop ({error.strerror or error}): free some space or "
+                "make the folder writable."
+            ) from None
+        self._deadline = time.monotonic() + grace_seconds
+
+    def ended(self) -> bool:
+        """Whether it has left; ends it with all it has started once the time of grace is over."""
+        pid = self.folder.active_pid()
+        if pid is None:
+            # One that was just being started may not have said who it is.
+            return self._pid is not None or not self.folder.is_starting()
+        self._pid = pid
+        if time.monotonic() > self._deadline:
+            self.forced = True
+            end_tree(pid)
+        return False

@@ -1,0 +1,62 @@
+"""Workers that believe the computer has one graphics card, and wait for a file instead of working.
+
+A sitecustomize.py on the workers' path pretends that the computer has one card, on which torch computes as on the CPU,
+and replaces the work by waiting for a file named "go" in the job folder.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from MedDeepLib.devices import Device
+
+CARD = Device("cuda:0", "Pretended card")
+PRETENDED = """
+import os, sys, time, types
+
+
+def perform(folder, report, stop_requested):
+    from MedDeepLib.devices import Device
+    from MedDeepLib.errors import Stopped
+    from MedDeepLib.jobs import device_queue
+
+    device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
+    with device_queue.leased_device(folder.job(), folder, report, stop_requested) as (device, threads):
+        report("phase", phase="Computing")
+        while not (folder.path / "go").exists():
+            if stop_requested():
+                raise Stopped
+            time.sleep(0.02)
+    return {"device": device.id}
+
+
+if os.environ.get("PLAY"):
+    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
+    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+"""
+
+
+def pretend(tmp_path: Path, monkeypatch) -> None:
+    """From now on the workers that are started believe it; they know nothing of other tests' queues."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(PRETENDED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PLAY", "1")
+    monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
+
+
+def wait_for(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def computing(job) -> bool:
+    return any(event.get("phase") == "Computing" for event in job.folder.events())
+
+
+def let_end(job) -> None:
+    (job.folder.path / "go").touch()

@@ -105,9 +105,17 @@ def show_text(label, text: str) -> None:
 
     A label that wraps words tells its layout too late how high it is: within collapsible buttons it would be cut.
     """
-    label.text = breakable(text)
+    show_html(label, breakable(text))
+
+
+def show_html(label, html: str) -> None:
+    """As :func:`show_text`, for a text with marks in it."""
+    if label.text != html:
+        label.text = html
     width = label.width if label.isVisible() else _USUAL_WIDTH
-    label.minimumHeight = label.heightForWidth(width) if text else 0
+    height = label.heightForWidth(width) if html else 0
+    if label.minimumHeight != height:
+        label.minimumHeight = height
 
 
 def breakable(text: str) -> str:

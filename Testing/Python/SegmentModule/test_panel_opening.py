@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from opening import MAXIMUM_SECONDS, REPOSITORY, open_in_new_process, packages_of_the_worker
+
 MODULE = REPOSITORY / "SegmentModule" / "SegmentModule.py"
-MAXIMUM_SECONDS = 0.3
-
-OPEN_AND_MEASURE = """
-import json, sys, time
-
-class Refuse:  # as in a Slicer in which nothing has been installed yet
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in REFUSED:
-            raise ImportError(f"{name} is refused")
-
-REFUSED = set(sys.argv[2:])
-sys.meta_path.insert(0, Refuse())
-import slicerhost
-slicerhost.start()
-start = time.perf_counter()
-slicerhost.load_module(sys.argv[1])
-seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "packages": sorted({name.partition(".")[0] for name in sys.modules})}))
-"""
-
-
-def open_in_new_process(tmp_path, *refused: str) -> dict:
-    """Open the panel in a new process in which some packages cannot be imported; only Testing/ is on the path, as
-    Slicer adds nothing but the module's own folder."""
-    paths = [REPOSITORY / "Testing", REPOSITORY / "MedDeepExtension"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "MEDDEEP_RUNS": str(tmp_path / "runs"),
-        "QT_QPA_PLATFORM": "offscreen",
-    }
-    environment.pop("COVERAGE_PROCESS_START", None)
-    result = subprocess.run(
-        [sys.executable, "-c", OPEN_AND_MEASURE, str(MODULE), *refused],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-        timeout=120,
-    )
-    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
-
 
 def test_opens_quickly_and_without_torch(tmp_path):
     """The least of three measurements counts: a busy machine makes a process slower, never faster."""
-    measurements = [open_in_new_process(tmp_path) for _ in range(3)]
+    measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(3)]
     assert not {"torch", "monai", "ignite", "itk"} & set(measurements[0]["packages"])
     assert min(measurement["seconds"] for measurement in measurements) < MAXIMUM_SECONDS
 
 
 def test_opens_before_any_package_has_been_installed(tmp_path):
-    lines = (REPOSITORY / "MedDeepExtension/Resources/requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [line.split(">")[0].strip() for line in lines if line and not line.startswith("#")]
-    imported_as = {"pytorch-ignite": "ignite", "scikit-image": "skimage", "nvidia-ml-py": "pynvml"}
-    refused = ["torch", *(imported_as.get(name, name) for name in names)]
-    assert "psutil" in refused
-    open_in_new_process(tmp_path, *refused)
+    open_in_new_process(MODULE, tmp_path, *packages_of_the_worker())
 
 
 FIND_THE_LIBRARY = """

@@ -246,7 +246,7 @@ def test_forgotten_files_are_named(tmp_path):
     [
         ("MedDeepLib/errors.py", "MedDeepLib/gone.py", "nonexistent file 'MedDeepLib/gone.py'"),
         ("Resources/requirements.txt", "Resources", "was given the folder 'Resources'"),
-        ("NO_INSTALL_SUBDIR", "NO_INSTALL_SUBDIR NO_SUCH_OPTION", "unknown arguments: NO_SUCH_OPTION"),
+        ("WITH_GENERIC_TESTS", "WITH_GENERIC_TESTS NO_SUCH_OPTION", "unknown arguments: NO_SUCH_OPTION"),
     ],
 )
 def test_wrong_lists_stop_the_configuration(tmp_path, old, new, message):

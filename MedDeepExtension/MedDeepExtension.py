@@ -1,0 +1,204 @@
+"""Deep Learning Jobs and Models: the devices, jobs and trained models of this computer, whichever module uses them."""
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+from MedDeepLib.devices import Device, list_devices
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs import JobFolder, State
+from MedDeepLib.jobs.disk import delete_job
+from MedDeepLib.jobs.listing import JobList
+from MedDeepLib.jobs.models import ModelEntry, ModelList
+from MedDeepLib.jobs.stopping import Stopping
+from MedDeepLib.jobs.summary import Overview
+from MedDeepLib.scene import runs, scene_jobs
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class MedDeepExtension(ScriptedLoadableModule):
+    """What Slicer shows of the module in its menus and help."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("Deep Learning Jobs and Models")
+        # It serves the modules of several categories and does nothing to an image itself.
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Utilities")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["MedDeepExtension contributors"]
+        self.parent.helpText = _(
+            "Shows what this computer can compute on, who uses it and who waits for it; all trainings, evaluations and "
+            "applications, running, waiting and past; and all trained models. Jobs can be stopped, resumed and deleted "
+            "whichever Slicer or script has started them, and models taken elsewhere. Research use only."
+        )
+        self.parent.helpText += self.getDefaultModuleDocumentationLink()
+        self.parent.acknowledgementText = _("Networks and training are built on PyTorch and MONAI.")
+
+
+@parameterNodeWrapper
+class MedDeepExtensionParameterNode:
+    """What is chosen in the panel; saved with the scene. Jobs and models are named by their folders."""
+
+    selectedJob: str
+    jobOrder: str = "-begun"
+    selectedModel: str
+    modelOrder: str = "-made"
+
+
+class MedDeepExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: connects its sections with the form, the parameter node and the life of the scene."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: MedDeepExtensionLogic | None = None
+        self.home: Any = None
+        self._parameterNode: MedDeepExtensionParameterNode | None = None
+        self._guiTags: list[int] = []
+        self._settings: dict[str, str] = {}
+
+    def setup(self):
+        from MedDeepLib.panels.home import Home
+
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/MedDeepExtension.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedDeepExtensionLogic()
+        self.home = Home(self.ui, self.logic.resume)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        slicer.app.connect("aboutToQuit()", self.shutDown)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        self.shutDown()
+        slicer.app.disconnect("aboutToQuit()", self.shutDown)
+        self.removeObservers()
+        self.setParameterNode(None)
+
+    def enter(self):
+        self.initializeParameterNode()
+        self.home.begin()
+
+    def exit(self):
+        """Nobody sees the panel, so it does not look at anything; what was resumed here goes on."""
+        self.home.end()
+
+    def shutDown(self):
+        """Stop all that goes on: the panel or the application goes away. A training can be resumed later."""
+        self.home.shut_down()
+
+    def onSceneStartClose(self, caller, event):
+        self.home.scene_closes()
+        if self._parameterNode is not None:
+            names = self._parameterNode.allParameters
+            self._settings = {name: self._parameterNode.getValue(name) for name in names}
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event):
+        """The loaded scene may have brought other values for the same parameter node."""
+        if self._parameterNode is not None:
+            self.setParameterNode(None)
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Bind the panel to the scene's parameter node; a new one gets the choices made before the scene closed."""
+        # Closing the scene does not remove the node but empties it.
+        isEmpty = not ScriptedLoadableModuleLogic.getParameterNode(self.logic).HasParameter("jobOrder")
+        parameterNode = self.logic.getParameterNode()
+        if isEmpty:
+            for name, value in self._settings.items():
+                parameterNode.setValue(name, value)
+        if self._parameterNode is None or self._parameterNode.parameterNode is not parameterNode.parameterNode:
+            self.setParameterNode(parameterNode)
+
+    def setParameterNode(self, parameterNode: MedDeepExtensionParameterNode | None):
+        for tag in self._guiTags:
+            self._parameterNode.disconnectGui(tag)
+        self._guiTags = []
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTags.append(parameterNode.connectParametersToGui(self.home.connectors()))
+
+
+class MedDeepExtensionLogic(ScriptedLoadableModuleLogic):
+    """The panel's functions for scripts and the Python console; needs no panel.
+
+    Wrong arguments raise :class:`MedDeepLib.errors.UserError`.
+    """
+
+    def getParameterNode(self) -> MedDeepExtensionParameterNode:
+        return MedDeepExtensionParameterNode(super().getParameterNode())
+
+    def devices(self) -> list[Device]:
+        """What this computer can compute on, with who uses each device and who waits for it."""
+        return list_devices()
+
+    def jobs(self) -> list[Overview]:
+        """All jobs of the runs folder, the newest first."""
+        jobs = JobList()
+        _exhaust(jobs.refresh(runs.runs_folder()))
+        return jobs.overviews
+
+    def models(self) -> list[ModelEntry]:
+        """All models, released ones and those of the runs, the newest first."""
+        models = ModelList()
+        _exhaust(models.refresh(runs.runs_folder()))
+        return models.entries
+
+    def resume(self, run_folder: str | Path) -> scene_jobs.SceneJob:
+        """Go on with a training or cross-validation that was stopped or interrupted."""
+        return scene_jobs.resume_training(run_folder)
+
+    def stop(self, run_folder: str | Path) -> Stopping:
+        """Ask a job to save and leave, also one that waits or that another program has started; does not wait."""
+        return Stopping(JobFolder(run_folder))
+
+    def deleteJob(self, run_folder: str | Path) -> None:
+        """Delete a job with its folder, the trained model included. Does not ask."""
+        _exhaust(delete_job(JobFolder(run_folder)))
+
+
+class MedDeepExtensionTest(ScriptedLoadableModuleTest):
+    """A quick test that needs neither data nor the network; the long ones run under pytest, see the README."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_the_computer_can_compute()
+        self.test_mistakes_are_explained()
+
+    def test_the_computer_can_compute(self):
+        devices = MedDeepExtensionLogic().devices()
+        self.assertEqual(devices[-1].id, "cpu")
+
+    def test_mistakes_are_explained(self):
+        nowhere = runs.runs_folder() / "no such job"
+        self.assertIs(JobFolder(nowhere).state(), State.QUEUED)
+        with self.assertRaisesRegex(UserError, "cannot be read"):
+            MedDeepExtensionLogic().resume(nowhere)
+        with self.assertRaisesRegex(UserError, "nothing to stop"):
+            MedDeepExtensionLogic().stop(nowhere)
+
+
+def _exhaust(steps) -> None:
+    for _step in steps:
+        pass

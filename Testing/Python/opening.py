@@ -1,0 +1,63 @@
+"""Opens a module's panel in a process of its own, in which some packages may be missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MAXIMUM_SECONDS = 0.3
+
+OPEN_AND_MEASURE = """
+import json, sys, time
+
+class Refuse:  # as in a Slicer in which nothing has been installed yet
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in REFUSED:
+            raise ImportError(f"{name} is refused")
+
+REFUSED = set(sys.argv[2:])
+sys.meta_path.insert(0, Refuse())
+import slicerhost
+slicerhost.start()
+start = time.perf_counter()
+slicerhost.load_module(sys.argv[1])
+seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "packages": sorted({name.partition(".")[0] for name in sys.modules})}))
+"""
+
+
+def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
+    """Open the panel of ``module`` in a new process in which some packages cannot be imported; only Testing/ is on the
+    path, as Slicer adds nothing but the module's own folder. Returns the seconds that it took and all packages."""
+    paths = [REPOSITORY / "Testing", REPOSITORY / "MedDeepExtension"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "MEDDEEP_RUNS": str(tmp_path / "runs"),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    environment.pop("COVERAGE_PROCESS_START", None)
+    result = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_MEASURE, str(module), *refused],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def packages_of_the_worker() -> list[str]:
+    """What Slicer has not installed before the first job, by the names under which it is imported."""
+    lines = (REPOSITORY / "MedDeepExtension/Resources/requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = [line.split(">")[0].strip() for line in lines if line and not line.startswith("#")]
+    imported_as = {"pytorch-ignite": "ignite", "scikit-image": "skimage", "nvidia-ml-py": "pynvml"}
+    refused = ["torch", *(imported_as.get(name, name) for name in names)]
+    assert "psutil" in refused
+    return refused

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from MedDeepLib.jobs.launcher import end_tree
 
+_CLEAN_UP_SECONDS = 2.0
+
 
 class ModelTransfer:
     """One running transfer; ask :meth:`is_running` from a timer.
@@ -67,9 +69,14 @@ class ModelTransfer:
         return self._done / self._total if self._total else 0.0
 
     def cancel(self) -> None:
-        """End it now; what it has copied so far is left hidden in the models folder."""
-        end_tree(self._process.pid)
-        self._process.wait(timeout=10)
+        """End it now; it removes what it has copied so far, unless the system or a slow disk leaves it no time."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=_CLEAN_UP_SECONDS)
+        except subprocess.TimeoutExpired:
+            end_tree(self._process.pid)
+            self._process.wait(timeout=10)
+        self._output.unlink(missing_ok=True)
 
     def _read(self) -> None:
         if not self._output.exists():

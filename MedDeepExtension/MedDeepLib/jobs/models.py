@@ -1,4 +1,4 @@
-"""All trained models: those that come with the extension and those of the user's runs, of every task."""
+"""All models: those that come with the extension, those of the user's runs and imported ones, of every task."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.model import Model, read_model, released_models
+from MedDeepLib.bundles.inspection import Finding
+from MedDeepLib.bundles.layout import CONFIGS, METADATA, SCRIPT, WEIGHTS
+from MedDeepLib.bundles.model import Model, open_model, released_models
+from MedDeepLib.bundles.transfer import task_of
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.folder import folders_in
+from MedDeepLib.jobs.runs import models_folder
 
-_METADATA = Path("configs/metadata.json")
-_WEIGHTS = Path("models/model.pt")
 _NOT_A_FIGURE = ("steps", "best step")
+
+
+class Origin(StrEnum):
+    RELEASED = "released"
+    RUN = "run"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -24,21 +33,24 @@ class ModelEntry:
 
     Attributes:
         folder: the bundle.
-        run: the run that has trained it, None for one that comes with the extension.
-        title: its name; that of its folder when it cannot be read.
+        origin: where it comes from.
+        name: of the run that has trained it, or of its own folder.
+        title: its own; its name when it cannot be read.
         problem: why it cannot be used; then the entries below are empty.
         task: segment, register, ...
         description: all that it says of itself, in a few sentences.
         needs: its inputs.
         labels: names of what it finds.
         data: on what it was trained.
+        asks: what it would run besides the usual building blocks, and only once the user trusts it.
         figures: by name, of the validation.
         date: when it was made, as in ISO 8601.
         made_on: the device.
     """
 
     folder: Path
-    run: Path | None
+    origin: Origin
+    name: str
     title: str
     problem: str = ""
     task: str = ""
@@ -46,14 +58,15 @@ class ModelEntry:
     needs: str = ""
     labels: tuple[str, ...] = ()
     data: str = ""
+    asks: tuple[str, ...] = ()
     figures: tuple[tuple[str, float], ...] = ()
     date: str = ""
     made_on: str = ""
 
     @property
-    def name(self) -> str:
-        """The run's name, or the released model's."""
-        return (self.run or self.folder).name
+    def run(self) -> Path | None:
+        """The run that has trained it, None for any other model."""
+        return self.folder.parent if self.origin is Origin.RUN else None
 
 
 class ModelList:
@@ -70,56 +83,72 @@ class ModelList:
     def refresh(self, runs: Path) -> Iterator[None]:
         """Look at all models; stops after each of them."""
         known = {}
-        for folder in released_models().values():
-            known[folder] = self._look(folder, None)
-            yield
-        for run in folders_in(runs):
-            folder = run / "model"
-            if folder.is_dir():
-                known[folder] = self._look(folder, run)
+        for folder, origin in _models(runs):
+            if folder is not None:
+                known[folder] = self._look(folder, origin)
             yield
         self._known = known
         self.entries = sorted((entry for _, entry in known.values()), key=lambda entry: entry.date, reverse=True)
 
-    def _look(self, folder: Path, run: Path | None) -> tuple[Any, ModelEntry]:
+    def _look(self, folder: Path, origin: Origin) -> tuple[Any, ModelEntry]:
         stamp, known = _stamp(folder), self._known.get(folder)
-        return known if known is not None and known[0] == stamp else (stamp, describe(folder, run))
+        return known if known is not None and known[0] == stamp else (stamp, describe(folder, origin))
 
 
-def describe(folder: Path, run: Path | None) -> ModelEntry:
+def describe(folder: Path, origin: Origin) -> ModelEntry:
     """What a list shows of the model in ``folder``; nothing that lies in it makes this fail."""
-    name = (run or folder).name
+    name = (folder.parent if origin is Origin.RUN else folder).name
+    problem = f"The model {folder} is damaged: its {METADATA} is not complete."
     try:
-        model = read_model(folder)
-        if not (folder / _WEIGHTS).is_file():
-            raise UserError(f"The model {folder} has no weights ({_WEIGHTS}): train it again.")
-        return _described(model, run)
+        model = open_model(folder, task_of(folder))
+        if not ((folder / WEIGHTS).is_file() or (model.is_foreign and (folder / SCRIPT).is_file())):
+            raise UserError(f"The model {folder} has no weights ({WEIGHTS}): train or copy it again.")
+        return _described(model, origin, name)
     except UserError as error:
-        return ModelEntry(folder, run, name, str(error))
+        problem = str(error)
     except (KeyError, TypeError, ValueError, AttributeError):
-        return ModelEntry(folder, run, name, f"The model {folder} is damaged: its {_METADATA} is not complete.")
+        pass
+    return ModelEntry(folder, origin, name, name, problem)
 
 
-def _described(model: Model, run: Path | None) -> ModelEntry:
-    data, made = model.metadata["training_data"], model.metadata.get("made", {})
-    patients = len(data["patients"])
-    words = f"{data['cases']} cases of {patients} patient{'' if patients == 1 else 's'}: {data['name']}"
-    if data.get("sites"):
-        words += f" ({', '.join(map(str, data['sites']))})"
-    words = f"{words}. {data.get('description', '')}".strip()
+def _models(runs: Path) -> Iterator[tuple[Path | None, Origin]]:
+    """The folders of all models; None for a run that has none."""
+    for folder in released_models().values():
+        yield folder, Origin.RELEASED
+    for folder in folders_in(models_folder(runs)):
+        yield folder, Origin.IMPORTED
+    for run in folders_in(runs):
+        folder = run / "model"
+        yield folder if folder.is_dir() else None, Origin.RUN
+
+
+def _described(model: Model, origin: Origin, name: str) -> ModelEntry:
+    metadata, made = model.metadata, model.metadata.get("made", {})
     return ModelEntry(
         folder=model.folder,
-        run=run,
+        origin=origin,
+        name=name,
         title=model.title,
         task=model.task,
         description=model.description(),
         needs=f"{len(model.channels)} input image{'s' if len(model.channels) > 1 else ''}: {', '.join(model.channels)}",
         labels=tuple(segment.name for segment in model.classes),
-        data=words,
-        figures=tuple(_figures(model.metadata.get("figures", {}))),
+        data=_data(metadata["training_data"], model.is_foreign),
+        asks=tuple(Finding(*finding).in_words() for finding in metadata.get("findings", ())),
+        figures=tuple(_figures(metadata.get("figures", {}))),
         date=str(made.get("date", "")),
         made_on=", ".join(str(made[key]).partition("-")[0] for key in ("device", "system") if made.get(key)),
     )
+
+
+def _data(data: dict[str, Any], is_foreign: bool) -> str:
+    if is_foreign:
+        return " ".join(text for text in (data["name"], data["description"]) if text)
+    patients = len(data["patients"])
+    words = f"{data['cases']} cases of {patients} patient{'' if patients == 1 else 's'}: {data['name']}"
+    if data.get("sites"):
+        words += f" ({', '.join(map(str, data['sites']))})"
+    return f"{words}. {data.get('description', '')}".strip()
 
 
 def _figures(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
@@ -130,9 +159,9 @@ def _figures(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
 
 
 def _stamp(folder: Path) -> tuple:
-    """Changes when the model is written anew or loses its weights."""
+    """Changes when the model is written anew, is changed, or loses its weights."""
     found = []
-    for file in (_METADATA, _WEIGHTS):
+    for file in (METADATA, *CONFIGS, WEIGHTS, SCRIPT):
         with contextlib.suppress(OSError):
             state = os.stat(folder / file)
             found.append((file, state.st_mtime_ns, state.st_size))

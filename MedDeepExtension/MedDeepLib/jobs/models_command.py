@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ from MedDeepLib.bundles.transfer import export_bundle, import_bundle, models_bel
 from MedDeepLib.bundles.trust import trust, withdraw
 from MedDeepLib.errors import EXIT_STOPPED, UserError
 from MedDeepLib.jobs.devices_command import table
+from MedDeepLib.jobs.disk import delete
 from MedDeepLib.jobs.runs import models_folder, runs_folder
 from MedDeepLib.methods import tasks
 
@@ -43,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_STOPPED
+
+
+def _interrupt(*_arguments: Any) -> None:
+    raise KeyboardInterrupt
 
 
 class _Report:
@@ -116,7 +121,8 @@ def _delete(options: argparse.Namespace, models: Path, report: _Report) -> None:
         raise UserError(f"{folder} does not lie in {models}: only imported models are deleted here.")
     if not options.yes and input(f"Delete {folder}? [y/N] ").strip().lower() not in ("y", "yes"):
         return
-    shutil.rmtree(folder)
+    for _ in delete(folder):
+        pass
     report.done(f"Deleted {folder}.", folder)
 
 
@@ -171,4 +177,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # what was copied so far is removed, as after Ctrl-C
     sys.exit(main())

@@ -10,10 +10,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MedDeepLib.bundles.export import export_model
 from MedDeepLib.jobs import JobFolder
-from MedDeepLib.jobs.disk import delete_model
-from MedDeepLib.jobs.models import ModelEntry, ModelList
+from MedDeepLib.jobs.disk import delete, delete_model
+from MedDeepLib.jobs.model_transfer import ModelTransfer
+from MedDeepLib.jobs.models import ModelEntry, ModelList, Origin
 from MedDeepLib.panels import home_words as words
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.home_jobs import open_folder
@@ -24,6 +24,7 @@ from MedDeepLib.panels.status import StatusLine, show_html
 from MedDeepLib.scene import runs
 
 NEWEST_FIRST = "-made"
+_POLL_MILLISECONDS = 100
 
 
 class ModelsSection:
@@ -40,7 +41,11 @@ class ModelsSection:
         self.table = Table(ui.modelsTable, _columns(), NEWEST_FIRST)
         self.space_changed = Changes()
         self._models = ModelList()
-        self._looking, self._deleting, self._exporting = Slices(), Slices(), Slices()
+        self._looking, self._deleting = Slices(), Slices()
+        self._transfer: ModelTransfer | None = None
+        self._transfer_timer = qt.QTimer()
+        self._transfer_timer.setInterval(_POLL_MILLISECONDS)
+        self._transfer_timer.connect("timeout()", self._look_at_transfer)
         self._rows: list[Row] = []
         menu = qt.QMenu(ui.modelsExportButton)
         self.export_zip_action = menu.addAction(_("As a zip file..."))
@@ -65,7 +70,8 @@ class ModelsSection:
 
     def is_busy(self) -> bool:
         """Whether a look, a copy or a deletion is under way."""
-        return any(slices.is_busy() for slices in (self._looking, self._deleting, self._exporting, self.table))
+        busy = any(slices.is_busy() for slices in (self._looking, self._deleting, self.table))
+        return busy or self._transfer is not None
 
     def refresh(self) -> None:
         """Look at all models, a few of them at a time."""
@@ -73,18 +79,21 @@ class ModelsSection:
             self._looking.start(self._look(), self._looked, self.status.error)
 
     def shut_down(self, deadline: float) -> None:
-        """The panel goes away: a copy that is not complete is removed."""
+        """The panel goes away, and with it a copy that is under way."""
         self._looking.cancel()
-        self._exporting.cancel()
+        self._transfer_timer.stop()
+        if self._transfer is not None:
+            self._transfer.cancel()
         self.table.shut_down()
         self._deleting.finish(deadline)
 
     def update_buttons(self) -> None:
         model, ui = self.chosen(), self.ui
         none = [_("Choose a model in the table.")] if model is None else []
-        is_damaged, is_released = (bool(model.problem), model.run is None) if model is not None else (False, False)
+        is_damaged = model is not None and bool(model.problem)
+        is_released = model is not None and model.origin is Origin.RELEASED
         damaged = [_("It is damaged: there is nothing to take elsewhere.")] if is_damaged else []
-        exporting = [_("A model is being copied.")] if self._exporting.is_busy() else []
+        exporting = [_("A model is being copied.")] if self._transfer is not None else []
         released = [_("It belongs to the extension.")] if is_released else []
         deleting = [_("Another model is being deleted.")] if self._deleting.is_busy() else []
         explain_button(
@@ -94,7 +103,7 @@ class ModelsSection:
         explain_button(
             ui.modelsDeleteButton,
             none or released or exporting or deleting,
-            _("Delete the model; the run that has trained it stays. Asks first."),
+            _("Delete the model; a run that has trained it stays. Asks first."),
         )
 
     def _look(self) -> Iterator[None]:
@@ -123,7 +132,7 @@ class ModelsSection:
             self.ui.modelsExportButton, _("Save the model as"), suggested, _("Zip files (*.zip)")
         )
         if path:
-            self._export(Path(path) if path.lower().endswith(".zip") else Path(path + ".zip"))
+            self._export(Path(path) if path.endswith(".zip") else Path(f"{path}.zip"))
 
     def _export_folder(self) -> None:
         path = qt.QFileDialog.getExistingDirectory(
@@ -133,44 +142,44 @@ class ModelsSection:
             self._export(Path(path) / self.chosen().name)
 
     def _export(self, target: Path) -> None:
-        bar = self.ui.modelsProgressBar
-        bar.setRange(0, 100)
-        bar.value = 0
-        bar.show()
+        self._transfer = ModelTransfer(runs.models_folder(), "export", self.chosen().folder, target)
+        self.ui.modelsProgressBar.setRange(0, 0)
+        self.ui.modelsProgressBar.show()
         self.status.info(_("Copying to {target}...").format(target=target))
-        work = self._with_progress(export_model(self.chosen().folder, target))
-        self._exporting.start(work, lambda: self._exported(target), self._not_exported)
+        self._transfer_timer.start()
         self.update_buttons()
 
-    def _with_progress(self, work: Iterator[float]) -> Iterator[None]:
-        for share in work:
-            self.ui.modelsProgressBar.value = round(100 * share)
-            yield
-
-    def _exported(self, target: Path) -> None:
-        self.ui.modelsProgressBar.hide()
-        self.status.info(_("The model is in {target}.").format(target=target))
-        self.update_buttons()
-
-    def _not_exported(self, sentence: str) -> None:
-        self.ui.modelsProgressBar.hide()
-        self.status.error(sentence)
+    def _look_at_transfer(self) -> None:
+        transfer, bar = self._transfer, self.ui.modelsProgressBar
+        if transfer.is_running():
+            if transfer.share():
+                bar.setRange(0, 100)
+                bar.value = round(100 * transfer.share())
+            return
+        self._transfer_timer.stop()
+        self._transfer = None
+        bar.hide()
+        if transfer.path is not None:
+            self.status.info(_("The model is in {target}.").format(target=transfer.path))
+        else:
+            self.status.error(transfer.error)
         self.update_buttons()
 
     def _delete_chosen(self) -> None:
         model = self.chosen()
-        question = _("Delete the model '{title}' of the run '{name}' for good?").format(
-            title=model.title, name=model.name
-        )
-        question += "\n\n" + _("The run with its curves and its log stays, but cannot be applied any more.")
-        if slicer.util.confirmYesNoDisplay(question):
+        question = _("Delete the model '{title}' for good?").format(title=model.title) + "\n\n"
+        if model.run is not None:
+            question += _("The run '{name}' with its curves and its log stays, but cannot be applied any more.")
+        else:
+            question += _("It was imported as '{name}'; what it was imported from stays where it is.")
+        if slicer.util.confirmYesNoDisplay(question.format(name=model.name)):
             self.status.clear()
-            work = delete_model(JobFolder(model.run))
+            work = delete_model(JobFolder(model.run)) if model.run is not None else delete(model.folder)
             self._deleting.start(work, lambda: self._deleted(model), self._not_deleted)
             self.update_buttons()
 
     def _deleted(self, model: ModelEntry) -> None:
-        self.status.info(_("The model of {name} was deleted.").format(name=model.name))
+        self.status.info(_("The model '{title}' was deleted.").format(title=model.title))
         self.space_changed.emit()
         self.refresh()
 
@@ -185,18 +194,17 @@ def _columns() -> list[Column]:
         Column("task", _("Task"), "segment"),
         Column("made", _("Made"), "22 Nov 23:10"),
         Column("figures", _("Validation"), "Dice 0.912, F1"),
-        Column("name", _("Run"), ""),
+        Column("name", _("From"), ""),
     ]
 
 
 def _row(model: ModelEntry) -> Row:
-    run = words.without_date(model.name) if model.run is not None else _("comes with the extension")
     made, figures = words.made_at(model), words.figures_in_words(model)
     cells = (
         Cell(model.title, hint=model.description),
         Cell(_("damaged") if model.problem else model.task, hint=model.problem),
         Cell(words.moment_in_words(made) if made else "", order=made),
         Cell(figures.replace("validation ", ""), order=model.figures[0][1] if figures else -1.0, hint=figures),
-        Cell(run, order=model.name, hint=str(model.folder)),
+        Cell(words.origin_in_words(model), order=model.name, hint=str(model.folder)),
     )
     return Row(str(model.folder), cells)

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.jobs import Job, State
 from MedDeepLib.jobs.console import in_words
-from MedDeepLib.jobs.models import ModelEntry
+from MedDeepLib.jobs.models import ModelEntry, Origin
 from MedDeepLib.jobs.summary import Overview, Summary
 from MedDeepLib.panels.status import breakable, remaining_in_words
 
@@ -94,8 +94,9 @@ def model_details(model: ModelEntry) -> str:
         (_("Needs"), _escaped(model.needs)),
         (_("Finds"), _escaped(", ".join(model.labels))),
         (_("Trained on"), _escaped(model.data)),
-        (_("Figures"), _escaped(figures_in_words(model) or _("none: it was not validated"))),
+        (_("Figures"), _escaped(figures_in_words(model) or _("none are known"))),
         (_("Made"), _escaped(made_in_words(model))),
+        *((_("Asks for more"), _strong(text)) for text in model.asks),
         (_("Folder"), _escaped(str(model.folder))),
     ]
     return _page(model.title, lines)
@@ -104,6 +105,13 @@ def model_details(model: ModelEntry) -> str:
 def figures_in_words(model: ModelEntry) -> str:
     """Its validation, in short."""
     return ", ".join(f"{name} {value:.3g}" for name, value in model.figures)
+
+
+def origin_in_words(model: ModelEntry) -> str:
+    """The run that has trained it, or where else it comes from."""
+    if model.origin is Origin.RELEASED:
+        return _("comes with the extension")
+    return without_date(model.name) if model.origin is Origin.RUN else _("imported")
 
 
 def made_at(model: ModelEntry) -> float:

@@ -25,7 +25,7 @@ def choose(panel, run) -> None:
 def test_everything_that_is_known_of_a_model(panel, trained):
     choose(panel, trained)
     row = panel.row("models", trained / "model")
-    assert row["Model"] == "U-Net: balls" and row["Task"] == "segment" and row["Run"] == "trained"
+    assert row["Model"] == "U-Net: balls" and row["Task"] == "segment" and row["From"] == "trained"
     assert row["Validation"].startswith("Dice 0.") and row["Made"]
     details = panel.text("modelsDetails")
     figure = json.loads((trained / "model" / METADATA).read_text(encoding="utf-8"))["meddeep"]["figures"]["unet"]
@@ -61,32 +61,36 @@ def test_export_to_a_folder_never_overwrites(panel, trained, tmp_path):
     (target / "trained" / "mine.txt").write_text("x", encoding="utf-8")
     with panel.host.answers(str(target)):
         panel.home.models.export_folder_action.trigger()
-    panel.wait(lambda: "exists already: choose another folder" in panel.status("models"), 20)
+    panel.wait(lambda: "is there already: give the exported model another name" in panel.status("models"), 20)
     assert (target / "trained" / "mine.txt").exists() and len(list(target.iterdir())) == 1
 
 
-def test_an_export_that_is_cancelled_or_fails_leaves_nothing(panel, trained, tmp_path, monkeypatch):
-    from MedDeepLib.bundles import export
-
+def test_an_export_that_is_cancelled_or_fails_leaves_nothing(panel, trained, tmp_path):
     choose(panel, trained)
     with panel.host.answers(""):
         panel.home.models.export_zip_action.trigger()
     assert not panel.home.models.is_busy()
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    (tmp_path / "a file").touch()
+    with panel.host.answers(str(tmp_path / "a file" / "a.zip")):
+        panel.home.models.export_zip_action.trigger()
+    assert not panel.ui.modelsExportButton.enabled and not panel.ui.modelsDeleteButton.enabled
+    panel.wait(lambda: "could not be written to" in panel.status("models"), 60)
+    assert panel.ui.modelsExportButton.enabled
 
-    target = tmp_path / "elsewhere"
-    target.mkdir()
-    with monkeypatch.context() as patch, panel.host.answers(str(target / "a.zip")):
-        patch.setattr(export.os, "replace", full)
+
+def test_closing_the_panel_ends_an_export(panel, trained, tmp_path):
+    choose(panel, trained)
+    (tmp_path / "elsewhere").mkdir()
+    with (trained / "model" / "models" / "more.pt").open("wb") as file:
+        file.truncate(2_000_000_000)  # takes a while
+    with panel.host.answers(str(tmp_path / "elsewhere" / "b.zip")):
         panel.home.models.export_zip_action.trigger()
-        panel.wait(lambda: "No space left on device" in panel.status("models"), 20)
-    assert list(target.iterdir()) == []
-    with panel.host.answers(str(target / "b.zip")):
-        panel.home.models.export_zip_action.trigger()
-    panel.close()  # in the middle of it
-    assert list(target.iterdir()) == []
+    panel.wait(lambda: panel.ui.modelsProgressBar.value > 0 or list((tmp_path / "elsewhere").iterdir()), 30)
+    process = panel.home.models._transfer._process
+    panel.close()
+    assert process.poll() is not None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_delete_asks_and_keeps_the_run(asked, trained):
@@ -96,13 +100,13 @@ def test_delete_asks_and_keeps_the_run(asked, trained):
     choose(panel, trained)
     with panel.host.answers(qt.QMessageBox.No) as questions:
         panel.ui.modelsDeleteButton.click()
-    assert "Delete the model 'U-Net: balls' of the run 'trained' for good?" in questions[0]
+    assert "Delete the model 'U-Net: balls' for good?" in questions[0] and "The run 'trained'" in questions[0]
     panel.look()
     assert (trained / "model" / METADATA).exists()
     with panel.host.answers(qt.QMessageBox.Yes):
         panel.ui.modelsDeleteButton.click()
     panel.wait(lambda: panel.home.models.table.row_keys() == [], 20)
-    assert panel.status("models") == "The model of trained was deleted."
+    assert panel.status("models") == "The model 'U-Net: balls' was deleted."
     assert not [name for name in os.listdir(trained) if "model" in name or "deleted" in name]
     assert panel.row("jobs", trained)["State"] == "done"
 
@@ -114,10 +118,28 @@ def test_what_comes_with_the_extension_stays(panel, toy_run, tmp_path, monkeypat
     monkeypatch.setattr(models, "released_models", lambda: {"Balls": tmp_path / "Models" / "Balls"})
     panel.look()
     panel.choose("models", tmp_path / "Models" / "Balls")
-    assert panel.row("models", tmp_path / "Models" / "Balls")["Run"] == "comes with the extension"
+    assert panel.row("models", tmp_path / "Models" / "Balls")["From"] == "comes with the extension"
     assert not panel.ui.modelsDeleteButton.enabled
     assert panel.ui.modelsDeleteButton.toolTip == "It belongs to the extension."
     assert panel.ui.modelsExportButton.enabled
+
+
+def test_an_imported_model_is_listed_and_deleted(asked, trained, runs_folder):
+    import qt
+    from MedDeepLib.bundles.transfer import import_bundle
+    from MedDeepLib.scene import runs
+
+    panel = asked
+    folder = import_bundle(trained, runs.models_folder())
+    shutil.rmtree(trained)
+    panel.look()
+    panel.choose("models", folder)
+    assert panel.row("models", folder)["From"] == "imported" and panel.row("models", folder)["Model"] == "U-Net: balls"
+    with panel.host.answers(qt.QMessageBox.Yes) as questions:
+        panel.ui.modelsDeleteButton.click()
+    assert "It was imported as 'trained'" in questions[0]
+    panel.wait(lambda: panel.home.models.table.row_keys() == [], 20)
+    assert list(runs.models_folder().iterdir()) == []
 
 
 def lacks_an_entry(model) -> str:
@@ -147,7 +169,7 @@ def has_no_weights(model) -> str:
 def is_empty(model) -> str:
     shutil.rmtree(model)
     model.mkdir()
-    return "holds no trained model"
+    return "holds no model"
 
 
 @pytest.mark.parametrize("damage", [lacks_an_entry, has_odd_entries, is_no_json, has_no_weights, is_empty])

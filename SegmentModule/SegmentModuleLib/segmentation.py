@@ -69,6 +69,11 @@ class SegmentationMethod(Method):
         return getattr(self.parameters, "dimensions", 3)
 
     def configured(self, context: Context) -> SegmentationMethod:
+        if not context.dataset.classes:
+            raise UserError(
+                f"The dataset {context.dataset.name} has images but no labels: draw the structures in some of them, "
+                'and add "label" to these cases and "labels" to the list.'
+            )
         from SegmentModuleLib.configuration import chosen_patch_size, chosen_spacing, median_grid
 
         settings = self.parameters

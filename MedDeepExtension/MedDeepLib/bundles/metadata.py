@@ -6,7 +6,7 @@ MONAI publishes its schema on the web and ships it with no package, so that what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -101,6 +101,20 @@ def channel_names(tensor: Mapping[str, Any]) -> list[str]:
 def has_background(names: list[str]) -> bool:
     """Whether the first of these names means 'none of the others'."""
     return bool(names) and names[0].casefold() in BACKGROUND
+
+
+def plain_format(channels: Sequence[str]) -> dict[str, Any]:
+    """MONAI's description of inputs of which nothing but the names is known, and of outputs of which nothing is."""
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "num_channels": len(channels),
+        "spatial_shape": [],
+        "dtype": "float32",
+        "value_range": [],
+        "channel_def": {str(number): name for number, name in enumerate(channels)},
+    }
+    return {"inputs": {"image": image}, "outputs": {}}
 
 
 def monai_metadata(name: str, summary: str, data_format: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Model:
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         cases = self.metadata["training_data"]["cases"]
         origin = "From elsewhere." if self.is_foreign else f"Trained and validated on {cases} cases."
-        return f"Needs {inputs}; finds {found}. {origin}"
+        return f"Needs {inputs}{'; finds ' + found if found else ''}. {origin}"
 
     def description(self) -> str:
         """Everything a user should know of it, in a few sentences."""
@@ -129,7 +129,8 @@ class Model:
         source = f"Trained and validated on {data['cases']} cases of {data['name']}."
         if self.is_foreign:
             source = f"Made elsewhere, from: {data['name']}." if data["name"] else "Made elsewhere."
-        return f"{self.title}. Needs {inputs}; finds {names}. {source} {data['description']}".strip()
+        finds = f"; finds {names}" if names else ""
+        return f"{self.title}. Needs {inputs}{finds}. {source} {data['description']}".strip()
 
 
 def open_model(reference: str | Path, task: str) -> Model:
@@ -185,7 +186,7 @@ def _check_metadata(model: Model) -> None:
         if not isinstance(model.metadata.get(key), kind):
             raise UserError(f"The model {model.folder} is damaged: its {METADATA} lacks '{key}'.")
     try:
-        complete = all(isinstance(name, str) for name in model.channels) and bool(model.classes and model.channels)
+        complete = all(isinstance(name, str) for name in model.channels) and bool(model.channels)
         complete = (
             complete and bool(model.description()) and isinstance(model.metadata["training_data"]["patients"], list)
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib import __version__
 from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
-from MedDeepLib.bundles.metadata import monai_metadata
+from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.methods import Context, Method, to_mapping
@@ -80,7 +80,8 @@ def _weights(outcome: Outcome) -> dict[str, Any]:
 def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, Any]:
     dataset = context.dataset
     own = method.model_metadata(context)
-    metadata = monai_metadata(f"{method.title}: {dataset.name}", method.summary, own.pop("network_data_format"))
+    data_format = own.pop("network_data_format", None) or plain_format(dataset.channels)
+    metadata = monai_metadata(f"{method.title}: {dataset.name}", method.summary or method.title, data_format)
     return metadata | {
         "meddeep": {
             "version": __version__,
@@ -90,6 +91,7 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
             "parameters": to_mapping(method.parameters),
             "channels": list(dataset.channels),
             "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
+            "plan": {},
             **own,
             "network": next(iter(outcome.networks)) if len(outcome.networks) == 1 else "",
             "training_data": _training_data(context),

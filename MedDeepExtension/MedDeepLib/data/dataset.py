@@ -9,7 +9,8 @@ JSON, in MONAI's manner (paths relative to the file)::
      "validation": [...],
      "test":       [...]}
 
-``image`` is a file, a DICOM folder, or a list with one of them per channel. Without ``patient`` every image is taken
+``image`` is a file, a DICOM folder, or a list with one of them per channel. A dataset of images alone, without any
+label, is one for methods that learn from images alone. Without ``patient`` every image is taken
 for a patient of its own. Without ``validation`` a share of the training patients is set aside, the same ones for the
 same seed. The lists of the Medical Segmentation Decathlon and of nnU-Net are read as they are.
 
@@ -117,10 +118,11 @@ def _from_json(path: Path) -> Dataset:
     if not any(splits.values()):
         splits["training"] = _cases_in_folders(path.parent)  # nnU-Net's newer lists leave the cases to the folders
     splits = _named(splits)
+    labelled = "labels" in content or any(case.label for cases in splits.values() for case in cases)
     return Dataset(
         name=str(content.get("name", path.stem)),
         description=str(content.get("description", "")),
-        classes=parse_classes(content.get("labels"), f"The dataset {path.name}"),
+        classes=parse_classes(content.get("labels"), f"The dataset {path.name}") if labelled else (),
         channels=_channels(content, path) or _default_channels(splits.values()),
         path=path,
         **splits,

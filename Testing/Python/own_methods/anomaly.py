@@ -1,0 +1,94 @@
+"""A method of one's own, as a user may write it: what does not look like the training images stands out.
+
+An autoencoder learns to reproduce patches of healthy images, without any labels; how badly it reproduces a voxel's
+surroundings is a map of what it does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from MedDeepLib.data.images import read_image, write_image
+from MedDeepLib.methods import Method, Prediction, Predictor, parameter
+
+
+@dataclass(frozen=True)
+class Parameters:
+    steps: int = parameter(300, "Training steps.", minimum=1)
+    codes: int = parameter(2, "Numbers that a patch of 4 x 4 x 4 voxels is compressed to.", minimum=1, maximum=64)
+
+
+class ErrorMap(Prediction):
+    def __init__(self, errors: np.ndarray, affine: np.ndarray):
+        self.errors, self.affine = errors, affine
+
+    def write(self, path):
+        write_image(path, self.errors, self.affine)
+
+    def summary(self):
+        return {"largest error": round(float(self.errors.max()), 4)}
+
+
+class Anomaly(Method):
+    task, name, title = "segment", "anomaly", "Anomaly map"
+    summary = "Learns from healthy images alone; shows where an image differs from them."
+    Parameters = Parameters
+    output_endings = (".nrrd", ".nii.gz")
+
+    def stages(self, context):
+        import torch
+        from MedDeepLib.training.stage import Stage, random_state
+
+        images = [_normalised(read_image(case.images[0]).array[0]) for case in context.dataset.training]
+        torch.manual_seed(context.seed)
+        network = self.network().to(context.device)
+
+        def sample(number):
+            random = random_state(context.seed, number)
+            image = images[random.randint(len(images))]
+            first = [random.randint(n - 15) for n in image.shape]
+            return {"image": torch.from_numpy(image[tuple(slice(f, f + 16) for f in first)].copy())[None]}
+
+        yield Stage(
+            "reproduce",
+            {"network": network},
+            batch_size=8,
+            steps=self.parameters.steps,
+            sample=sample,
+            optimizer=torch.optim.Adam(network.parameters(), 3e-3),
+            loss=lambda output, batch: torch.nn.functional.mse_loss(output, batch["image"]),
+        )
+
+    def network(self):
+        from torch import nn
+
+        return nn.Sequential(
+            nn.Conv3d(1, 16, 4, stride=4), nn.ReLU(), nn.Conv3d(16, self.parameters.codes, 1),
+            nn.ConvTranspose3d(self.parameters.codes, 1, 4, stride=4),
+        )  # fmt: skip
+
+    def predictor(self, model, context, options):
+        network = self.network()
+        network.load_state_dict(model.load_weights()["network"])
+        return AnomalyPredictor(network.to(context.device).eval())
+
+
+class AnomalyPredictor(Predictor):
+    def __init__(self, network):
+        self.network = network
+
+    def predict(self, images, context):
+        import torch
+
+        image = _normalised(images[0].array[0])
+        padded = np.pad(image, [(0, -n % 4) for n in image.shape], mode="edge")
+        with torch.inference_mode():
+            x = torch.from_numpy(padded)[None, None].to(context.device)
+            errors = ((self.network(x) - x) ** 2)[0, 0].cpu().numpy()
+        return ErrorMap(errors[tuple(slice(n) for n in image.shape)], images[0].affine)
+
+
+def _normalised(array: np.ndarray) -> np.ndarray:
+    array = array.astype(np.float32)
+    return (array - array.mean()) / max(float(array.std()), 1e-6)

@@ -174,9 +174,9 @@ def _open_foreign(folder: Path, task: str) -> Model:
 
 def _check_task(folder: Path, found: str, wanted: str) -> None:
     if found != wanted:
-        module = f" (it belongs to the module {_MODULES[found]})" if found in _MODULES else ""
+        module = f"it belongs to the module {_MODULES[found]}; " if found in _MODULES else ""
         raise UserError(
-            f"The model {folder} is for the task '{found}'{module}, not for '{wanted}': choose another model."
+            f"The model {folder} is for the task '{found}', not for '{wanted}': {module}choose another model."
         )
 
 

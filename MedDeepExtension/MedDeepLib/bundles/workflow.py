@@ -32,6 +32,7 @@ from MedDeepLib.data.geometry import LPS_TO_RAS, affines_match
 from MedDeepLib.data.images import Image
 from MedDeepLib.errors import Stopped, UserError
 
+_importable: Path | None = None  # the trusted bundle whose own code can be imported
 _SAVED = "meddeep_saved"  # an entry of our own: what the bundle's writer would have done to the result
 
 
@@ -137,8 +138,7 @@ class Workflow:
     def _make_parser(self, config: dict[str, Any], trusted: bool) -> ConfigParser:
         if not trusted:
             return SafeParser(config, Attributes(self._bundle.folder, self._device), self._bundle.imports())
-        sys.dont_write_bytecode = True  # a file more would be another bundle than the one that is trusted
-        sys.path.insert(1, str(self._bundle.folder))
+        _make_importable(self._bundle.folder)
         return ConfigParser(config)
 
     def _built(self, name: str) -> Any:
@@ -307,6 +307,20 @@ class _Watched:
         if self._total:
             self._progress(min(self._done, self._total), self._total)
         return result
+
+
+def _make_importable(folder: Path) -> None:
+    """Let a trusted bundle import its own code, in place of that of the one before: both call theirs ``scripts``."""
+    global _importable
+    sys.dont_write_bytecode = True  # a file more would be another bundle than the one that is trusted
+    if _importable is not None:
+        sys.path[:] = [path for path in sys.path if path != str(_importable)]
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and Path(file).is_relative_to(_importable):
+                del sys.modules[name]
+    _importable = folder
+    sys.path.insert(1, str(folder))
 
 
 def _steps(transform: Any) -> list[Any]:

@@ -58,7 +58,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "model/models/model.pt", weights_only=True)["network"]
+    return torch.load(run / "model/models/model.pt", weights_only=True)
 
 
 def wait_for(running, reached) -> None:

@@ -58,7 +58,7 @@ def training(dataset, run) -> list:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "model" / "models" / "model.pt", weights_only=True)["network"]
+    return torch.load(run / "model" / "models" / "model.pt", weights_only=True)
 
 
 def equal(first: Path, second: Path) -> bool:

@@ -69,7 +69,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on(toy_data
     assert run_worker(run) == 0
     undisturbed = tmp_path / "undisturbed"
     assert run_job(undisturbed, request)[0] == 0
-    first, second = (torch.load(r / "model/models/model.pt", weights_only=True)["network"] for r in (run, undisturbed))
+    first, second = (torch.load(r / "model/models/model.pt", weights_only=True) for r in (run, undisturbed))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 

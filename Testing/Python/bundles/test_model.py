@@ -111,7 +111,7 @@ def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
 
 def test_a_model_of_another_task(model_folder):
     change(model_folder, task="classify")
-    assert "is for the task 'classify' (it belongs to the module Deep Classification), not for 'segment'" in sentence(
+    assert "is for the task 'classify', not for 'segment': it belongs to the module Deep Classification" in sentence(
         model_folder
     )
 

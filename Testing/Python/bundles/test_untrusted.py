@@ -326,6 +326,17 @@ def test_code_of_its_own_runs_only_when_trusted(bundle_with_scripts, apply, tmp_
     assert not list(bundle_with_scripts.rglob("__pycache__")), "the bundle is as it was"
 
 
+def test_two_trusted_bundles_keep_their_code_apart(bundle_with_scripts, apply, tmp_path):
+    """Both call it ``scripts``, and one process may apply both."""
+    other = shutil.copytree(bundle_with_scripts, tmp_path / "other")
+    file = other / "scripts" / "net.py"
+    file.write_text(file.read_text(encoding="utf-8").replace("executed", "executed_too"), encoding="utf-8")
+    assert apply(bundle_with_scripts, "--trust") == (0, "") and not (tmp_path / "executed_too").exists()
+    assert apply(other, "--trust") == (0, "") and (tmp_path / "executed_too").exists()
+    (tmp_path / "executed").unlink()
+    assert apply(bundle_with_scripts) == (0, "") and (tmp_path / "executed").exists()
+
+
 def test_trust_ends_with_the_first_change(bundle_with_scripts, apply):
     assert apply(bundle_with_scripts, "--trust") == (0, "")
     file = bundle_with_scripts / "scripts" / "net.py"

@@ -98,7 +98,7 @@ def test_a_training_out_of_files_gives_the_same_weights(toy_dataset, tmp_path):
         )
         code, events = run_job(tmp_path / name, job)
         assert code == 0, events[-1]
-        weights.append(torch.load(tmp_path / name / "model/models/model.pt", weights_only=True)["network"])
+        weights.append(torch.load(tmp_path / name / "model/models/model.pt", weights_only=True))
         assert not (tmp_path / name / "cache").exists()  # gone when it is no longer needed
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert json.loads((tmp_path / "files" / "parameters.json").read_text())["used"]["cache_memory"] == 1e-9

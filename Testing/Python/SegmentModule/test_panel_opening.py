@@ -11,6 +11,7 @@ from opening import MAXIMUM_SECONDS, REPOSITORY, open_in_new_process, packages_o
 
 MODULE = REPOSITORY / "SegmentModule" / "SegmentModule.py"
 
+
 def test_opens_quickly_and_without_torch(tmp_path):
     """The least of three measurements counts: a busy machine makes a process slower, never faster."""
     measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(3)]

@@ -11,24 +11,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.bundles import trust
-from MedDeepLib.bundles.inspection import Finding, read_bundle
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, WEIGHTS
-from MedDeepLib.bundles.saving import patient_code, save_model
-from MedDeepLib.bundles.structures import output_classes
-from MedDeepLib.bundles.trust_question import NotTrusted
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import Method, from_mapping, get
 from MedDeepLib.methods.registry import imported_method
 
-__all__ = ["FOREIGN", "Model", "open_model", "patient_code", "released_models", "save_model"]
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.trust_question import NotTrusted
 
 FOREIGN = "monai-bundle"  # the method of a bundle from elsewhere
 _MODULES = {
@@ -87,6 +84,11 @@ class Model:
 
         ``thorough`` reads all of the model's files, as the worker does; without it only sizes and times are looked at.
         """
+        # Imported for those that come from elsewhere: most models do not, and the panel wants to open quickly.
+        from MedDeepLib.bundles import trust
+        from MedDeepLib.bundles.inspection import Finding
+        from MedDeepLib.bundles.trust_question import NotTrusted
+
         findings = tuple(Finding(*finding) for finding in self.metadata.get("findings", ()))
         if not findings or (trust.is_trusted if thorough else trust.seems_trusted)(self.folder):
             return None
@@ -152,6 +154,9 @@ def open_model(reference: str | Path, task: str) -> Model:
 
 
 def _open_foreign(folder: Path, task: str) -> Model:
+    from MedDeepLib.bundles.inspection import read_bundle
+    from MedDeepLib.bundles.structures import output_classes
+
     bundle = read_bundle(folder)
     _check_task(folder, bundle.task, task)
     metadata = {
@@ -204,6 +209,16 @@ def released_models() -> dict[str, Path]:
         for file in sorted((resources / "Models").glob(f"*/{METADATA.as_posix()}")):
             folder = file.parents[1]
             found[folder.name] = folder
+    return found
+
+
+def models_below(models_folder: Path, task: str) -> list[Model]:
+    """The imported models for a task by name; others and damaged ones are left out."""
+    found = []
+    for folder in sorted(models_folder.glob("*/")):
+        if not folder.name.startswith("."):
+            with contextlib.suppress(UserError):
+                found.append(open_model(folder, task))
     return found
 
 

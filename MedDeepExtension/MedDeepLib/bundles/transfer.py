@@ -121,16 +121,6 @@ def task_of(folder: Path) -> str:
     return read_bundle(folder).task
 
 
-def models_below(models_folder: Path, task: str) -> list[Model]:
-    """The imported models for a task by name; others and damaged ones are left out."""
-    found = []
-    for folder in sorted(models_folder.glob("*/")):
-        if not folder.name.startswith("."):
-            with contextlib.suppress(UserError):
-                found.append(open_model(folder, task))
-    return found
-
-
 def _fetch(source: Path, part: Path, progress: Progress) -> Path:
     """Bring the source below ``part`` and find the bundle in it."""
     if source.is_dir():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from MedDeepLib.bundles.model import Model, patient_code
+from MedDeepLib.bundles.model import Model
+from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.data.dataset import Case
 from MedDeepLib.data.images import read_image
 from MedDeepLib.errors import Stopped, UserError

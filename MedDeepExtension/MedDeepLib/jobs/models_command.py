@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.bundles.inspection import read_bundle
-from MedDeepLib.bundles.model import Model, open_model
-from MedDeepLib.bundles.transfer import export_bundle, import_bundle, models_below, task_of
+from MedDeepLib.bundles.model import Model, models_below, open_model
+from MedDeepLib.bundles.transfer import export_bundle, import_bundle, task_of
 from MedDeepLib.bundles.trust import trust, withdraw
 from MedDeepLib.errors import EXIT_STOPPED, UserError
 from MedDeepLib.jobs.devices_command import table

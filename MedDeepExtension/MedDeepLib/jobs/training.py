@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from MedDeepLib.bundles.model import save_model
+from MedDeepLib.bundles.saving import save_model
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job

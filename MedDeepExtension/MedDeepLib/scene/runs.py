@@ -12,8 +12,7 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
-from MedDeepLib.bundles.model import Model, open_model
-from MedDeepLib.bundles.transfer import models_below
+from MedDeepLib.bundles.model import Model, models_below, open_model
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import JobFolder
 from MedDeepLib.jobs import runs as jobs_runs

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 import toy_cases
-from MedDeepLib.bundles.model import open_model, patient_code
+from MedDeepLib.bundles.model import open_model
+from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.data.images import write_image
 from MedDeepLib.jobs import Job, JobFolder, State, launch
 

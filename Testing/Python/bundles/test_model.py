@@ -11,7 +11,8 @@ import pytest
 import torch
 from MedDeepLib.bundles import model as models
 from MedDeepLib.bundles.metadata import problems
-from MedDeepLib.bundles.model import open_model, patient_code, released_models, save_model
+from MedDeepLib.bundles.model import open_model, released_models
+from MedDeepLib.bundles.saving import patient_code, save_model
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.methods import Context, get

@@ -9,6 +9,7 @@ from typing import Any
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED
 from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
+from MedDeepLib.jobs.words import in_words
 
 _POLL_SECONDS = 0.1
 _PLAIN_PROGRESS_SECONDS = 10.0
@@ -37,8 +38,10 @@ def watch(job: RunningJob) -> int:
                 job.stop()
             interrupted = True
     printer.finish()
-    if job.state in (State.DONE, State.STOPPED) or (printer.failed and job.exit_code in (EXIT_BAD_INPUT, EXIT_FAILED)):
+    if job.state in (State.DONE, State.STOPPED):
         return job.exit_code
+    if printer.failed:
+        return EXIT_BAD_INPUT if job.exit_code == EXIT_BAD_INPUT else EXIT_FAILED
     if interrupted:
         return EXIT_STOPPED
     print(
@@ -102,11 +105,3 @@ class _Printer:
         elif time.monotonic() - self._printed > _PLAIN_PROGRESS_SECONDS or event["step"] == event["total"]:
             self._printed = time.monotonic()
             print(text, flush=True)
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: 40 s, 5 min, 2 h 10 min."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -43,7 +43,7 @@ class Job:
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N or mps.
         seed: all randomness derives from it.
-        threads: how many CPU threads to compute with; 0: a share of the cores that leaves Slicer usable.
+        threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
     """
 
     task: str

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib import __version__
+from MedDeepLib.data.fingerprints import fingerprint
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import CannotWrite, UserError
@@ -144,6 +145,7 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
+        part.mkdir()  # not its parents: a job folder that has been deleted stays deleted
         for file in (_METADATA, _WEIGHTS, _CARD):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
         weights = {name: network.state_dict() for name, network in outcome.networks.items()}
@@ -235,7 +237,7 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
 def _training_data(context: Context) -> dict[str, Any]:
     dataset = context.dataset
     cases = dataset.training + dataset.validation
-    files = sorted({file for case in cases for file in (*case.images, case.label) if file and file.is_file()})
+    files = {file for case in cases for file in (*case.images, case.label) if file}
     salt = secrets.token_hex(8)
     return {
         "name": dataset.name,
@@ -244,18 +246,13 @@ def _training_data(context: Context) -> dict[str, Any]:
         "salt": salt,
         "patients": sorted({patient_code(case.patient, salt) for case in cases}),
         "sites": sorted({case.site for case in cases if case.site}),
-        "sha256": sorted(_sha256(file) for file in files),  # without names: these often are patients
+        "sha256": sorted(fingerprint(file) for file in files),  # without names: these often are patients
     }
 
 
 def patient_code(patient: str, salt: str) -> str:
     """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
     return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _model_card(metadata: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 ::
 
     job.json         what to do
+    manifest.json    what the weights of a training depend on, see jobs.manifest
+    repeats.json     the manifest of the run that this training repeats
     parameters.json  every parameter of a training, also those left to the data and the device
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
     resources.json   the device and the number of processor threads that it computes with
@@ -57,6 +59,8 @@ class JobFolder:
         self.path = Path(path).expanduser().absolute()
         self.job_file = self.path / "job.json"
         self.parameters_file = self.path / "parameters.json"
+        self.manifest_file = self.path / "manifest.json"
+        self.repeated_file = self.path / "repeats.json"
         self.worker_file = self.path / "worker.json"
         self.resources_file = self.path / "resources.json"
         self.events_file = self.path / "events.jsonl"
@@ -102,7 +106,7 @@ class JobFolder:
 
     def result(self) -> dict[str, Any]:
         """What the finished job reports; empty while it is not done."""
-        return _read_json(self.result_file)
+        return read_json(self.result_file)
 
     def is_there(self) -> bool:
         """Whether the folder still holds this job; a drive that does not answer for the moment counts as there."""
@@ -182,6 +186,7 @@ class JobFolder:
         for fold in self.path.glob("fold_*/"):
             JobFolder(fold).discard()
         request = (self.job_file, self.parameters_file, self.resources_file, self.folds_file)
+        request += (self.manifest_file, self.repeated_file)
         for file in (*request, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -214,7 +219,7 @@ class JobFolder:
 
     def worker_pid(self) -> int | None:
         """The process that does the job now, None when there is none."""
-        identity = _read_json(self.worker_file)
+        identity = read_json(self.worker_file)
         try:
             pid, started = int(identity["pid"]), float(identity["started"])
             return pid if process_alive(pid, started, identity.get("after_boot")) else None
@@ -276,7 +281,8 @@ def jobs_in(folder: Path) -> Iterable[JobFolder]:
     return [JobFolder(file.parent) for file in files]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty when it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

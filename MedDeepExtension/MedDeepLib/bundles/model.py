@@ -159,8 +159,14 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise CannotWrite(
-            f"The model could not be written to {folder} ({error}): the checkpoint is kept; make room and resume."
+            f"The model could not be written to {folder} ({_reason(error)}): the checkpoint is kept; make room or "
+            "allow writing there, and resume."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # torch's writer hides what went wrong behind a RuntimeError of many lines: mostly a full disk.
+    return str(error.strerror or error) if isinstance(error, OSError) else "the disk is full"
 
 
 def released_models() -> dict[str, Path]:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED
+from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED
 from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
 from MedDeepLib.jobs.words import in_words
@@ -40,8 +40,8 @@ def watch(job: RunningJob) -> int:
     printer.finish()
     if job.state in (State.DONE, State.STOPPED):
         return job.exit_code
-    if printer.failed:
-        return EXIT_BAD_INPUT if job.exit_code == EXIT_BAD_INPUT else EXIT_FAILED
+    if printer.failure_code is not None:
+        return printer.failure_code
     if interrupted:
         return EXIT_STOPPED
     print(
@@ -56,7 +56,7 @@ class _Printer:
     """Lines for what happens; on a terminal the last line shows progress, elsewhere it is printed now and then."""
 
     def __init__(self):
-        self.failed = False
+        self.failure_code: int | None = None
         self._terminal = sys.stdout.isatty() if hasattr(sys.stdout, "isatty") else False
         self._progress = ""
         self._printed = 0.0
@@ -78,7 +78,7 @@ class _Printer:
         elif kind == "progress":
             self._show_progress(event)
         elif kind == "state" and event["state"] == "failed":
-            self.failed = True
+            self.failure_code = event.get("exit_code", EXIT_FAILED)
             self.line(f"Error: {event['message']}", sys.stderr)
         elif kind == "state" and event["state"] in ("stopped", "done"):
             self.line(event["state"].capitalize() + ".")

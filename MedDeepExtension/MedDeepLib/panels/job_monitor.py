@@ -127,7 +127,10 @@ class JobMonitor:
 
     def _show(self) -> None:
         stopping = self._job.running.folder.stop_requested()
-        self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
+        if self._silence and not stopping:
+            self._status.warning(self._silence)
+        else:
+            self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
         elif "overall" in self._progress:  # what is counted in words is a part of the whole
@@ -138,8 +141,6 @@ class JobMonitor:
             self._progress_bar.value = self._progress["step"]
 
     def _words(self) -> str:
-        if self._silence:
-            return self._silence
         if self._progress is None:
             return f"{self._phase}..."
         words = _("{phase}: {step} of {total}").format(

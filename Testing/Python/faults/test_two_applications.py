@@ -27,6 +27,10 @@ def computing(folder: JobFolder) -> bool:
     return any(event.get("phase") == "Computing" for event in folder.events())
 
 
+def waits(folder: JobFolder) -> list[str]:
+    return [e["message"] for e in folder.events() if e["event"] == "state" and e["state"] == "queued"]
+
+
 def done(holder, folder: JobFolder) -> None:
     (folder.path / "go").touch()
 
@@ -62,14 +66,12 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
     folders = [JobFolder.create(tmp_path / name, training_job(tmp_path)) for name in ("a", "b")]
     applications = [launcher(folder.path) for folder in folders]
     try:
-        wait_for(lambda: {folder.state() for folder in folders} == {State.RUNNING, State.QUEUED})
-        wait_for(lambda: any(computing(folder) for folder in folders))
+        wait_for(lambda: any(map(computing, folders)) and any(map(waits, folders)))
         first = 0 if computing(folders[0]) else 1
         holder, waiter = folders[first], folders[1 - first]
-        waits = [e["message"] for e in waiter.events() if e["event"] == "state" and e["state"] == "queued"]
-        assert len(waits) == 1
+        assert len(waits(waiter)) == 1 and not waits(holder)
         assert re.fullmatch(
-            rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)", waits[0]
+            rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)", waits(waiter)[0]
         )
         assert not computing(waiter)
         began = time.monotonic()

@@ -233,7 +233,7 @@ def _gone(folder: JobFolder) -> str:
 
 
 def _silent(folder: JobFolder, seconds: float) -> str:
-    remedy = "resuming goes on from the last checkpoint" if folder.has_checkpoint() else "start the job again"
+    remedy = "resume it" if folder.has_checkpoint() else "start the job again"
     return f"The worker gave no sign of life for {in_words(seconds)} and was ended: {remedy}."
 
 

@@ -86,7 +86,7 @@ def test_a_frozen_worker_is_ended_and_its_checkpoint_is_named(folder, tmp_path, 
     os.kill(job.pid, signal.SIGSTOP)
     events = finish(job)
     assert len(announced(events)) == 1
-    assert last_state(events)["message"].endswith("and was ended: resuming goes on from the last checkpoint.")
+    assert last_state(events)["message"].endswith("and was ended: resume it.")
     wait_for(lambda: gone(child), 5)
     assert folder.can_resume()
 

@@ -58,7 +58,7 @@ def _threads(job: Job, folder: JobFolder) -> int:
     The last bits of a training's weights depend on it, so it does not depend on what else runs, and a resumed training
     keeps the number it began with.
     """
-    if job.threads or job.action != "train":
+    if job.threads or job.action not in ("train", "crossvalidate"):
         return job.threads
     return _threads_before(folder) or training_threads()
 

@@ -233,8 +233,8 @@ def _gone(folder: JobFolder) -> str:
 
 
 def _silent(folder: JobFolder, seconds: float) -> str:
-    remedy = "resume it" if folder.has_checkpoint() else "start the job again"
-    return f"The worker gave no sign of life for {in_words(seconds)} and was ended: {remedy}."
+    hope = "its last checkpoint is kept" if folder.has_checkpoint() else "start the job again"
+    return f"The worker gave no sign of life for {in_words(seconds)} and was ended; {hope}."
 
 
 def _this_process() -> str:

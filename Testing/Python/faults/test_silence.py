@@ -69,7 +69,7 @@ def test_a_worker_that_hangs_is_announced_and_then_ended_with_its_children(folde
     ]
     failure = last_state(events)
     assert failure["state"] == "failed" and failure["kind"] == "silent"
-    assert failure["message"] == "The worker gave no sign of life for 4 s and was ended: start the job again."
+    assert failure["message"] == "The worker gave no sign of life for 4 s and was ended; start the job again."
     wait_for(lambda: gone(child) and gone(job.pid), 5)
     assert job.state is State.FAILED and folder.state() is State.FAILED
     assert last_state(folder.events())["message"] == failure["message"], "who asks later is told as well"
@@ -86,7 +86,7 @@ def test_a_frozen_worker_is_ended_and_its_checkpoint_is_named(folder, tmp_path, 
     os.kill(job.pid, signal.SIGSTOP)
     events = finish(job)
     assert len(announced(events)) == 1
-    assert last_state(events)["message"].endswith("and was ended: resume it.")
+    assert last_state(events)["message"].endswith("and was ended; its last checkpoint is kept.")
     wait_for(lambda: gone(child), 5)
     assert folder.can_resume()
 
@@ -164,7 +164,7 @@ def test_what_a_person_at_a_terminal_sees(folder, tmp_path, monkeypatch):
     assert process.returncode == 3
     lines = text.splitlines()
     assert "Warning: The worker has given no sign of life for 2 s. It will be ended in another 2 s." in lines
-    assert lines[-1] == "Error: The worker gave no sign of life for 4 s and was ended: start the job again."
+    assert lines[-1] == "Error: The worker gave no sign of life for 4 s and was ended; start the job again."
 
 
 def test_a_script_that_only_waits_is_not_kept_for_ever(folder, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -150,26 +151,36 @@ def weights_fingerprint(networks: dict[str, dict[str, torch.Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def source_fingerprint(packages: Iterable[str]) -> str:
-    """SHA-256 of the Python sources of packages, whatever their line ends, so that a changed copy is recognised."""
+def source_fingerprint(names: Iterable[str]) -> str:
+    """SHA-256 of the Python sources of packages and of single modules, so that a changed copy is recognised.
+
+    Line ends do not count.
+    """
     digest = hashlib.sha256()
-    for package in packages:
-        root = Path(importlib.import_module(package).__file__).parent
-        for file in sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix()):
-            digest.update(f"{package}/{file.relative_to(root).as_posix()}\n".encode())
+    for name in names:
+        module = importlib.import_module(name)
+        root = Path(module.__file__).parent
+        files = root.rglob("*.py") if hasattr(module, "__path__") else [Path(module.__file__)]
+        for file in sorted(files, key=lambda file: file.relative_to(root).as_posix()):
+            digest.update(f"{name}/{file.relative_to(root).as_posix()}\n".encode())
             digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 
 
 def _environment(method: Method, device: torch.device) -> dict[str, Any]:
-    sources = {"MedDeepLib", type(method).__module__.partition(".")[0]}
     return {
-        "code": {"version": __version__, "sources": source_fingerprint(sorted(sources))},
+        "code": {"version": __version__, "sources": source_fingerprint(_sources(method))},
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": {package: _version(package) for package in _PACKAGES},
         "device": _device(device),
     }
+
+
+def _sources(method: Method) -> list[str]:
+    """The packages and files that the method's class and its bases come from; the user may have written some."""
+    names = {base.__module__.partition(".")[0] for base in type(method).__mro__} | {"MedDeepLib"}
+    return sorted(names - sys.stdlib_module_names)
 
 
 def _version(package: str) -> str:

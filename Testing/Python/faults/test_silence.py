@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import pytest
-from fault_tools import finish, gone, last_state, launcher, training_job, wait_for, write_play, write_sitecustomize
+from fault_tools import finish, gone, identical, last_state, launcher, training_job, wait_for, write_card, write_play
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch
 from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.jobs.silence import Finding, SilenceWatch, give_sign, limit_seconds
@@ -122,8 +123,6 @@ def test_a_worker_that_says_nothing_but_works_is_not_disturbed(folder, tmp_path,
 
 
 def test_a_job_that_waits_for_its_device_is_not_disturbed(tmp_path, monkeypatch):
-    from fault_tools import write_card
-
     write_card(monkeypatch, tmp_path)
     first, second = (launch(JobFolder.create(tmp_path / name, training_job(tmp_path))) for name in ("a", "b"))
     try:
@@ -175,8 +174,7 @@ def test_a_script_that_only_waits_is_not_kept_for_ever(folder, tmp_path, monkeyp
 
 
 METHOD_THAT_HANGS = """
-from dataclasses import replace
-from pathlib import Path
+import subprocess, sys, time
 
 from SegmentModuleLib.methods.unet import UNet
 
@@ -185,58 +183,37 @@ class Hangs(UNet):
     name, title = "hangs", "Hangs"
 
     def stages(self, context):
-        import subprocess, sys, time
-
+        marker = context.folder / "child"
+        hangs = not marker.exists()
         for stage in super().stages(context):
-            sample, marker = stage.sample, context.folder / "child"
 
-            def hanging(number, sample=sample):
-                if number < 8 or marker.exists() and number < 10**9 and getattr(hanging, "resumed", False):
-                    return sample(number)
-                child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
-                marker.write_text(str(child.pid))
-                time.sleep(600)
+            def sample(number, original=stage.sample):
+                if hangs and number == 8:
+                    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+                    marker.write_text(str(child.pid))
+                    time.sleep(600)
+                return original(number)
 
-            hanging.resumed = marker.exists()
-            stage.sample = hanging
+            stage.sample = sample
             yield stage
 """
-FINDS_IT = """
-import sys
-sys.path[:0] = {libraries}
-import SegmentModuleLib.methods
-SegmentModuleLib.methods.__path__.append({folder!r})
-"""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="loads a method of the test's by sitecustomize")
-def test_a_method_whose_samples_never_come(undisturbed, tmp_path, monkeypatch):
-    """A real training; resumed, it hangs no more and ends with the weights of the method that it is derived from."""
-    import SegmentModuleLib.methods
-    from fault_tools import LIBRARIES, SETTINGS, weights
-    from MedDeepLib.methods import registry
-
-    methods = tmp_path / "methods"
-    methods.mkdir()
-    (methods / "hangs.py").write_text(METHOD_THAT_HANGS, encoding="utf-8")
-    monkeypatch.setattr(SegmentModuleLib.methods, "__path__", [*SegmentModuleLib.methods.__path__, str(methods)])
-    registry._collect.cache_clear()
-    write_sitecustomize(monkeypatch, tmp_path, FINDS_IT.format(libraries=LIBRARIES, folder=str(methods)))
-    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "30")  # the imports of a worker are silent too
-    try:
-        job_ = Job("segment", "train", "hangs", SETTINGS, dataset=str(undisturbed.dataset), device="cpu", threads=1)
-        folder = JobFolder.create(tmp_path / "run", job_)
-        job = launch(folder)
-        child = int(wait_for(lambda: (folder.path / "child").exists() and child_of(folder), 120))
-        job._silence.limit = 3.0
-        events = finish(job)
-        assert last_state(events)["kind"] == "silent" and len(announced(events)) == 1
-        wait_for(lambda: gone(child), 5)
-        job = launch(folder)
-        assert last_state(finish(job))["state"] == "done"
-        assert weights(folder.path).keys() == weights(undisturbed.run).keys()
-    finally:
-        registry._collect.cache_clear()
+def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
+    """A real training hangs; begun again it does not, and ends with the weights of the method it is derived from."""
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "hangs_in_this_test.py").write_text(METHOD_THAT_HANGS, encoding="utf-8")
+    monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path / "methods"))
+    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # the imports of a worker are silent too
+    request = replace(training_job(undisturbed.dataset), method="hangs")
+    job = launch(JobFolder.create(tmp_path / "run", request))
+    child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder), 120)
+    job._silence.limit = 3.0
+    events = finish(job)
+    assert last_state(events)["kind"] == "silent" and len(announced(events)) == 1
+    wait_for(lambda: gone(child), 5)
+    assert last_state(finish(launch(job.folder)))["state"] == "done"
+    assert identical(job.folder.path, undisturbed.run)
 
 
 # --- the rule itself --------------------------------------------------------------------------------------------------

@@ -349,6 +349,17 @@ def test_a_changed_source_is_recognised_whatever_its_line_ends(tmp_path, monkeyp
     assert source_fingerprint(["package_of_the_test"]) != before
 
 
+def test_the_source_of_a_method_of_ones_own_counts_but_not_what_lies_beside_it(tmp_path, monkeypatch):
+    file = tmp_path / "module_of_the_test.py"
+    file.write_text("a = 1", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = source_fingerprint(["module_of_the_test"])
+    (tmp_path / "beside.py").touch()
+    assert source_fingerprint(["module_of_the_test"]) == before
+    file.write_text("a = 2", encoding="utf-8")
+    assert source_fingerprint(["module_of_the_test"]) != before
+
+
 def test_weights_count_to_the_last_bit_but_not_their_order():
     first = {"net": {"a": torch.zeros(3), "b": torch.ones(2, dtype=torch.bfloat16), "n": torch.tensor(5)}}
     same = {"net": dict(reversed(first["net"].items()))}

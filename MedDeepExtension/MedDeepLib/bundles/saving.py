@@ -17,6 +17,7 @@ from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
+from MedDeepLib.data.fingerprints import fingerprint
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.methods import Context, Method, to_mapping
 
@@ -34,6 +35,7 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
+        part.mkdir()  # not its parents: a job folder that has been deleted stays deleted
         for file in (METADATA, WEIGHTS, CARD):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
         torch.save(_weights(outcome), part / WEIGHTS)
@@ -59,8 +61,14 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise CannotWrite(
-            f"The model could not be written to {folder} ({error}): the checkpoint is kept; make room and resume."
+            f"The model could not be written to {folder} ({_reason(error)}): the checkpoint is kept; make room or "
+            "allow writing there, and resume."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # torch's writer hides what went wrong behind a RuntimeError of many lines: mostly a full disk.
+    return str(error.strerror or error) if isinstance(error, OSError) else "the disk is full"
 
 
 def write_json_file(path: Path, content: dict[str, Any]) -> None:
@@ -110,7 +118,7 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
 def _training_data(context: Context) -> dict[str, Any]:
     dataset = context.dataset
     cases = dataset.training + dataset.validation
-    files = sorted({file for case in cases for file in (*case.images, case.label) if file and file.is_file()})
+    files = {file for case in cases for file in (*case.images, case.label) if file}
     salt = secrets.token_hex(8)
     return {
         "name": dataset.name,
@@ -119,7 +127,7 @@ def _training_data(context: Context) -> dict[str, Any]:
         "salt": salt,
         "patients": sorted({patient_code(case.patient, salt) for case in cases}),
         "sites": sorted({case.site for case in cases if case.site}),
-        "sha256": sorted(file_hash(file) for file in files),  # without names: these often are patients
+        "sha256": sorted(fingerprint(file) for file in files),  # without names: these often are patients
     }
 
 

@@ -143,6 +143,20 @@ def torch_device(request: str) -> tuple[torch.device, str]:
     return torch.device(devices[0].id), f"Computing on {devices[0].name}{reason}."
 
 
+def driver_version() -> str:
+    """The version of NVIDIA's driver, empty where there is none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # the package, the driver or the right to ask it is missing
+        return ""
+    try:
+        return _text(_asked(pynvml, "nvmlSystemGetDriverVersion"))
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def process_name(pid: int) -> str:
     """The program that runs as ``pid``; empty when it cannot be told."""
     try:
@@ -266,10 +280,10 @@ def _processes(pynvml: Any, handle: Any) -> list[Owner]:
     return [Owner(process.pid, process_name(process.pid), "", process.usedGpuMemory or 0) for process in processes]
 
 
-def _asked(pynvml: Any, function: str, handle: Any) -> Any:
+def _asked(pynvml: Any, function: str, *handle: Any) -> Any:
     """What the driver answers, None where an old or virtual one cannot."""
     try:
-        return getattr(pynvml, function)(handle)
+        return getattr(pynvml, function)(*handle)
     except (AttributeError, pynvml.NVMLError):
         return None
 

@@ -1,9 +1,10 @@
 """How many processor threads a job computes with, so that Slicer stays usable beside it.
 
 The processor is never leased to one job alone: a training must not keep every application of a model waiting for
-hours. Jobs share it. One job alone gets all cores but one (all of them where there are no more than two). A job that
-starts beside others gets what they leave, but at least its fair part. The jobs that run already keep what they have:
-the number of threads changes the last bit of a sum, and a training has to give the same weights to the last bit.
+hours. Jobs share it. The budget is all cores but one (all of them where there are no more than two). A training always
+computes with the whole budget, whatever else runs: the number of threads changes the last bit of a sum, and the same
+settings have to give the same weights to the last bit. Any other job that starts beside others gets what they leave,
+but at least its fair part.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ def available_cores() -> int:
     return max(1, min(cores, allowed))
 
 
+def budget(cores: int) -> int:
+    """Threads for all jobs together."""
+    return cores - 1 if cores > 2 else cores
+
+
 def share(cores: int, others: Sequence[int]) -> int:
     """Threads for one more job beside jobs that compute with ``others`` threads each; at least 1."""
-    budget = cores - 1 if cores > 2 else cores
-    left = budget - sum(others)
-    fair = budget // (len(others) + 1)
+    left = budget(cores) - sum(others)
+    fair = budget(cores) // (len(others) + 1)
     return max(1, left, fair)
+
+
+def training_threads() -> int:
+    """Threads for a training whose user has chosen no number: what he has fixed for all programs, or the budget."""
+    return threads_from_environment() or budget(available_cores())
 
 
 def threads_from_environment() -> int:

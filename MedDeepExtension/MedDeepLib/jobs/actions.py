@@ -20,6 +20,7 @@ from MedDeepLib.jobs.evaluation import score_cases
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel, Load
+from MedDeepLib.jobs.repeatable import repeatable_operations
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
 from MedDeepLib.training.accounting import Accounting
@@ -41,7 +42,8 @@ def perform(
         Stopped: the user asked to stop; what is worth keeping is on disk.
     """
     job = folder.job()
-    with leased_device(job, folder, report, stop_requested) as (device, threads):
+    leased = leased_device(job, folder, report, stop_requested)
+    with leased as (device, threads), repeatable_operations(job.deterministic, report):
         context = _context(job, folder, device, threads, report, stop_requested)
         accounting = Accounting(context.device)
         load = (models or LastModel()).load

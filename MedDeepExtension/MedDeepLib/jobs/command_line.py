@@ -25,6 +25,7 @@ from MedDeepLib.jobs.devices_command import table
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import ApplyItem, Job
 from MedDeepLib.jobs.launcher import launch
+from MedDeepLib.jobs.manifest import prepare_repeat
 from MedDeepLib.methods import describe, methods
 from MedDeepLib.methods.parameters import ParameterInfo
 
@@ -59,6 +60,8 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
 def _train(options: argparse.Namespace, task: str, _: str) -> int:
     """Train, or cross-validate: the same settings, and both go on where they were stopped."""
     action = options.action
+    if options.repeat:
+        return _repeat(options)
     if options.resume:
         unwanted = [flag for flag in ("dataset", "method", "set", "output", "folds") if getattr(options, flag, None)]
         if unwanted:
@@ -86,12 +89,20 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
         device=options.device,
         seed=options.seed,
         threads=options.threads,
+        deterministic=options.deterministic,
     )
-    folder = JobFolder.create(options.output, job)
-    code = _run(folder)
-    if code == EXIT_BAD_INPUT and not folder.has_checkpoint():
-        folder.discard()
-    return code
+    return _run_or_discard(JobFolder.create(options.output, job))
+
+
+def _repeat(options: argparse.Namespace) -> int:
+    given = ("resume", "method", "set", "seed", "threads", "deterministic")
+    unwanted = [flag for flag in given if getattr(options, flag)] + ["device"] * (options.device != "auto")
+    if unwanted:
+        raise UserError(f"--repeat trains with the settings of the run: leave out --{unwanted[0]}.")
+    if not options.output:
+        raise UserError("--repeat needs --output, the run folder to make.")
+    dataset = _absolute(options.dataset) if options.dataset else ""
+    return _run_or_discard(prepare_repeat(options.repeat, options.output, dataset))
 
 
 def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
@@ -158,6 +169,14 @@ def _methods(options: argparse.Namespace, task: str, _: str) -> int:
     print("\nParameters for apply and evaluate:")
     _print_parameters(describe(found[options.name].ApplyParameters))
     return 0
+
+
+def _run_or_discard(folder: JobFolder) -> int:
+    """Nothing is left of a request that was refused."""
+    code = _run(folder)
+    if code == EXIT_BAD_INPUT and not folder.has_checkpoint():
+        folder.discard()
+    return code
 
 
 def _run(folder: JobFolder) -> int:

@@ -28,9 +28,16 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
         f"  {script} train --dataset data.json --method unet --set steps=3000 --output runs/first\n"
-        f"  {script} train --resume runs/first\n\n{_EXIT_CODES}",
+        f"  {script} train --resume runs/first\n"
+        f"  {script} train --repeat runs/first --output runs/again\n\n{_EXIT_CODES}",
     )
     _add_training(train, "training")
+    train.add_argument(
+        "--repeat",
+        metavar="RUN",
+        help="train again exactly as RUN was trained, into --output, and say whether the weights are the same; "
+        "--dataset says where the data lie now, if elsewhere",
+    )
 
     crossvalidate = actions.add_parser(
         "crossvalidate",
@@ -46,6 +53,7 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         f"  {script} crossvalidate --resume runs/five\n\n{_EXIT_CODES}",
     )
     _add_training(crossvalidate, "cross-validation")
+    crossvalidate.set_defaults(repeat=None)
     folds = crossvalidate.add_mutually_exclusive_group()
     folds.add_argument("--folds", metavar="NUMBER", help="so many folds by patient (default 5)")
     folds.add_argument(
@@ -111,6 +119,12 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     _add_settings(parser, "a parameter of the method; may be given again for others")
     parser.add_argument("--output", metavar="RUN", help="the run folder to make")
     parser.add_argument("--resume", metavar="RUN", help=f"go on with a {name} that was stopped or died")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="on a card: compute so that the training can be repeated to the last bit, which takes longer (a CPU "
+        "always does)",
+    )
     _add_resources(parser, seed=True)
 
 
@@ -135,7 +149,9 @@ def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, cuda:1, ... or mps (default auto)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads to compute with (default: a share)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads to compute with (default: leaves Slicer usable)"
+    )
     if seed:
         parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
 

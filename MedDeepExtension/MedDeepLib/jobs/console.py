@@ -6,9 +6,10 @@ import sys
 import time
 from typing import Any
 
-from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED
+from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED
 from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
+from MedDeepLib.jobs.words import in_words
 
 _POLL_SECONDS = 0.1
 _PLAIN_PROGRESS_SECONDS = 10.0
@@ -37,8 +38,10 @@ def watch(job: RunningJob) -> int:
                 job.stop()
             interrupted = True
     printer.finish()
-    if job.state in (State.DONE, State.STOPPED) or (printer.failed and job.exit_code in (EXIT_BAD_INPUT, EXIT_FAILED)):
+    if job.state in (State.DONE, State.STOPPED):
         return job.exit_code
+    if printer.failure_code is not None:
+        return printer.failure_code
     if interrupted:
         return EXIT_STOPPED
     print(
@@ -53,7 +56,7 @@ class _Printer:
     """Lines for what happens; on a terminal the last line shows progress, elsewhere it is printed now and then."""
 
     def __init__(self):
-        self.failed = False
+        self.failure_code: int | None = None
         self._terminal = sys.stdout.isatty() if hasattr(sys.stdout, "isatty") else False
         self._progress = ""
         self._printed = 0.0
@@ -75,7 +78,7 @@ class _Printer:
         elif kind == "progress":
             self._show_progress(event)
         elif kind == "state" and event["state"] == "failed":
-            self.failed = True
+            self.failure_code = event.get("exit_code", EXIT_FAILED)
             self.line(f"Error: {event['message']}", sys.stderr)
         elif kind == "state" and event["state"] in ("stopped", "done"):
             self.line(event["state"].capitalize() + ".")
@@ -102,11 +105,3 @@ class _Printer:
         elif time.monotonic() - self._printed > _PLAIN_PROGRESS_SECONDS or event["step"] == event["total"]:
             self._printed = time.monotonic()
             print(text, flush=True)
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: 40 s, 5 min, 2 h 10 min."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

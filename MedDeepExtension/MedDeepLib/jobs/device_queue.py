@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from MedDeepLib.devices import Device, Lease, usable_devices
+from MedDeepLib.devices.threads import training_threads
 from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.folder import JobFolder, State, write_json
 from MedDeepLib.jobs.job import Job
@@ -28,7 +29,7 @@ def leased_device(
         UserError: there is no such device, or torch cannot use it.
     """
     devices, reason = usable_devices(job.device)
-    with Lease(devices, job.title, folder.path, job.threads or _threads_before(folder)) as lease:
+    with Lease(devices, job.title, folder.path, _threads(job, folder)) as lease:
         _wait(lease, report, stop_requested)
         write_json(folder.resources_file, {"device": lease.device.id, "threads": lease.threads})
         report("message", message=f"Computing on {lease.device.name}{reason}.")
@@ -51,8 +52,19 @@ def _wait(lease: Lease, report: Callable[..., None], stop_requested: Callable[[]
         report("phase", phase="Starting")
 
 
+def _threads(job: Job, folder: JobFolder) -> int:
+    """The number of threads that the job must have; 0: whatever is free.
+
+    The last bits of a training's weights depend on it, so it does not depend on what else runs, and a resumed training
+    keeps the number it began with.
+    """
+    if job.threads or job.action not in ("train", "crossvalidate"):
+        return job.threads
+    return _threads_before(folder) or training_threads()
+
+
 def _threads_before(folder: JobFolder) -> int:
-    """A resumed training keeps its number of threads, on which the last bits of its weights depend; 0: a new job."""
+    """What a training has computed with so far; 0: it begins now."""
     if not folder.has_checkpoint():
         return 0
     try:

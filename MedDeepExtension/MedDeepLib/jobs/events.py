@@ -5,15 +5,16 @@ since 1970) and ``event``, which is one of:
 
 ==========  ==========================================================================================
 state       ``state`` (queued, running, stopping, stopped, failed, done); a job that waits for its device says
-            in ``message`` whom it waits for; a failure has ``message`` (one plain sentence), ``kind`` (input,
-            failed, memory, internal) and ``exit_code``
+            in ``message`` whom it waits for; a failure has ``message`` (one plain sentence), ``kind`` (input, disk,
+            failed, memory, silent, internal) and ``exit_code``
 phase       ``phase``: what the job does now, in words
 progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training; in a
             cross-validation also ``fold`` of ``folds`` and ``overall``, the share of the whole that is done
 metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice
 memory      ``resident_bytes`` and, on a card, ``device_bytes``: peaks so far
 message     ``message``: something worth knowing, e.g. which device was chosen
-warning     ``message``: something that may need a person's attention
+warning     ``message``: something that may need a person's attention; with ``silent`` true, the worker seems to
+            hang; the message with ``silent`` false takes that back
 result      ``output`` and ``summary`` of one finished case
 ==========  ==========================================================================================
 """
@@ -94,7 +95,7 @@ class EventReader:
                 file.seek(self._offset)
                 data = file.read(count)
         except OSError:
-            return []
+            return []  # not there yet, no longer there, or on a drive that does not answer now
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [event for line in lines if (event := _parse(line)) is not None]

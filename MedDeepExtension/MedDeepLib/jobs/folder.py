@@ -3,6 +3,8 @@
 ::
 
     job.json         what to do
+    manifest.json    what the weights of a training depend on, see jobs.manifest
+    repeats.json     the manifest of the run that this training repeats
     parameters.json  every parameter of a training, also those left to the data and the device
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
     resources.json   the device and the number of processor threads that it computes with
@@ -30,7 +32,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.errors import UserError
+from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.jobs.events import EventReader, last_events
 from MedDeepLib.jobs.job import Job
 
@@ -61,6 +63,8 @@ class JobFolder:
         self.path = Path(path).expanduser().absolute()
         self.job_file = self.path / "job.json"
         self.parameters_file = self.path / "parameters.json"
+        self.manifest_file = self.path / "manifest.json"
+        self.repeated_file = self.path / "repeats.json"
         self.worker_file = self.path / "worker.json"
         self.resources_file = self.path / "resources.json"
         self.events_file = self.path / "events.jsonl"
@@ -115,14 +119,27 @@ class JobFolder:
 
     def result(self) -> dict[str, Any]:
         """What the finished job reports; empty while it is not done."""
-        return _read_json(self.result_file)
+        return read_json(self.result_file)
+
+    def is_there(self) -> bool:
+        """Whether the folder still holds this job; a drive that does not answer for the moment counts as there."""
+        try:
+            self.job_file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def request_stop(self) -> None:
-        """Ask the worker to save its work and leave."""
-        self.stop_file.touch()
+        """Ask the worker to save its work and leave. Raises CannotWrite when the folder is gone or refuses."""
+        try:
+            self.stop_file.touch()
+        except OSError as error:
+            raise self.not_writable(error) from None
 
     def stop_requested(self) -> bool:
-        return self.stop_file.exists()
+        return os.path.exists(self.stop_file)  # unlike Path.exists, false also where a drive does not answer
 
     def fold(self, number: int) -> JobFolder:
         """Where fold ``number`` of a cross-validation, from 1, is trained and judged."""
@@ -157,39 +174,64 @@ class JobFolder:
     def prepare_restart(self) -> None:
         """Forget the stop request and the dead worker of an earlier run; events and checkpoints stay.
 
-        Raises UserError when a worker is at it still, or the job is done.
+        Raises UserError when a worker is at it still, the job is done, or the folder cannot be written.
         """
         if self.result_file.exists():
             raise UserError(f"The job in {self.path} is done: there is nothing to resume.")
         if self.worker_alive():
             raise UserError(f"The job in {self.path} is still running: stop it before starting it again.")
-        for file in (self.stop_file, self.worker_file):
-            file.unlink(missing_ok=True)
+        try:
+            for file in (self.stop_file, self.worker_file):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise self.not_writable(error) from None
+
+    def not_writable(self, error: OSError) -> CannotWrite:
+        """What to raise when a file of the job cannot be written."""
+        return CannotWrite(
+            f"The job folder {self.path} cannot be written ({error.strerror or error}): free some space, allow "
+            "writing, or use another folder."
+        )
 
     def discard(self) -> None:
         """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
         for fold in self.path.glob("fold_*/"):
             JobFolder(fold).discard()
         request = (self.job_file, self.parameters_file, self.resources_file, self.folds_file)
+        request += (self.manifest_file, self.repeated_file)
         for file in (*request, self.worker_file, self.events_file, self.log_file, self.stop_file, self.result_file):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
-    def register_worker(self) -> None:
-        """Called by the worker: this process does the job now."""
-        import psutil
-
-        started = psutil.Process().create_time()
-        identity = {"pid": os.getpid(), "started": started, "after_boot": started - psutil.boot_time()}
+    def register_worker(self) -> dict[str, Any]:
+        """Called by the worker: this process does the job now. Returns what stands for it, see :meth:`is_held_by`."""
+        identity = own_identity()
         write_json(self.worker_file, identity)
+        return identity
+
+    def is_held_by(self, identity: dict[str, Any]) -> bool:
+        """Whether the job is still that of the worker which registered with ``identity``: neither has the folder gone,
+        nor has another worker taken over. A drive that does not answer for the moment changes nothing."""
+        try:
+            return json.loads(self.worker_file.read_text(encoding="utf-8")) == identity
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+        except OSError:
+            return True
+
+    def forget_worker(self) -> None:
+        """Called by a worker that lives on when the job has ended; another one's registration stays."""
+        with contextlib.suppress(OSError):
+            if self.worker_pid() in (os.getpid(), None):
+                self.worker_file.unlink(missing_ok=True)
 
     def worker_alive(self) -> bool:
         return self.worker_pid() is not None
 
     def worker_pid(self) -> int | None:
         """The process that does the job now, None when there is none."""
-        identity = _read_json(self.worker_file)
+        identity = read_json(self.worker_file)
         try:
             pid, started = int(identity["pid"]), float(identity["started"])
             return pid if process_alive(pid, started, identity.get("after_boot")) else None
@@ -203,6 +245,14 @@ class JobFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result_file, result)
+
+
+def own_identity() -> dict[str, Any]:
+    """This process in a way that holds when its number is given to another one: see :func:`process_alive`."""
+    import psutil
+
+    started = psutil.Process().create_time()
+    return {"pid": os.getpid(), "started": started, "after_boot": started - psutil.boot_time()}
 
 
 def process_alive(pid: int, started: float, after_boot: float | None = None) -> bool:
@@ -235,7 +285,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -257,7 +308,8 @@ def jobs_in(folder: Path) -> Iterable[JobFolder]:
     return [JobFolder(path) for _, path in sorted(found, reverse=True)]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty when it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

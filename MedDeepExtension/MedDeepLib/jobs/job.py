@@ -43,7 +43,9 @@ class Job:
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N or mps.
         seed: all randomness derives from it.
-        threads: how many CPU threads to compute with; 0: a share of the cores that leaves Slicer usable.
+        threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
+        deterministic: whether a training on a card computes so that it can be repeated to the last bit, which takes
+            longer; on a CPU it always does.
     """
 
     task: str
@@ -58,6 +60,7 @@ class Job:
     device: str = "auto"
     seed: int = 0
     threads: int = 0
+    deterministic: bool = False
     version: int = SCHEMA_VERSION
 
     @property
@@ -151,7 +154,7 @@ class Job:
         return job
 
 
-_JSON_TYPES = {"str": str, "int": int, "dict[str, Any]": dict, "tuple[ApplyItem, ...]": list}
+_JSON_TYPES = {"str": str, "int": int, "bool": bool, "dict[str, Any]": dict, "tuple[ApplyItem, ...]": list}
 
 
 def _item(path: Path, entry: Any) -> ApplyItem:
@@ -162,6 +165,6 @@ def _item(path: Path, entry: Any) -> ApplyItem:
 
 
 def _check_type(path: Path, name: str, value: Any, expected: type) -> None:
-    if not isinstance(value, expected) or isinstance(value, bool):
-        words = {str: "text", int: "a whole number", dict: "an object", list: "a list"}[expected]
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        words = {str: "text", int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}[expected]
         raise UserError(f"The job file {path}: '{name}' must be {words}, not {value!r}.")

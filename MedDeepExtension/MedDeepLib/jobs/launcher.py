@@ -6,29 +6,43 @@ can never block on a full pipe, and a job started before can be watched again af
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.errors import EXIT_DONE, EXIT_STOPPED
-from MedDeepLib.jobs.events import EventReader
-from MedDeepLib.jobs.folder import JobFolder, State
+from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, CannotWrite
+from MedDeepLib.jobs.events import EventReader, EventWriter
+from MedDeepLib.jobs.folder import JobFolder, State, own_identity
+from MedDeepLib.jobs.silence import Finding, SilenceWatch
+from MedDeepLib.jobs.words import in_words
 
 GRACE_SECONDS = 20.0
+_WAIT_SECONDS = 0.5
+_KILL_SECONDS = 2.0
 
 
 class RunningJob:
-    """A worker process and the folder it works in."""
+    """A worker process and the folder it works in.
+
+    Whoever polls it also finds out that the worker hangs or that its folder has been deleted: such a worker is ended,
+    and the last event says why, as if the worker had said so itself.
+    """
 
     def __init__(self, folder: JobFolder, process: subprocess.Popen, reader: EventReader):
         self.folder = folder
         self._process = process
         self._reader = reader
         self._kill_at: float | None = None
+        self._gone_since: float | None = None
         self._queued = False
+        self._failure_known = False
+        self._untold: list[dict[str, Any]] = []
+        self._silence = SilenceWatch(folder.events_file)
 
     @property
     def pid(self) -> int:
@@ -36,12 +50,12 @@ class RunningJob:
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last call. Also ends a worker that was told to stop and has not done so in time."""
-        if self._kill_at is not None and time.monotonic() > self._kill_at:
-            self.kill()
-        events = self._reader.read()
+        self._look_after()
+        events, self._untold = [*self._untold, *self._reader.read()], []
         for event in events:
             if event["event"] == "state":
                 self._queued = event.get("state") == State.QUEUED
+                self._failure_known = event.get("state") == State.FAILED
         return events
 
     def is_running(self) -> bool:
@@ -67,7 +81,10 @@ class RunningJob:
 
     def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """Ask the worker to save its work and leave; after ``grace_seconds`` the next poll() ends it."""
-        self.folder.request_stop()
+        try:
+            self.folder.request_stop()
+        except CannotWrite:
+            self._signal_stop()
         if self._kill_at is None:
             self._kill_at = time.monotonic() + grace_seconds
 
@@ -76,8 +93,69 @@ class RunningJob:
         kill_tree(self._process)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the worker to end and return its exit code (for scripts; a panel polls)."""
-        return self._process.wait(timeout)
+        """Wait for the worker to end and return its exit code (for scripts; a panel polls).
+
+        Looks after the worker as :meth:`poll` does, to which all events are left.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.is_running():
+            self._look_after()
+            left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                raise subprocess.TimeoutExpired("worker", timeout)
+            self._wait_for_process(left)
+        return self.exit_code
+
+    def _wait_for_process(self, seconds: float) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    def _look_after(self) -> None:
+        """Find out what the worker cannot say itself, and end it if it must be."""
+        now = time.monotonic()
+        self._gone_since = None if self.folder.is_there() else self._gone_since or now
+        if not self.is_running():
+            if self._gone_since is not None and not self._failure_known and self.state is State.FAILED:
+                self._tell_failure(_gone(self.folder), "input")
+            return
+        gone_for = now - self._gone_since if self._gone_since is not None else 0.0
+        if gone_for > GRACE_SECONDS or (self._kill_at is not None and now > self._kill_at):
+            self._kill_at = None
+            self.kill()
+            return
+        self._listen_for_signs()
+
+    def _listen_for_signs(self) -> None:
+        finding = self._silence.look()
+        silence = in_words(self._silence.limit)
+        if finding is Finding.SILENT:
+            sentence = f"The worker has given no sign of life for {silence}. It will be ended in another {silence}."
+            self._tell("warning", message=sentence, silent=True)
+        elif finding is Finding.BACK:
+            self._tell("message", message="The worker gives signs of life again.", silent=False)
+        elif finding is Finding.DEAD:
+            self.kill()
+            self._tell_failure(_silent(self.folder, 2 * self._silence.limit), "silent")
+
+    def _signal_stop(self) -> None:
+        """Another way to ask the worker to stop, where its folder takes no stop file; Windows has none that is kind."""
+        if os.name != "nt":
+            self._process.send_signal(signal.SIGTERM)
+
+    def _tell_failure(self, sentence: str, kind: str = "internal") -> None:
+        """The worker could not say why it failed: say it in its place."""
+        self._failure_known = True
+        self._tell("state", state=State.FAILED, message=sentence, kind=kind, exit_code=EXIT_FAILED)
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        """Add an event of the launcher's own: for the next poll(), and in the file for whoever asks later."""
+        self._untold += self._reader.read()
+        if self.folder.is_there():
+            with contextlib.suppress(OSError), contextlib.closing(EventWriter(self.folder.events_file)) as report:
+                report(event, **fields)
+        self._silence.ignore_changes()
+        self._untold += [other for other in self._reader.read() if other.get("message") != fields["message"]]
+        self._untold.append({"time": round(time.time(), 3), "event": event, **fields})
 
 
 def launch(folder: JobFolder, background: bool = False) -> RunningJob:
@@ -88,13 +166,17 @@ def launch(folder: JobFolder, background: bool = False) -> RunningJob:
         background: let the worker give way to the applications that people look at (lower priority).
 
     Raises:
-        UserError: the job is done or another worker is at it.
+        UserError: the job is done, another worker is at it, or its folder cannot be written.
     """
     folder.prepare_restart()
     reader = EventReader(folder.events_file)
     reader.read()  # what an earlier worker said is not news
     arguments = [str(folder.path), "--quiet"] + (["--background"] if background else [])
-    with folder.log_file.open("ab") as log:
+    try:
+        log = folder.log_file.open("ab")
+    except OSError as error:
+        raise folder.not_writable(error) from None
+    with log:
         process = start_worker(arguments, folder.path, subprocess.DEVNULL, log, subprocess.STDOUT)
     return RunningJob(folder, process, reader)
 
@@ -107,7 +189,7 @@ def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, st
         folder: its working folder.
         stdin, stdout, stderr: as ``subprocess.Popen`` takes them.
     """
-    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", str(os.getpid())]
+    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", _this_process()]
     environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1", PYTHONPATH=_python_path())
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
@@ -119,7 +201,9 @@ def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, st
 def kill_tree(worker: subprocess.Popen) -> None:
     """End a process and everything it has started, now."""
     end_tree(worker.pid)
-    worker.wait(timeout=10)
+    # One that waits for a broken disk or network drive ends when the drive answers; nobody can wait for that.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(timeout=_KILL_SECONDS)
 
 
 def end_tree(pid: int) -> None:
@@ -130,12 +214,36 @@ def end_tree(pid: int) -> None:
         parent = psutil.Process(pid)
         family = [*parent.children(recursive=True), parent]
     except psutil.NoSuchProcess:
-        family = []
+        return
+    if os.name != "nt":
+        # Also what was started by children that have ended since: a worker is the first of a group of its own.
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
     for process in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
+
+
+def _gone(folder: JobFolder) -> str:
+    return (
+        f"The job folder {folder.path} was deleted or moved while the job ran, so the job has ended: leave the folder "
+        "of a running job where it is."
+    )
+
+
+def _silent(folder: JobFolder, seconds: float) -> str:
+    hope = "its last checkpoint is kept" if folder.has_checkpoint() else "start the job again"
+    return f"The worker gave no sign of life for {in_words(seconds)} and was ended; {hope}."
+
+
+def _this_process() -> str:
+    """Who this process is, so that a worker cannot take a later process with the same number for it."""
+    try:
+        identity = own_identity()
+    except ImportError:
+        return str(os.getpid())  # psutil comes with the packages of the extension; the worker says what is missing
+    return ":".join(str(identity[key]) for key in ("pid", "started", "after_boot"))
 
 
 def _python_path() -> str:

@@ -119,8 +119,7 @@ class Server:
                     return run_job(folder, report, self._stop, models=self._models), ""
                 finally:
                     # The process lives on; it must not look as if the job did.
-                    with contextlib.suppress(OSError):
-                        folder.worker_file.unlink(missing_ok=True)
+                    folder.forget_worker()
         except OSError as error:
             reason = error.strerror or str(error)
             return Outcome(EXIT_FAILED, sound=True), f"The job folder {folder.path} cannot be written: {reason}."

@@ -9,6 +9,7 @@ from MedDeepLib.bundles.saving import save_model
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job
+from MedDeepLib.jobs.manifest import begin_manifest
 from MedDeepLib.methods import Context, Method, from_mapping, get, to_mapping
 
 _NOTHING_LEARNED = 0.05
@@ -25,8 +26,10 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
     method = method_class(from_mapping(method_class.Parameters, job.parameters))
     method = _configured(method, folder, context)
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
+    manifest = begin_manifest(job, folder, method, context)
     outcome = train(method.stages(context), context, identity)
     _warn_of_failure(outcome.figures, context)
+    manifest.complete(outcome.networks)
     context.report("phase", phase="Saving the model")
     save_model(folder.model_folder, method, context, outcome)
     return outcome.figures

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED
-from MedDeepLib.jobs.events import EventReader, EventWriter
-from MedDeepLib.jobs.folder import JobFolder, State
+from MedDeepLib.jobs.events import EventReader
+from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.launcher import RunningJob, kill_tree, launch, start_worker
 
 IDLE_SECONDS = 600.0
@@ -128,14 +128,11 @@ class WarmJob(RunningJob):
         self._device = device
         self._exit_code: int | None = None
         self._killed = False
-        self._untold: list[dict[str, Any]] = []
         self._hand_to(worker)
 
     def poll(self) -> list[dict[str, Any]]:
-        events = super().poll()
         self._settle()
-        told, self._untold = self._untold, []
-        return events + told
+        return super().poll()
 
     def is_running(self) -> bool:
         self._settle()
@@ -153,13 +150,10 @@ class WarmJob(RunningJob):
             self._killed = True
             super().kill()
 
-    def wait(self, timeout: float | None = None) -> int:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.is_running():
-            if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("warm worker", timeout)
+    def _wait_for_process(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.is_running() and time.monotonic() < deadline:
             time.sleep(_WAIT_POLL_SECONDS)
-        return self._exit_code
 
     def _hand_to(self, worker: _Worker) -> None:
         self._worker, self._process = worker, worker.process
@@ -192,15 +186,6 @@ class WarmJob(RunningJob):
         else:
             self._exit_code = EXIT_FAILED
             self._tell_failure(end_in_words(exit_code))
-
-    def _tell_failure(self, sentence: str) -> None:
-        """The worker could not say why it failed: say it in its place, here and in the job's events."""
-        failure = {"state": State.FAILED, "message": sentence, "kind": "internal", "exit_code": EXIT_FAILED}
-        self._untold += self._reader.read()
-        with contextlib.suppress(OSError), contextlib.closing(EventWriter(self.folder.events_file)) as report:
-            report("state", **failure)
-        self._reader.read()
-        self._untold.append({"time": round(time.time(), 3), "event": "state", **failure})
 
 
 class _Worker:

@@ -8,6 +8,7 @@ see :mod:`MedDeepLib.jobs.server`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -32,12 +33,18 @@ from MedDeepLib.errors import (
 )
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_alive
+from MedDeepLib.jobs.silence import SIGN_SECONDS, give_sign
 
 if TYPE_CHECKING:
     from MedDeepLib.jobs.server import Server
 
 _PARENT_CHECK_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
+_GONE_SECONDS = 3.0
+# What the system answers when a disk is full or an account may not fill it further...
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+# ... and when a file or folder may not be written or opened.
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not folder.path.is_dir():
         print(f"The job folder {folder.path} does not exist.", file=sys.stderr)
         return UserError.exit_code
-    report = EventWriter(folder.events_file, echo=not options.quiet)
+    try:
+        report = EventWriter(folder.events_file, echo=not options.quiet)
+    except OSError as error:
+        print(folder.not_writable(error), file=sys.stderr)
+        return CannotWrite.exit_code
     stop = StopRequest(folder)
     _stop_when_told(stop, options.parent)
     try:
@@ -68,31 +79,58 @@ def _serve(options: argparse.Namespace) -> int:
     return server.serve()
 
 
-def _stop_when_told(stop: StopRequest | Server, parent: int | None) -> None:
-    """Ask for the end on a signal, and when the process ``parent`` has gone."""
+def _stop_when_told(stop: StopRequest | Server, parent: tuple[int, float, float] | None) -> None:
+    """Ask for the end on a signal, and when the process ``parent`` (see :func:`process_alive`) has gone."""
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     signal.signal(signal.SIGINT, lambda *_: stop.request())
     if parent:
-        threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(*parent, stop), daemon=True).start()
+
+
+class FolderGone(Exception):
+    """The job folder was deleted, moved or given to another worker: there is nothing left to work for."""
 
 
 class StopRequest:
-    """True once the stop file is there, a signal has come or the parent is gone; asks the disk at most 10 times a s."""
+    """True once the stop file is there, a signal has come or the parent is gone; asks the disk at most 10 times a s.
+
+    Every loop of the worker asks it, so here is also where it shows that it is alive, and notices that its folder is
+    gone.
+    """
 
     def __init__(self, folder: JobFolder):
         self._folder = folder
         self._requested = False
-        self._next_look = 0.0
+        self._next_look = self._next_sign = 0.0
+        self._identity: dict[str, Any] | None = None
+        self._gone_since: float | None = None
 
     def request(self) -> None:
         self._requested = True
 
+    def watch_folder(self, identity: dict[str, Any]) -> None:
+        """From now on raise FolderGone when the folder is no longer that of the worker with this identity."""
+        self._identity = identity
+
     def __call__(self) -> bool:
         now = time.monotonic()
+        if now >= self._next_sign:
+            self._next_sign = now + SIGN_SECONDS
+            give_sign(self._folder.events_file)
+            self._check_folder(now)
         if not self._requested and now >= self._next_look:
             self._next_look = now + 0.1
             self._requested = self._folder.stop_requested()
         return self._requested
+
+    def _check_folder(self, now: float) -> None:
+        if self._identity is None or self._folder.is_held_by(self._identity):
+            self._gone_since = None
+            return
+        if self._gone_since is None:
+            self._gone_since = now
+        if now - self._gone_since >= _GONE_SECONDS:
+            raise FolderGone
 
 
 @dataclass(frozen=True)
@@ -111,7 +149,7 @@ class Outcome:
 def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> Outcome:
     """Do the job and report how it ends; ``options`` go to :func:`MedDeepLib.jobs.actions.perform`."""
     try:
-        folder.register_worker()
+        stop.watch_folder(folder.register_worker())
         report("state", state="running")
         report("phase", phase="Starting")
         from MedDeepLib.jobs.actions import perform
@@ -123,6 +161,9 @@ def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options
     except Stopped:
         report("state", state="stopped")
         return Outcome(EXIT_STOPPED)
+    except FolderGone:
+        logging.error("The job folder %s is gone: leaving.", folder.path)
+        return Outcome(EXIT_FAILED)
     except Exception as error:
         logging.error("%s", traceback.format_exc())
         failure = explain(error)
@@ -139,8 +180,13 @@ def explain(error: Exception) -> UserError:
             "There was not enough memory: choose smaller patches or a smaller batch, close other programs, or use "
             "another device."
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in _FULL:
         return CannotWrite(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return CannotWrite(
+            f"{error.filename or 'A file of the job'} cannot be opened or written ({error.strerror}): allow it, or use "
+            "another folder."
+        )
     if isinstance(error, ModuleNotFoundError):
         return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
     reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -149,21 +195,42 @@ def explain(error: Exception) -> UserError:
     return failure
 
 
-def _watch_parent(pid: int, stop: StopRequest | Server) -> None:
+def _watch_parent(pid: int, started: float, after_boot: float | None, stop: StopRequest | Server) -> None:
     """Leave when whoever started this worker is gone: nobody would ever stop it or use what it makes."""
-    import psutil
-
-    try:
-        started = psutil.Process(pid).create_time()
-        after_boot = started - psutil.boot_time()
-    except psutil.Error:
-        started = after_boot = 0.0
     while process_alive(pid, started, after_boot):
         time.sleep(_PARENT_CHECK_SECONDS)
     logging.warning("The application that started this job has ended: saving and leaving.")
     stop.request()
     time.sleep(_ORPHAN_GRACE_SECONDS)
+    logging.error("The job could not be saved in %g s: leaving without.", _ORPHAN_GRACE_SECONDS)
+    _end_children()
     os._exit(EXIT_FAILED)
+
+
+def _end_children() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def _process(text: str) -> tuple[int, float, float | None]:
+    """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which a later process with the same
+    number does not fit."""
+    pid, *moments = text.split(":")
+    if moments:
+        started, after_boot = map(float, moments)
+        return int(pid), started, after_boot
+    try:
+        import psutil
+
+        started = psutil.Process(int(pid)).create_time()
+        return int(pid), started, started - psutil.boot_time()
+    except ImportError:
+        return int(pid), 0.0, None  # the job itself will say what is missing
+    except psutil.Error:
+        return int(pid), 0.0, None  # it has ended already
 
 
 def _give_way() -> None:
@@ -184,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle", type=float, default=600.0, metavar="SECONDS", help="stop serving after that time without a job"
     )
-    parser.add_argument("--parent", type=int, metavar="PID", help="save and leave when this process ends")
+    parser.add_argument("--parent", type=_process, metavar="PID", help="save and leave when this process ends")
     parser.add_argument("--background", action="store_true", help="run at a lower priority")
     parser.add_argument("--quiet", action="store_true", help="write events to events.jsonl only")
     return parser

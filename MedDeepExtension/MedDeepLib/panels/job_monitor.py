@@ -49,6 +49,7 @@ class JobMonitor:
         self._phase = ""
         self._progress: dict[str, Any] | None = None
         self._figures: dict[str, float] = {}
+        self._silence = ""  # what to show while the worker gives no sign of life
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._look)
@@ -65,7 +66,7 @@ class JobMonitor:
     def watch(self, job: SceneJob) -> None:
         """Follow a job that has just been started."""
         self._job, self._phase, self._progress = job, _("Starting"), None
-        self._figures = {}
+        self._figures, self._silence = {}, ""
         self._log.follow(job.folder)
         self._log.add(self._title, _("started in {folder}").format(folder=job.folder.path))
         self._show()
@@ -111,6 +112,7 @@ class JobMonitor:
 
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
+        self._silence = event["message"] if kind == "warning" and event.get("silent") else ""
         if kind == "phase":
             self._phase, self._progress, self._figures = event["phase"], None, {}
             self._log.add(self._title, event["phase"])
@@ -125,7 +127,10 @@ class JobMonitor:
 
     def _show(self) -> None:
         stopping = self._job.running.folder.stop_requested()
-        self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
+        if self._silence and not stopping:
+            self._status.warning(self._silence)
+        else:
+            self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
         elif "overall" in self._progress:  # what is counted in words is a part of the whole

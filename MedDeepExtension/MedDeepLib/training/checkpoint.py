@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -89,12 +90,14 @@ class CheckpointStore:
                 torch.save({"format": FORMAT, "identity": self._identity, **content}, file)
         except (OSError, RuntimeError) as error:
             # torch's zip writer hides what went wrong behind a RuntimeError: mostly a full disk.
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
             reason = "the disk is full" if full else str(error.strerror or error)
+            remedy = "make room" if full else "allow writing there"
             raise CannotWrite(
                 f"The checkpoint could not be written to {target.parent} ({reason}): the last good checkpoint is kept; "
-                "make room and resume."
+                f"{remedy} and resume."
             ) from error
         return part
 

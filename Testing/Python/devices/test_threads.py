@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from MedDeepLib.devices.threads import available_cores, share, threads_from_environment
+from MedDeepLib.devices.threads import available_cores, budget, share, threads_from_environment, training_threads
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,12 @@ def test_the_users_own_number(monkeypatch, value, expected):
 
 def test_there_is_a_core():
     assert available_cores() >= 1
+
+
+def test_a_training_has_the_whole_budget_whatever_else_runs(monkeypatch):
+    """The number of threads changes the last bits of its weights."""
+    assert [budget(cores) for cores in (1, 2, 3, 8)] == [1, 2, 2, 7]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert training_threads() == budget(available_cores())
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert training_threads() == 3

@@ -1,0 +1,63 @@
+"""What stands for the content of a data file: tells whether it has changed, and names nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+_HEADER_BYTES = 65536
+# Headers of NRRD and MetaImage that name the files which hold the voxels.
+_DATA_FILE = re.compile(rb"^(?:data ?file|ElementDataFile)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_NUMBER = re.compile(r"%\d*d")
+_known: dict[tuple, str] = {}
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of an image or label; where several files make one, of their SHA-256 in order.
+
+    Several files are those of a DICOM folder, or a header with its separate data. A file is read once only while it
+    stays as it is. Raises OSError when one cannot be read.
+    """
+    files = _files_of(path)
+    states = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    if states not in _known:
+        digests = [_sha256(file) for file in files]
+        whole = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        _known[states] = whole
+    return _known[states]
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path, *_separate_data(path)]
+    found = []
+    for folder, _, names in os.walk(path):
+        found += [Path(folder) / name for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _separate_data(path: Path) -> list[Path]:
+    if path.suffix.lower() not in (".nhdr", ".mhd"):
+        return []
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    match = _DATA_FILE.search(header)
+    if match is None:
+        return []
+    name = match.group(1).decode("utf-8", "replace")
+    if name.upper().startswith("LIST"):
+        names = header[match.end() :].decode("utf-8", "replace").split("\n")
+    elif _NUMBER.search(name):  # a pattern, then first number, last number, step
+        pattern = _NUMBER.sub("*", name.split()[0])
+        return sorted(path.parent.glob(pattern))
+    else:
+        names = [name]
+    candidates = [path.parent / name.strip() for name in names if name.strip() and name.upper() != "LOCAL"]
+    return [file for file in candidates if file.is_file()]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

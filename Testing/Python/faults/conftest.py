@@ -1,0 +1,47 @@
+"""The training that nothing has happened to, against which all others are compared."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import fault_tools
+import pytest
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """Its run folder, how long it took from the first read of its data to the end, and the dataset."""
+
+    run: Path
+    seconds: float
+    dataset: Path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(toy_dataset, tmp_path_factory) -> Undisturbed:
+    from MedDeepLib.jobs import JobFolder, launch
+
+    folder = JobFolder.create(tmp_path_factory.mktemp("undisturbed") / "run", fault_tools.training_job(toy_dataset))
+    job = launch(folder)
+    fault_tools.wait_for(lambda: reading(folder))
+    began = time.monotonic()
+    assert fault_tools.last_state(fault_tools.finish(job))["state"] == "done"
+    return Undisturbed(folder.path, time.monotonic() - began, toy_dataset)
+
+
+def reading(folder) -> bool:
+    return any(event.get("phase") == "Reading the dataset" for event in folder.events())
+
+
+@pytest.fixture
+def tally(request):
+    """Prints what a test has counted, past pytest's capture: a claim to be read in the log of a run."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def tell(sentence: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{request.node.name}: {sentence}", flush=True)
+
+    return tell

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED, UserError
-from MedDeepLib.jobs.console import in_words, watch
+from MedDeepLib.jobs.console import watch
 from MedDeepLib.jobs.devices_command import table
 from MedDeepLib.jobs.disk import delete_job, losses
 from MedDeepLib.jobs.folder import JobFolder
@@ -18,6 +18,7 @@ from MedDeepLib.jobs.listing import JobList
 from MedDeepLib.jobs.runs import ENVIRONMENT_VARIABLE, runs_folder
 from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview, Summary, overview, resources
+from MedDeepLib.jobs.words import in_words
 
 _POLL_SECONDS = 0.1
 

@@ -11,9 +11,9 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedDeepLib.jobs import Job, State
-from MedDeepLib.jobs.console import in_words
 from MedDeepLib.jobs.models import ModelEntry, Origin
 from MedDeepLib.jobs.summary import Overview, Summary
+from MedDeepLib.jobs.words import in_words
 from MedDeepLib.panels.status import breakable, remaining_in_words
 
 _GIGABYTE = 1e9

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from MedDeepLib.jobs import State
-from MedDeepLib.jobs.console import in_words, watch
+from MedDeepLib.jobs.console import watch
+from MedDeepLib.jobs.words import in_words
 
 
 class ScriptedJob:

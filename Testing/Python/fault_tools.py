@@ -108,7 +108,7 @@ def begun(folder, step: int = 1) -> Callable[[], bool]:
 def weights(run: Path) -> dict:
     import torch
 
-    return torch.load(run / "model" / "models" / "model.pt", weights_only=True)["network"]
+    return torch.load(run / "model" / "models" / "model.pt", weights_only=True)
 
 
 def identical(first: Path, second: Path) -> bool:

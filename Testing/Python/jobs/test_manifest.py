@@ -86,7 +86,7 @@ def test_it_holds_all_that_the_weights_depend_on(run, data):
     assert content["data"]["validation"][0]["label"] == fingerprint(data.parent / "label4.nii.gz")
     assert content["began"] <= content["ended"] and content["resumed"] == []
     weights = torch.load(run / "model" / "models" / "model.pt", weights_only=True)
-    assert content["weights"] == weights_fingerprint(weights), "those of the model that was saved"
+    assert content["weights"] == weights_fingerprint({"network": weights}), "those of the model that was saved"
 
 
 def test_it_names_nobody(run, data):

@@ -44,6 +44,7 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
     try:
         return {
             "train": _train,
+            "plan": _plan,
             "crossvalidate": _train,
             "apply": _apply,
             "evaluate": _evaluate,
@@ -92,6 +93,19 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
     if code == EXIT_BAD_INPUT and not folder.has_checkpoint():
         folder.discard()
     return code
+
+
+def _plan(options: argparse.Namespace, task: str, _: str) -> int:
+    job = Job(
+        task=task,
+        action="plan",
+        method=options.method,
+        parameters=_settings(options.set),
+        dataset=_absolute(options.dataset),
+        device=options.device,
+        threads=options.threads,
+    )
+    return _run_in_temporary_folder(job)
 
 
 def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:

@@ -3,7 +3,7 @@
 ::
 
     job.json         what to do
-    parameters.json  every parameter of a training, also those left to the data and the device
+    parameters.json  every parameter of a training, also those left to the data and the device, and what was found there
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
     resources.json   the device and the number of processor threads that it computes with
     events.jsonl     how it goes

@@ -233,6 +233,12 @@ class SegmentModuleLogic(ScriptedLoadableModuleLogic):
         """Train a network; see :func:`MedDeepLib.scene.scene_jobs.start_training`."""
         return scene_jobs.start_training(TASK, dataset, method, parameters, run_folder, device, seed)
 
+    def plan(
+        self, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
+    ) -> scene_jobs.PlanningJob:
+        """What a training would choose for these images and this device, and why; ``job.text`` after ``wait()``."""
+        return scene_jobs.start_plan(TASK, dataset, method, parameters, device)
+
     def cross_validate(
         self,
         dataset: str | Path,

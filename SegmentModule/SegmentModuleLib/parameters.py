@@ -12,11 +12,11 @@ class TrainingParameters:
     """How a segmentation network is trained."""
 
     steps: int = parameter(1000, "Training steps, one batch each.", minimum=1, maximum=10_000_000)
-    batch_size: int = parameter(2, "Patches per step.", minimum=1, maximum=1024)
+    batch_size: int = parameter(0, "Patches per step; 0: by memory and amount of data.", minimum=0, maximum=1024)
     learning_rate: float = parameter(2e-3, "Largest learning rate; it rises at first and then falls.", minimum=0.0)
     patch_size: tuple[int, ...] = parameter(
         (0, 0, 0),
-        "Size of the patches the network sees, along right, anterior, superior; 0: by image size and device.",
+        "Size of the patches the network sees, along right, anterior, superior; 0: by image size, memory and device.",
         unit="voxels",
         minimum=0,
         maximum=4096,
@@ -27,6 +27,14 @@ class TrainingParameters:
         unit="mm",
         minimum=0.0,
         maximum=100.0,
+    )
+    memory: float = parameter(
+        0.0,
+        "Memory that patches and batch are chosen for; 0: what is free on the device, 8 GB at most.",
+        unit="GB",
+        minimum=0.0,
+        maximum=1000.0,
+        advanced=True,
     )
     loss: str = parameter(
         "dice_ce",

@@ -58,9 +58,9 @@ class SegmentationPredictor(Predictor):
         context: Context,
         options: ApplyParameters,
         flip_axes: Sequence[int],
-        downsampling: int = 1,
+        downsampling: tuple[int, int, int] = (1, 1, 1),
     ):
-        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels."""
+        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels, axis by axis."""
         self._network = network.to(context.device).eval()
         self._model = model
         self._downsampling = downsampling

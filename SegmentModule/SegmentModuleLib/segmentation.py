@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.prediction import SegmentationPrediction, SegmentationPredictor
 
+AXES = ("right", "anterior", "superior")
 FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
 
 
@@ -47,6 +48,7 @@ class SegmentationMethod(Method):
     def check_parameters(self) -> None:
         """Raise UserError for settings that make no network; needs neither torch nor data."""
         self._patch_size()
+        self._check_steps()
         _three(self.parameters.spacing, "spacing")
         _two(self.parameters.window)
 
@@ -60,8 +62,30 @@ class SegmentationMethod(Method):
 
     @property
     @abstractmethod
-    def downsampling(self) -> int:
-        """Voxels that one voxel of the network's coarsest resolution covers; patches are a multiple of it."""
+    def downsampling(self) -> tuple[int, int, int]:
+        """Voxels along each axis that one voxel of the network's coarsest resolution covers; 1 across slices in 2D.
+
+        Patches are multiples of it.
+        """
+
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> SegmentationMethod:
+        """The method with its network decided for patches of about ``size`` voxels of ``spacing``.
+
+        Where the user has left the patch's size open it is ``size``, rounded up to what the network can halve.
+        """
+        return self.with_patch(size)
+
+    def reasons(self) -> dict[str, str]:
+        """Why :meth:`fitted` decides as it does: half a sentence for each parameter of the network, by name."""
+        return {}
+
+    def with_patch(self, size: tuple[int, ...]) -> SegmentationMethod:
+        """The method with patches of ``size`` voxels, rounded up, along the axes whose size the user has left open."""
+        wanted, steps = self.parameters.patch_size[: self.dimensions], self.downsampling[: self.dimensions]
+        rounded = [w or -(-n // step) * step for w, n, step in zip(wanted, size, steps, strict=True)]
+        if rounded == list(steps):  # norms cannot be taken over a single voxel
+            rounded = [w or 2 * step for w, step in zip(wanted, steps, strict=True)]
+        return type(self)(replace(self.parameters, patch_size=tuple(map(int, rounded))))
 
     @property
     def dimensions(self) -> int:
@@ -74,16 +98,16 @@ class SegmentationMethod(Method):
                 f"The dataset {context.dataset.name} has images but no labels: draw the structures in some of them, "
                 'and add "label" to these cases and "labels" to the list.'
             )
-        from SegmentModuleLib.configuration import chosen_patch_size, chosen_spacing, median_grid
+        from MedDeepLib.training.precision import number_type
 
-        settings = self.parameters
-        median_spacing, extent = median_grid(context.dataset)
-        spacing = chosen_spacing(settings.spacing, median_spacing)
-        voxels = tuple(e / s for e, s in zip(extent, spacing, strict=True))
-        patch_size = chosen_patch_size(
-            settings.patch_size[: self.dimensions], voxels, self.downsampling, self.dimensions, context.device.type
-        )
-        return type(self)(replace(settings, spacing=spacing, patch_size=patch_size))
+        from SegmentModuleLib.configuration import configure
+
+        return configure(self, context, number_type(self.parameters.precision, context.device))
+
+    def trial(self, context: Context) -> str:
+        from SegmentModuleLib.trial import time_of_training
+
+        return time_of_training(self, context)
 
     def stages(self, context: Context) -> Iterable[Stage]:
         import torch
@@ -238,14 +262,19 @@ class SegmentationMethod(Method):
         size = (*size[:2], 1) if self.dimensions == 2 and len(size) >= 2 else size
         if len(size) != 3:
             raise UserError(f"patch_size needs {self.dimensions} numbers, not {len(size)}.")
-        step = self.downsampling
-        for length in size[: self.dimensions]:
-            if length % step:
-                raise UserError(f"patch_size must be multiples of {step} for {self.title}, not {length}.")
-        if all(size[: self.dimensions]) and max(size) == step:
-            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
-            raise UserError(f"patch_size must be larger than {step} along one axis at least for these settings.")
         return size
+
+    def _check_steps(self) -> None:
+        """Raise UserError for a patch that the network cannot halve as often as it wants to."""
+        size, steps = self._patch_size()[: self.dimensions], self.downsampling[: self.dimensions]
+        for axis, (length, step) in enumerate(zip(size, steps, strict=True)):
+            if length % step:
+                along = "" if len(set(steps)) == 1 else f" along {AXES[axis]}"
+                raise UserError(f"patch_size must be multiples of {step} for {self.title}{along}, not {length}.")
+        if size == steps:
+            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
+            words = " x ".join(map(str, steps)) if len(set(steps)) > 1 else steps[0]
+            raise UserError(f"patch_size must be larger than {words} along one axis at least for these settings.")
 
     def _augmentation(self):
         from MedDeepLib.training.augmentation import Augmentation
@@ -294,7 +323,7 @@ class _PatchSampler:
 class _Validation:
     """Mean Dice over whole validation cases, on the network's grid."""
 
-    def __init__(self, network, cases: list[CachedCase], plan: Plan, step: int, context: Context):
+    def __init__(self, network, cases: list[CachedCase], plan: Plan, step: tuple[int, int, int], context: Context):
         self._network, self._cases, self._plan = network, cases, plan
         self._step, self._context = step, context
 

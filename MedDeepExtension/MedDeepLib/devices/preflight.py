@@ -61,6 +61,25 @@ def training_bytes(
     return max(counter.peak, 5 * weights)
 
 
+def forward_operations(build: Callable[[], torch.nn.Module], channels: int, patch: Size) -> int:
+    """Floating-point operations of a network for one patch; they tell how long it takes beside another one.
+
+    A training step takes three times as many, whatever the network.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = _on_meta(build)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty((1, channels, *patch), device="meta"))
+    return counter.get_total_flops()
+
+
+def count_weights(build: Callable[[], torch.nn.Module]) -> int:
+    """The number of weights that training changes."""
+    return sum(parameter.numel() for parameter in _on_meta(build).parameters() if parameter.requires_grad)
+
+
 def application_bytes(
     network: torch.nn.Module, batch: int, channels: int, tile: Size, number_type: torch.dtype | None = None
 ) -> int:
@@ -84,13 +103,14 @@ def needed_bytes(estimate: int, device_type: str) -> int:
     return int(estimate * MARGIN) + (LIBRARIES_BYTES if device_type == "cuda" else 0)
 
 
-def largest_fitting_patch(need: Callable[[Size], int], patch: Size, step: int, free: int) -> Size | None:
-    """The largest patch below ``patch``, in multiples of ``step``, for which ``need(patch)`` is at most ``free``.
+def largest_fitting_patch(need: Callable[[Size], int], patch: Size, steps: Size, free: int) -> Size | None:
+    """The largest patch below ``patch``, in multiples of ``steps`` per axis, for which ``need(patch)`` is at most
+    ``free``.
 
     The longest axes shrink first, so that patches become more alike along their axes; None when none fits.
     """
     smaller = patch
-    while (smaller := _next_smaller(smaller, step)) is not None:
+    while (smaller := _next_smaller(smaller, steps)) is not None:
         if need(smaller) <= free:
             return smaller
     return None
@@ -138,13 +158,15 @@ def size_in_words(size: Size) -> str:
     return " x ".join(map(str, size))
 
 
-def _next_smaller(patch: Size, step: int) -> Size | None:
+def _next_smaller(patch: Size, steps: Size) -> Size | None:
     """The patch with its longest axes one step shorter; None when that would leave a single voxel at the coarsest
-    resolution."""
-    longest = max(patch)
-    shorter = (longest - 1) // step * step
-    smaller = tuple(shorter if length == longest else length for length in patch)
-    return smaller if shorter >= step and max(smaller) > step else None
+    resolution. An axis of a single step stays as it is."""
+    longest = max((length for length, step in zip(patch, steps, strict=True) if length > step), default=0)
+    smaller = tuple(
+        (length - 1) // step * step if length == longest and length > step else length
+        for length, step in zip(patch, steps, strict=True)
+    )
+    return smaller if smaller not in (patch, steps) else None
 
 
 def _on_meta(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:

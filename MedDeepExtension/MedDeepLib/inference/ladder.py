@@ -23,7 +23,7 @@ def predict_labels_within_memory(
     prepared: Prepared,
     options: TilingOptions,
     device: torch.device,
-    step: int,
+    step: tuple[int, int, int],
     warn: Callable[[str], None],
     allow_cpu: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -35,7 +35,7 @@ def predict_labels_within_memory(
     may differ a little, near the borders of tiles above all.
 
     Args:
-        step: sizes of tiles are multiples of it.
+        step: sizes of tiles are multiples of it, axis by axis.
         warn: called with one sentence for every step down.
         allow_cpu: compute a case that does not fit on the device on the CPU.
 
@@ -67,14 +67,18 @@ def predict_labels_within_memory(
         network.to(device)
 
 
-def next_smaller(options: TilingOptions, step: int) -> TilingOptions | None:
+def next_smaller(options: TilingOptions, step: tuple[int, int, int]) -> TilingOptions | None:
     """The next settings that need less memory; None when there are none."""
     if options.batch_size > 1:
         return replace(options, batch_size=options.batch_size // 2)
     # Half of every axis, in whole steps; an axis of one step or, in 2D, of one slice stays as it is.
-    size = tuple(length if length <= step else -(-length // (2 * step)) * step for length in options.size)
+    size = tuple(
+        length if length <= whole else -(-length // (2 * whole)) * whole
+        for length, whole in zip(options.size, step, strict=True)
+    )
     # Norms cannot be taken over the single voxel that would be left at the coarsest resolution.
-    return replace(options, size=size) if size != options.size and max(size) > step else None
+    is_single = all(length <= whole for length, whole in zip(size, step, strict=True))
+    return replace(options, size=size) if size != options.size and not is_single else None
 
 
 def _try(network, prepared, options, device, progress, stop_requested) -> np.ndarray | None:

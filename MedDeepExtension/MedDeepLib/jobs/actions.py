@@ -1,4 +1,4 @@
-"""What a worker does for each action: train, apply, evaluate, crossvalidate. The same for every task."""
+"""What a worker does for each action: train, plan, apply, evaluate, crossvalidate. The same for every task."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from MedDeepLib.jobs.evaluation import score_cases
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel, Load
+from MedDeepLib.jobs.planning import make_plan
 from MedDeepLib.jobs.repeatable import repeatable_operations
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
@@ -42,6 +43,8 @@ def perform(
         Stopped: the user asked to stop; what is worth keeping is on disk.
     """
     job = folder.job()
+    if job.action == "plan":
+        return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
     leased = leased_device(job, folder, report, stop_requested)
     with leased as (device, threads), repeatable_operations(job.deterministic, report):
         context = _context(job, folder, device, threads, report, stop_requested)

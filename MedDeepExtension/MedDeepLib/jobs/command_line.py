@@ -45,6 +45,7 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
     try:
         return {
             "train": _train,
+            "plan": _plan,
             "crossvalidate": _train,
             "apply": _apply,
             "evaluate": _evaluate,
@@ -103,6 +104,19 @@ def _repeat(options: argparse.Namespace) -> int:
         raise UserError("--repeat needs --output, the run folder to make.")
     dataset = _absolute(options.dataset) if options.dataset else ""
     return _run_or_discard(prepare_repeat(options.repeat, options.output, dataset))
+
+
+def _plan(options: argparse.Namespace, task: str, _: str) -> int:
+    job = Job(
+        task=task,
+        action="plan",
+        method=options.method,
+        parameters=_settings(options.set),
+        dataset=_absolute(options.dataset),
+        device=options.device,
+        threads=options.threads,
+    )
+    return _run_in_temporary_folder(job)
 
 
 def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:

@@ -39,6 +39,20 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         "--dataset says where the data lie now, if elsewhere",
     )
 
+    plan = actions.add_parser(
+        "plan",
+        help="say what a training would choose, and whether it fits",
+        description="Look at a dataset and say what a training on it would choose, why, and whether it fits into the "
+        "device's memory. Nothing is trained, and nothing is written.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExample:\n"
+        f"  {script} plan --dataset data.json --method unet --set memory=16\n\n{_EXIT_CODES}",
+    )
+    plan.add_argument("--dataset", required=True, help="JSON or CSV list, or a folder with images/ and labels/")
+    plan.add_argument("--method", required=True, help="see the list below")
+    _add_settings(plan, "a parameter of the method that is not left to it; may be given again for others")
+    _add_resources(plan)
+
     crossvalidate = actions.add_parser(
         "crossvalidate",
         help="judge a method on every case of a dataset, each time by a network that has not seen its patient",

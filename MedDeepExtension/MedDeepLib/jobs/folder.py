@@ -5,7 +5,7 @@
     job.json         what to do
     manifest.json    what the weights of a training depend on, see jobs.manifest
     repeats.json     the manifest of the run that this training repeats
-    parameters.json  every parameter of a training, also those left to the data and the device
+    parameters.json  every parameter of a training, also those left to the data and the device, and what was found there
     worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
     resources.json   the device and the number of processor threads that it computes with
     events.jsonl     how it goes

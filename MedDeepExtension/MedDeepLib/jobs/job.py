@@ -14,7 +14,7 @@ from MedDeepLib.errors import UserError
 from MedDeepLib.methods import from_mapping, get, methods
 
 SCHEMA_VERSION = 1
-ACTIONS = ("train", "apply", "evaluate", "crossvalidate")
+ACTIONS = ("train", "plan", "apply", "evaluate", "crossvalidate")
 BY_SITE = "site"
 _VERBS = {"crossvalidate": "cross-validate"}
 
@@ -33,9 +33,9 @@ class Job:
 
     Attributes:
         task: segment, register, detect or classify.
-        action: train, apply, evaluate or crossvalidate.
+        action: train, plan (what a training would choose), apply, evaluate or crossvalidate.
         method: name of the method to train.
-        parameters: of the method (train, crossvalidate) or of the application (apply, evaluate), by name.
+        parameters: of the method (train, plan, crossvalidate) or of the application (apply, evaluate), by name.
         dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
         folds: of a cross-validation: how many by patient, or "site" to leave one site out after the other.
         model: folder of the model to apply or evaluate, or a run that holds one.
@@ -85,6 +85,8 @@ class Job:
         method(from_mapping(method.Parameters, self.parameters))
         if not self.dataset:
             raise UserError("Training needs a dataset: a JSON or CSV list, or a folder of images and labels.")
+
+    _validate_plan = _validate_train
 
     def _validate_crossvalidate(self) -> None:
         self._validate_train()

@@ -22,9 +22,7 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
     """
     from MedDeepLib.training.engine import train
 
-    method_class = get(job.task, job.method)
-    method = method_class(from_mapping(method_class.Parameters, job.parameters))
-    method = _configured(method, folder, context)
+    method = configured_method(job, folder, context)
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     manifest = begin_manifest(job, folder, method, context)
     outcome = train(method.stages(context), context, identity)
@@ -47,8 +45,13 @@ def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> 
                 )
 
 
-def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
-    """The method with every parameter decided; a resumed run keeps what was decided when it began."""
+def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
+    """The job's method with every parameter decided for ``context``, which is told what was decided, and why.
+
+    A resumed run keeps what was decided when it began.
+    """
+    method_class = get(job.task, job.method)
+    method = method_class(from_mapping(method_class.Parameters, job.parameters))
     requested = to_mapping(method.parameters)
     if folder.parameters_file.exists():
         content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
@@ -59,11 +62,15 @@ def _configured(method: Method, folder: JobFolder, context: Context) -> Method:
             )
         return type(method)(from_mapping(method.Parameters, content["used"]))
     configured = method.configured(context)
-    used = to_mapping(configured.parameters)
+    used, explanation = to_mapping(configured.parameters), configured.explanation
     chosen = [f"{name} {_in_words(value)}" for name, value in used.items() if value != requested[name]]
-    if chosen:
+    if explanation.text:
+        context.report("message", message=explanation.text)
+    elif chosen:
         context.report("message", message=f"Chosen for these images and this device: {'; '.join(chosen)}.")
-    write_json(folder.parameters_file, {"requested": requested, "used": used})
+    for warning in explanation.warnings:
+        context.report("warning", message=warning)
+    write_json(folder.parameters_file, {"requested": requested, "used": used, "found": explanation.facts})
     return configured
 
 

@@ -1,12 +1,14 @@
 """What a method is: its description, its typed parameters, and where methods are found."""
 
 from MedDeepLib.methods.context import Context
+from MedDeepLib.methods.explanation import Explanation
 from MedDeepLib.methods.method import Method, Prediction, Predictor
 from MedDeepLib.methods.parameters import describe, from_mapping, parameter, to_mapping
 from MedDeepLib.methods.registry import get, methods, tasks
 
 __all__ = [
     "Context",
+    "Explanation",
     "Method",
     "Prediction",
     "Predictor",

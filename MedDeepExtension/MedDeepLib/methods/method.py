@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods.context import Context
+from MedDeepLib.methods.explanation import Explanation
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
@@ -74,14 +75,25 @@ class Method(ABC):
     Parameters: ClassVar[type] = NoParameters
     ApplyParameters: ClassVar[type] = NoParameters
     output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
+    explanation = Explanation()  # a configured method has its own
 
     def __init__(self, parameters=None):
         """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
         self.parameters = self.Parameters() if parameters is None else parameters
 
     def configured(self, context: Context) -> Method:
-        """The method with everything decided that its parameters leave to the data and the device."""
+        """The method with everything decided that its parameters leave to the data and the device.
+
+        Its ``explanation`` says what was decided, and why.
+        """
         return self
+
+    def trial(self, context: Context) -> str:
+        """A sentence on how long the training of this configured method takes, as measured; empty if that is unknown.
+
+        For a plan: it may compute for some seconds, but not on a card, which another job may be using.
+        """
+        return ""
 
     @abstractmethod
     def stages(self, context: Context) -> Iterable[Stage]:

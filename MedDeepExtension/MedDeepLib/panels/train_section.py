@@ -18,18 +18,20 @@ from MedDeepLib.panels.device_chooser import DeviceChooser
 from MedDeepLib.panels.job_section import JobSection, explain_button
 from MedDeepLib.panels.parameter_form import ParameterForm
 from MedDeepLib.panels.path_chooser import PathChooser
+from MedDeepLib.panels.plan_view import PlanView
 from MedDeepLib.panels.status import JobLog, show_text
 from MedDeepLib.panels.validation_chooser import ValidationChooser
 from MedDeepLib.scene import runs
 from MedDeepLib.scene.curves import TrainingCurves, show_chart
-from MedDeepLib.scene.scene_jobs import EvaluationJob, SceneJob
+from MedDeepLib.scene.scene_jobs import EvaluationJob, PlanningJob, SceneJob
 
 
 class TrainSection(JobSection):
     """Start, stop and resume a training or cross-validation, and watch its curves grow.
 
     ``logic`` starts it: ``logic.train(dataset, method, parameters, run_folder, device, seed)``,
-    ``logic.cross_validate`` with the same and the ``folds``, and ``logic.resume(run_folder)``.
+    ``logic.cross_validate`` with the same and the ``folds``, and ``logic.resume(run_folder)``;
+    ``logic.plan(dataset, method, parameters, device)`` says what a training would choose.
 
     Attributes:
         model_trained: emitted at each new model.
@@ -49,11 +51,15 @@ class TrainSection(JobSection):
         self.validation = ValidationChooser(ui.trainValidationComboBox, ui.trainFoldsSpinBox, ui.trainValidationNote)
         self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices)
         self.model_trained = Changes()
+        self.plan = PlanView(ui.trainPlanTextEdit, self.status)
+        for part in (self.dataset, self.method, self.device_chooser):
+            part.changes.connect(self.plan.hide)
         self.on_figures: Callable[[EvaluationJob], None] = lambda job: None
         for part in (self.dataset, self.method, self.validation, self.device_chooser, self.chart):
             part.changes.connect(self.update_buttons)
         self.run_folder.changes.connect(self._run_folder_chosen)
         self.monitor.on_events = self._events_came
+        ui.trainPlanButton.connect("clicked()", self._plan_clicked)
         ui.trainStartButton.connect("clicked()", self._start_clicked)
         ui.trainStopButton.connect("clicked()", self._stop_clicked)
         ui.trainResumeButton.connect("clicked()", self._resume_clicked)
@@ -73,7 +79,11 @@ class TrainSection(JobSection):
 
     def update_buttons(self) -> None:
         busy = [_("A training is running.")] if self.monitor.is_busy() else []
+        if isinstance(self.monitor.job, PlanningJob):
+            busy = [_("A plan is being made.")]
         ui = self.ui
+        plan_tip = _("Say what a training would choose for these images and this device, and whether it fits.")
+        explain_button(ui.trainPlanButton, busy or self._obstacles(), plan_tip)
         explain_button(ui.trainStartButton, busy or self._obstacles(), _("Start a new training in the background."))
         explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Go on from the last checkpoint."))
         stop_obstacles = [] if busy else [_("No training is running.")]
@@ -91,7 +101,9 @@ class TrainSection(JobSection):
                 self.run_folder.set_value(str(folder.path))
 
     def finished(self, job: SceneJob, state: State) -> None:
-        if state is State.DONE and isinstance(job, EvaluationJob):
+        if isinstance(job, PlanningJob):
+            self.plan.finished(job, state)
+        elif state is State.DONE and isinstance(job, EvaluationJob):
             self.status.info(
                 _("Done: {figure}. The section Evaluate shows the table; the others are in the scene.").format(
                     figure=job.headline
@@ -138,6 +150,14 @@ class TrainSection(JobSection):
             else:
                 self.status.clear()
         self.update_buttons()
+
+    def _plan_clicked(self) -> None:
+        self.plan.hide()
+        self.start(
+            lambda: self._logic.plan(
+                self.dataset.value(), self.method.name.value(), self.method.parameters(), self.device_chooser.value()
+            )
+        )
 
     def _start_clicked(self) -> None:
         chosen = self.run_folder.value()

@@ -122,6 +122,23 @@ class TrainingJob(SceneJob):
     """A training; its result is the model in ``folder.model_folder``."""
 
 
+class PlanningJob(SceneJob):
+    """Says what a training would choose; nothing of it stays on disk.
+
+    Attributes:
+        text: the plan, in lines for people; empty before the end.
+    """
+
+    text = ""
+
+    def take_over(self) -> None:
+        self.text = str(self.folder.result()["plan"])
+
+    def clean_up(self) -> None:
+        if self.state is not State.FAILED:
+            shutil.rmtree(self.folder.path, ignore_errors=True)
+
+
 class EvaluationJob(SceneJob):
     """An evaluation or a cross-validation; its tables become table nodes.
 
@@ -266,6 +283,14 @@ def start_training(
     job = Job(task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
     folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}")
     return _train(JobFolder.create(folder, job))
+
+
+def start_plan(
+    task: str, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
+) -> PlanningJob:
+    """Find out what a training with these arguments would choose. Raises UserError when one of them is wrong."""
+    job = Job(task, "plan", method, dict(parameters or {}), dataset=str(dataset), device=device)
+    return PlanningJob(_launch(JobFolder.create(runs.temporary_folder(f"{task}_plan"), job)))
 
 
 def start_cross_validation(

@@ -36,8 +36,8 @@ class SegResNet(SegmentationMethod):
     Parameters = SegResNetParameters
 
     @property
-    def downsampling(self) -> int:
-        return 2 ** (len(self.parameters.blocks) - 1)
+    def downsampling(self) -> tuple[int, int, int]:
+        return (2 ** (len(self.parameters.blocks) - 1),) * 3
 
     def check_parameters(self) -> None:
         settings = self.parameters

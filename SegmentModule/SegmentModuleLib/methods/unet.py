@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import parameter
 
+from SegmentModuleLib import topology
 from SegmentModuleLib.parameters import TrainingParameters
 from SegmentModuleLib.segmentation import SegmentationMethod
 
@@ -15,17 +16,35 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from MedDeepLib.data.preparation import Plan
-    from MedDeepLib.methods import Context
+
+_AUTOMATIC = topology.AUTOMATIC
+_ENTRIES = {"features": "numbers", "strides": "entries", "kernels": "entries"}
+_FIRST_FEATURES = {"cpu": 16}
+_FIRST_FEATURES_ON_CARDS = 32
+_MOST_FEATURES = {3: 320, 2: 512}
 
 
 @dataclass(frozen=True)
 class UNetParameters(TrainingParameters):
     dimensions: int = parameter(3, "2: the network sees single axial slices; 3: volumes.", choices=(2, 3))
     features: tuple[int, ...] = parameter(
-        (16, 32, 64, 128, 256),
-        "Feature maps at each resolution, the finest first; their number is the depth of the network.",
-        minimum=1,
+        (0,),
+        "Feature maps at each resolution, the finest first, such as 16,32,64,128; their number is the depth of the "
+        "network. 0: by patch size and device.",
+        minimum=0,
         maximum=2048,
+        advanced=True,
+    )
+    strides: str = parameter(
+        _AUTOMATIC,
+        "By how much each axis is made coarser on entering each resolution, such as 1x1x1, 2x2x1, 2x2x2; automatic: by "
+        "patch and voxel size.",
+        advanced=True,
+    )
+    kernels: str = parameter(
+        _AUTOMATIC,
+        "Voxels that the convolutions see along each axis at each resolution, such as 3x3x1, 3x3x3, 3x3x3; automatic: "
+        "1 along axes whose voxels are much longer than the others'.",
         advanced=True,
     )
     resolution: str = parameter(
@@ -61,54 +80,122 @@ class UNet(SegmentationMethod):
     Parameters = UNetParameters
 
     @property
-    def downsampling(self) -> int:
-        return 2 ** (len(self.parameters.features) - 1 + self._at_half_resolution)
+    def downsampling(self) -> tuple[int, int, int]:
+        steps = self._topology.steps if self._depth else ()
+        return (*steps, 1, 1, 1)[:3]
 
     @property
-    def _at_half_resolution(self) -> bool:
-        return self.parameters.resolution == "half"
+    def _depth(self) -> int:
+        """The number of resolutions as the user or :meth:`fitted` has chosen it, 0 while it is open."""
+        features, strides, kernels = self._features, self._entries("strides"), self._entries("kernels")
+        return len(features or strides or kernels)
 
-    def configured(self, context: Context) -> SegmentationMethod:
-        method = self
-        if self.parameters.resolution == "automatic":
-            chosen = "half" if context.device.type == "cpu" and self._allows_half_resolution() else "full"
-            method = UNet(replace(self.parameters, resolution=chosen))
-        return super(UNet, method).configured(context)
+    @property
+    def _features(self) -> tuple[int, ...]:
+        return () if self.parameters.features == (0,) else self.parameters.features
 
-    def _allows_half_resolution(self) -> bool:
-        try:
-            UNet(replace(self.parameters, resolution="half"))
-        except UserError:
-            return False  # a patch size that the user has chosen does not fit one more halving
-        return True
+    @property
+    def _topology(self) -> topology.Topology:
+        """As the parameters say; what they leave open is as in models that were made before they existed."""
+        at_half = self.parameters.resolution == "half"
+        plain = topology.isotropic(self._depth, self.dimensions, at_half)
+        return topology.Topology(self._entries("strides") or plain.strides, self._entries("kernels") or plain.kernels)
+
+    def _entries(self, name: str) -> tuple[topology.Axes, ...]:
+        text = getattr(self.parameters, name)
+        allowed = {"strides": (1, 2), "kernels": (1, 3)}[name]
+        return () if text == _AUTOMATIC else topology.from_words(text, name, self.dimensions, allowed)
+
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> SegmentationMethod:
+        resolution = self.parameters.resolution
+        if self._entries("strides"):
+            resolution = "half" if max(self._entries("strides")[0]) > 1 else "full"
+        elif resolution == _AUTOMATIC and device_type == "cpu":
+            try:
+                return self._fitted(size, spacing, "half", _FIRST_FEATURES["cpu"])
+            except UserError:
+                resolution = "full"  # a patch size that the user has chosen does not fit one more halving
+        elif resolution == _AUTOMATIC:
+            resolution = "full"
+        return self._fitted(size, spacing, resolution, _FIRST_FEATURES.get(device_type, _FIRST_FEATURES_ON_CARDS))
+
+    def _fitted(
+        self, size: tuple[int, ...], spacing: tuple[float, ...], resolution: str, first_features: int
+    ) -> SegmentationMethod:
+        settings = self.parameters
+        wanted = settings.patch_size[: self.dimensions]
+        size = tuple(w or n for w, n in zip(wanted, size, strict=True))
+        strides, kernels = self._entries("strides"), self._entries("kernels")
+        if not strides or not kernels:
+            given, at_half = [bool(w) for w in wanted], resolution == "half"
+            chosen = topology.chosen_topology(size, given, spacing, self._depth, at_half, strides)
+            strides, kernels = strides or chosen.strides, kernels or chosen.kernels
+        most = _MOST_FEATURES[self.dimensions]
+        features = self._features or tuple(min(first_features * 2**level, most) for level in range(len(strides)))
+        words = {"strides": topology.in_words(strides), "kernels": topology.in_words(kernels)}
+        return type(self)(replace(settings, features=features, resolution=resolution, **words)).with_patch(size)
+
+    def reasons(self) -> dict[str, str]:
+        at_half = self.parameters.resolution == "half"
+        most = _MOST_FEATURES[self.dimensions]
+        reasons = {
+            "resolution": "on a CPU the full one takes about ten times as long" if at_half else "as published",
+            "features": f"{len(self.parameters.features)} resolutions, as many as the patch has voxels for; twice as "
+            f"many features at each, up to {most}",
+            "strides": "an axis is halved while its voxels are less than twice as long as the shortest and at least "
+            "eight of them are left",
+            "kernels": "convolutions reach to the neighbours along all axes",
+        }
+        if "1" in self.parameters.kernels:
+            reasons["kernels"] = "1 along an axis whose neighbours are still twice as far away as along the others"
+        return reasons
 
     def check_parameters(self) -> None:
-        levels = len(self.parameters.features)
-        if not 3 <= levels <= 8:
-            raise UserError(f"features needs three to eight numbers, one per resolution, not {levels}.")
+        settings, depth = self.parameters, self._depth
+        if self._features and not all(self._features):
+            raise UserError("features needs a number of at least 1 for every resolution, or 0 alone to have it chosen.")
+        if depth and not topology.FEWEST_LEVELS <= depth <= topology.MOST_LEVELS:
+            name = "features" if self._features else "strides" if self._entries("strides") else "kernels"
+            raise UserError(f"{name} needs three to eight {_ENTRIES[name]}, one per resolution, not {depth}.")
+        for name in ("strides", "kernels"):
+            entries = self._entries(name)
+            if entries and len(entries) != depth:
+                raise UserError(f"{name} has {len(entries)} entries for {depth} resolutions: give one for each.")
+        strides = self._entries("strides")
+        if strides and settings.resolution != _AUTOMATIC and (max(strides[0]) > 1) != (settings.resolution == "half"):
+            raise UserError(
+                f"resolution is {settings.resolution}, but strides begin with {topology.in_words(strides[:1])}: change "
+                "one of them, or leave the resolution automatic."
+            )
         super().check_parameters()
+
+    def _check_steps(self) -> None:
+        # Strides that are still open will follow the patch.
+        if self._entries("strides"):
+            super()._check_steps()
 
     def network(self, channels: int, classes: int) -> torch.nn.Module:
         import torch
         from monai.networks.nets import DynUNet
 
-        settings = self.parameters
-        levels = len(settings.features)
-        strides = [2 if self._at_half_resolution else 1] + [2] * (levels - 1)
+        if not self._features:
+            raise UserError("This U-Net has no features: its settings are incomplete; copy or train the model again.")
+        settings, layout = self.parameters, self._topology
+        strides = [list(axes) for axes in layout.strides]
         unet = DynUNet(
             spatial_dims=settings.dimensions,
             in_channels=channels,
             out_channels=classes,
-            kernel_size=[3] * levels,
+            kernel_size=[list(axes) for axes in layout.kernels],
             strides=strides,
             upsample_kernel_size=strides[1:],
             filters=settings.features,
             dropout=settings.dropout or None,
         )
-        if not self._at_half_resolution:
+        if max(strides[0]) == 1:
             return unet
         mode = {2: "bilinear", 3: "trilinear"}[settings.dimensions]
-        return torch.nn.Sequential(unet, torch.nn.Upsample(scale_factor=2, mode=mode))
+        return torch.nn.Sequential(unet, torch.nn.Upsample(scale_factor=tuple(map(float, strides[0])), mode=mode))
 
     def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
         from SegmentModuleLib.separation import separation_weights

@@ -101,7 +101,7 @@ def test_nothing_to_evaluate(refused, toy_run, tmp_path):
 
 
 def test_settings_that_fit_no_network(train, toy_dataset):
-    assert "patch_size must be multiples of" in train(toy_dataset, "--set", "patch_size=30,30,30")
+    assert "30 x 30 x 30 cannot be halved 2 times" in train(toy_dataset, "--set", "patch_size=30,30,30")
     assert "There is no parameter 'stepps'" in train(toy_dataset, "--set", "stepps=3")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 
 import pytest
@@ -126,24 +127,34 @@ def test_networks_in_two_dimensions():
 
 
 @pytest.mark.parametrize(
-    "patch, free, expected",
+    "patch, steps, free, expected",
     [
-        ((64, 64, 64), 48**3, (48, 48, 48)),
-        ((64, 64, 64), 48**3 - 1, (32, 32, 32)),
-        ((64, 64, 32), 64 * 64 * 32 - 1, (48, 48, 32)),
-        ((64, 64), 64 * 64 - 1, (48, 48)),
-        ((64, 64, 64), 16**3, None),
-        ((16, 16, 32), 1, None),
+        ((64, 64, 64), (16, 16, 16), 48**3, (48, 48, 48)),
+        ((64, 64, 64), (16, 16, 16), 48**3 - 1, (32, 32, 32)),
+        ((64, 64, 32), (16, 16, 16), 64 * 64 * 32 - 1, (48, 48, 32)),
+        ((64, 64), (16, 16), 64 * 64 - 1, (48, 48)),
+        ((64, 64, 64), (16, 16, 16), 16**3, None),
+        ((16, 16, 32), (16, 16, 16), 1, None),
+        ((64, 96, 12), (32, 32, 4), 64 * 64 * 12, (64, 64, 12)),
+        ((64, 64, 12), (32, 32, 4), 64 * 64 * 12 - 1, (32, 32, 12)),
+        ((32, 32, 12), (32, 32, 4), 32 * 32 * 8, (32, 32, 8)),
+        ((32, 32, 8), (32, 32, 4), 1, None),
     ],
 )
-def test_the_largest_patch_that_fits(patch, free, expected):
-    def voxels(size):
-        product = 1
-        for length in size:
-            product *= length
-        return product
+def test_the_largest_patch_that_fits(patch, steps, free, expected):
+    assert preflight.largest_fitting_patch(math.prod, patch, steps, free) == expected
 
-    assert preflight.largest_fitting_patch(voxels, patch, 16, free) == expected
+
+def test_operations_are_counted():
+    """A convolution multiplies and adds once for every weight and voxel."""
+    said = preflight.forward_operations(lambda: torch.nn.Conv3d(3, 5, 1, bias=False), 3, (8, 4, 2))
+    assert said == 2 * 3 * 5 * 8 * 4 * 2
+    small, large = (preflight.forward_operations(unet, 1, (edge,) * 3) for edge in (32, 64))
+    assert large == 8 * small
+
+
+def test_weights_are_counted():
+    assert preflight.count_weights(lambda: torch.nn.Conv3d(3, 5, 1)) == 3 * 5 + 5
 
 
 @pytest.mark.parametrize("free, expected", [(70, 7), (79, 7), (10, 1), (9, 0), (1000, 7)])

@@ -45,7 +45,7 @@ def undisturbed(options: TilingOptions) -> np.ndarray:
 
 def climb(network: Local, options: TilingOptions, device=CPU, **changes):
     warnings = []
-    labels = predict_labels_within_memory(network, prepared(), options, device, 4, warnings.append, **changes)
+    labels = predict_labels_within_memory(network, prepared(), options, device, (4, 4, 4), warnings.append, **changes)
     return labels, warnings
 
 
@@ -123,16 +123,19 @@ def test_other_errors_and_stop_are_passed_on():
 
 
 @pytest.mark.parametrize(
-    "batch, size, expected",
+    "batch, size, step, expected",
     [
-        (9, (64, 64, 64), (4, (64, 64, 64))),
-        (1, (64, 64, 64), (1, (32, 32, 32))),
-        (1, (48, 32, 16), (1, (32, 16, 16))),
-        (1, (32, 32, 16), None),
-        (1, (16, 16, 16), None),
-        (1, (64, 64, 1), (1, (32, 32, 1))),
+        (9, (64, 64, 64), (16, 16, 16), (4, (64, 64, 64))),
+        (1, (64, 64, 64), (16, 16, 16), (1, (32, 32, 32))),
+        (1, (48, 32, 16), (16, 16, 16), (1, (32, 16, 16))),
+        (1, (32, 32, 16), (16, 16, 16), None),
+        (1, (16, 16, 16), (16, 16, 16), None),
+        (1, (64, 64, 1), (16, 16, 1), (1, (32, 32, 1))),
+        (1, (96, 128, 12), (32, 32, 4), (1, (64, 64, 8))),
+        (1, (32, 32, 12), (32, 32, 4), (1, (32, 32, 8))),
+        (1, (32, 32, 8), (32, 32, 4), None),
     ],
 )
-def test_the_next_smaller_settings(batch, size, expected):
-    smaller = next_smaller(TilingOptions(size, batch_size=batch), 16)
+def test_the_next_smaller_settings(batch, size, step, expected):
+    smaller = next_smaller(TilingOptions(size, batch_size=batch), step)
     assert (smaller and (smaller.batch_size, smaller.size)) == expected

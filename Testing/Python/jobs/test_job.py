@@ -45,13 +45,19 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
 @pytest.mark.parametrize(
     "job, words",
     [
-        (Job(**TRAIN | {"action": "learn"}), "There is no action 'learn': use train, apply, evaluate, crossvalidate."),
+        (
+            Job(**TRAIN | {"action": "learn"}),
+            "There is no action 'learn': use train, plan, apply, evaluate, crossvalidate.",
+        ),
         (Job(**TRAIN | {"task": "knit"}), "There is no task 'knit'"),
         (Job(**TRAIN | {"method": "wnet"}), "There is no method 'wnet'"),
         (Job(**TRAIN | {"dataset": ""}), "Training needs a dataset"),
         (Job(**TRAIN, parameters={"stepps": 3}), "There is no parameter 'stepps'"),
         (Job(**TRAIN, parameters={"steps": 0}), "Parameter 'steps' must be at least 1"),
-        (Job(**TRAIN, parameters={"patch_size": [30, 30, 30]}), "patch_size must be multiples of"),
+        (
+            Job(**TRAIN | {"method": "segresnet"}, parameters={"patch_size": [30, 30, 30]}),
+            "patch_size must be multiples of",
+        ),
         (Job(**TRAIN, device="gpu"), "'gpu' is not a device"),
         (Job(**TRAIN, seed=-1), "The seed must be from 0"),
         (Job(**TRAIN, seed=2**31), "The seed must be from 0"),

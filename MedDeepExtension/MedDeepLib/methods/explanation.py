@@ -1,0 +1,21 @@
+"""What a method says of the parameters that it has decided for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a method is configured as it is.
+
+    Attributes:
+        text: lines for people: what the data look like, what was chosen and why, what it needs.
+        warnings: sentences on what is known to go wrong with it.
+        facts: the figures behind it (JSON values), kept with the run.
+    """
+
+    text: str = ""
+    warnings: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,53 @@
+"""The plan by clicking: what a training would choose is shown, holds for the settings in sight only, and stops."""
+
+from __future__ import annotations
+
+import json
+
+DONE = "This is what a training would choose. Nothing has been trained yet."
+
+
+def test_the_plan_is_what_a_training_then_does(panel, runs_folder):
+    ui = panel.ui
+    ui.trainCollapsibleButton.collapsed = False
+    assert not ui.trainPlanButton.enabled and "Choose a dataset first" in ui.trainPlanButton.toolTip
+    panel.choose_training(patch_size=[0, 0, 0], features=[0], steps=2, validate_every=2)
+    assert ui.trainPlanButton.enabled and ui.trainPlanTextEdit.isHidden()
+    ui.trainPlanButton.click()
+    assert not ui.trainStartButton.enabled and ui.trainStartButton.toolTip == "A plan is being made."
+    assert panel.wait("train") == DONE
+    text = ui.trainPlanTextEdit.toPlainText()
+    assert not ui.trainPlanTextEdit.isHidden() and ui.trainPlanTextEdit.readOnly
+    assert "The images: 4 training cases, 1 channel, 2 classes; typically 36 x 32 x 24 voxels" in text
+    assert "A step takes about" in text and " free." in text
+    assert not [path for path in runs_folder.rglob("*") if path.is_file()], "a plan leaves nothing behind"
+    assert not ui.trainRunFolderPathLineEdit.currentPath
+
+    ui.trainStartButton.click()
+    folder = panel.run_folder()
+    assert "Done" in panel.wait("train")
+    used = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))["used"]
+    patch = " x ".join(map(str, used["patch_size"]))
+    assert f"patch_size {patch} voxels: " in text and f"strides {used['strides']}: " in text
+    assert f"features {', '.join(map(str, used['features']))}: " in text
+
+
+def test_a_plan_goes_when_a_setting_changes(panel):
+    panel.choose_training()
+    panel.ui.trainPlanTextEdit.setPlainText("a plan")
+    panel.ui.trainPlanTextEdit.show()
+    panel.choose_training(batch_size=3)
+    assert panel.ui.trainPlanTextEdit.isHidden() and panel.ui.trainPlanTextEdit.toPlainText() == ""
+
+
+def test_a_plan_can_be_stopped_and_fails_in_words(panel, tmp_path):
+    panel.choose_training()
+    panel.ui.trainPlanButton.click()
+    panel.ui.trainStopButton.click()
+    assert panel.wait("train") == "Stopped; there is no plan."
+    assert panel.ui.trainPlanTextEdit.toPlainText() == ""
+    broken = tmp_path / "list.json"
+    broken.write_text("{}", encoding="utf-8")
+    panel.ui.trainDatasetPathLineEdit.currentPath = str(broken)
+    panel.ui.trainPlanButton.click()
+    assert "list.json" in panel.wait("train") and panel.ui.trainPlanTextEdit.isHidden()

@@ -24,13 +24,7 @@ class Stopping:
         self._pid = folder.active_pid()
         if self._pid is None and not folder.is_starting():
             raise UserError(f"The job in {folder.path} is not running: there is nothing to stop.")
-        try:
-            folder.request_stop()
-        except OSError as error:
-            raise UserError(
-                f"The job in {folder.path} cannot be asked to stop ({error.strerror or error}): free some space or "
-                "make the folder writable."
-            ) from None
+        folder.request_stop()
         self._deadline = time.monotonic() + grace_seconds
 
     def ended(self) -> bool:

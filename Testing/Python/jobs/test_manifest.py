@@ -97,9 +97,9 @@ def test_it_names_nobody(run, data):
 
 def test_every_file_is_read_for_it_once(data, tmp_path, monkeypatch):
     read = Counter()
-    original = fingerprints._sha256
+    original = fingerprints.file_hash
     monkeypatch.setattr(fingerprints, "_known", {})
-    monkeypatch.setattr(fingerprints, "_sha256", lambda file: read.update([file.name]) or original(file))
+    monkeypatch.setattr(fingerprints, "file_hash", lambda file: read.update([file.name]) or original(file))
     code, events = run_job(tmp_path / "run", training_job(data, steps=1))
     assert code == 0, events[-1]
     assert len(read) == 10 and set(read.values()) == {1}, "also for the model's own list, and no test case"

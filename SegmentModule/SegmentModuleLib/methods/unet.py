@@ -22,6 +22,7 @@ _ENTRIES = {"features": "numbers", "strides": "entries", "kernels": "entries"}
 _FIRST_FEATURES = {"cpu": 16}
 _FIRST_FEATURES_ON_CARDS = 32
 _MOST_FEATURES = {3: 320, 2: 512}
+_MOST_COARSER_OUTPUTS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class UNetParameters(TrainingParameters):
         "full: as published; half: the network computes at half the resolution and its result is interpolated, about "
         "ten times faster with slightly softer borders; automatic: half on a CPU, full on a card.",
         choices=("automatic", "full", "half"),
+    )
+    deep_supervision: bool = parameter(
+        False, "Train up to three coarser outputs too, each half as important as the finer one.", advanced=True
     )
     dropout: float = parameter(0.0, "Share of feature maps dropped.", minimum=0.0, maximum=0.9, advanced=True)
     separation_weight: float = parameter(
@@ -178,6 +182,8 @@ class UNet(SegmentationMethod):
         import torch
         from monai.networks.nets import DynUNet
 
+        from SegmentModuleLib.outputs import DeepOutputs
+
         if not self._features:
             raise UserError("This U-Net has no features: its settings are incomplete; copy or train the model again.")
         settings, layout = self.parameters, self._topology
@@ -191,11 +197,16 @@ class UNet(SegmentationMethod):
             upsample_kernel_size=strides[1:],
             filters=settings.features,
             dropout=settings.dropout or None,
+            deep_supervision=settings.deep_supervision,
+            deep_supr_num=min(_MOST_COARSER_OUTPUTS, len(strides) - 2),
         )
-        if max(strides[0]) == 1:
-            return unet
-        mode = {2: "bilinear", 3: "trilinear"}[settings.dimensions]
-        return torch.nn.Sequential(unet, torch.nn.Upsample(scale_factor=tuple(map(float, strides[0])), mode=mode))
+        layers = [unet]
+        if max(strides[0]) > 1:
+            mode = {2: "bilinear", 3: "trilinear"}[settings.dimensions]
+            layers.append(torch.nn.Upsample(scale_factor=tuple(map(float, strides[0])), mode=mode))
+        if settings.deep_supervision:
+            return DeepOutputs(*layers)
+        return torch.nn.Sequential(*layers) if len(layers) > 1 else unet
 
     def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
         from SegmentModuleLib.separation import separation_weights

@@ -17,7 +17,7 @@ from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
-from MedDeepLib.data.fingerprints import fingerprint
+from MedDeepLib.data.fingerprints import file_hash, fingerprint
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.methods import Context, Method, to_mapping
 
@@ -134,9 +134,3 @@ def _training_data(context: Context) -> dict[str, Any]:
 def patient_code(patient: str, salt: str) -> str:
     """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
     return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]
-
-
-def file_hash(file: Path) -> str:
-    """The SHA-256 of a file's contents."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -23,9 +23,10 @@ from MedDeepLib.bundles.inspection import read_bundle
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import SCHEMA
 from MedDeepLib.bundles.model import Model, open_model
-from MedDeepLib.bundles.saving import file_hash, write_json_file
+from MedDeepLib.bundles.saving import write_json_file
 from MedDeepLib.bundles.trust import content_hash
 from MedDeepLib.bundles.weights import check_large_files
+from MedDeepLib.data.fingerprints import file_hash
 from MedDeepLib.errors import CannotWrite, UserError
 
 ARCHIVES = (".zip", ".ts")

@@ -23,7 +23,7 @@ def fingerprint(path: Path) -> str:
     files = _files_of(path)
     states = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     if states not in _known:
-        digests = [_sha256(file) for file in files]
+        digests = [file_hash(file) for file in files]
         whole = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         _known[states] = whole
     return _known[states]
@@ -58,6 +58,7 @@ def _separate_data(path: Path) -> list[Path]:
     return [file for file in candidates if file.is_file()]
 
 
-def _sha256(file: Path) -> str:
+def file_hash(file: Path) -> str:
+    """The SHA-256 of a file's contents."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

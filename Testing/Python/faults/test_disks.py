@@ -273,7 +273,7 @@ def test_a_warm_worker_outlives_the_folder_of_its_job(tmp_path, monkeypatch):
 
 def test_a_model_is_not_saved_where_there_is_no_job_any_more(toy_dataset, tmp_path):
     import torch
-    from MedDeepLib.bundles.model import save_model
+    from MedDeepLib.bundles.saving import save_model
     from MedDeepLib.methods import Context
     from MedDeepLib.training.engine import Outcome
     from SegmentModuleLib.methods.unet import UNet

@@ -41,6 +41,7 @@ def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
         "QT_QPA_PLATFORM": "offscreen",
     }
     environment.pop("COVERAGE_PROCESS_START", None)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users' modules are compiled once, not at each start
     result = subprocess.run(
         [sys.executable, "-c", OPEN_AND_MEASURE, str(module), *refused],
         capture_output=True,

@@ -27,16 +27,18 @@ FORBIDDEN_IMPORTS = [
     ("MedDeepLib/panels", "import torch", "Panels and scene never import torch"),
     ("MedDeepLib/jobs", "import SegmentModuleLib", "The library knows none of the modules built on it"),
     ("SegmentModuleLib", "import RegisterModuleLib", "Sister modules do not know each other"),
+    ("RegisterModuleLib", "import SegmentModuleLib", "Registration does not know its sister modules"),
 ]
 
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """Copy of the two packages, side by side, with the contracts."""
+    """Copy of the packages, side by side, with the contracts."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "MedDeepExtension" / "MedDeepLib", tmp_path / "MedDeepLib", ignore=ignore)
-    module_library = REPOSITORY / "SegmentModule" / "SegmentModuleLib"
-    shutil.copytree(module_library, tmp_path / "SegmentModuleLib", ignore=ignore)
+    for module in ("RegisterModule", "SegmentModule"):
+        library = f"{module}Lib"
+        shutil.copytree(REPOSITORY / module / library, tmp_path / library, ignore=ignore)
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     return tmp_path
 

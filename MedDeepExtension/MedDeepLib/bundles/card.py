@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from MedDeepLib.methods import get
+
 
 def model_card(metadata: dict[str, Any]) -> str:
     """Markdown with the purpose, inputs, outputs, training data, figures and licence of a model made here."""
     own = metadata["meddeep"]
     data = own["training_data"]
-    classes = "\n".join(f"- {c['value']}: {c['name']}" for c in own["classes"])
+    classes = "\n".join(f"- {c['value']}: {c['name']}" for c in own["classes"]) or "- none"
+    heading = "Output" if get(own["task"], own["method"]).finds_classes else "Structures that training aligned"
     figures = "\n".join(f"- {stage}: {figure}" for stage, figure in own["figures"].items())
     return (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n"
         f"Method: {own['method']} ({own['reference']}).\n\n"
         f"## Intended use\n**{metadata['intended_use']}** No claim of clinical accuracy is made.\n\n"
-        f"## Input\n{', '.join(own['channels'])}\n\n## Output\n{classes}\n\n"
+        f"## Input\n{', '.join(own['channels'])}\n\n## {heading}\n{classes}\n\n"
         f"## Training data\n{data['cases']} cases of {len(data['patients'])} patients: {data['name']}. "
         f"{data['description']}\n\n## Figures\nOn the validation cases:\n\n{figures}\n\n"
         "## Licence\nThe weights belong to whoever trained them, under the terms of the training data; before you "

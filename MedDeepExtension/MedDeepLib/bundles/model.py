@@ -21,7 +21,7 @@ from MedDeepLib.bundles.layout import CONFIGS, METADATA, WEIGHTS
 from MedDeepLib.data.segmentation_file import Segment
 from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import Method, from_mapping, get
+from MedDeepLib.methods import Method, from_mapping, get, methods, tasks
 from MedDeepLib.methods.registry import imported_method
 
 if TYPE_CHECKING:
@@ -56,6 +56,24 @@ class Model:
     @property
     def task(self) -> str:
         return self.metadata["task"]
+
+    @property
+    def trained(self) -> bool:
+        """False for a method that is applied as it is, see :func:`open_model`."""
+        return "training_data" in self.metadata
+
+    @property
+    def reference(self) -> str:
+        """What :func:`open_model` opens it by, wherever it is called from."""
+        return str(self.folder.expanduser().absolute()) if self.trained else str(self.metadata["method"])
+
+    @property
+    def finds_classes(self) -> bool:
+        """Whether its classes are what it finds; they may also be what its training had in common."""
+        try:
+            return self.method_class().finds_classes
+        except UserError:  # its module is not installed here
+            return True
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -116,7 +134,9 @@ class Model:
 
     def summary(self) -> str:
         """What it needs and finds, in a line or two."""
-        names = [segment.name for segment in self.classes]
+        if not self.trained:
+            return f"Without a trained network. {self.method_class().summary}"
+        names = [segment.name for segment in self.classes if self.finds_classes]
         found = ", ".join(names) if len(names) <= 3 else f"{len(names)} structures ({names[0]}, {names[1]}, ...)"
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         cases = self.metadata["training_data"]["cases"]
@@ -125,8 +145,10 @@ class Model:
 
     def description(self) -> str:
         """Everything a user should know of it, in a few sentences."""
+        if not self.trained:
+            return f"{self.title}. {self.summary()}"
         data = self.metadata["training_data"]
-        names = ", ".join(segment.name for segment in self.classes)
+        names = ", ".join(segment.name for segment in self.classes if self.finds_classes)
         inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         source = f"Trained and validated on {data['cases']} cases of {data['name']}."
         if self.is_foreign:
@@ -138,8 +160,13 @@ class Model:
 def open_model(reference: str | Path, task: str) -> Model:
     """Open a model by its folder, the run that trained it, or the name of a released model; or a bundle from elsewhere.
 
+    The name of a method that needs no training stands for the method as it is: a model without weights.
+
     Raises UserError when there is no such model, it is damaged, or it is a model for another task.
     """
+    untrained = methods(task).get(str(reference)) if task in tasks() else None
+    if untrained is not None and untrained.needs_no_model and not Path(reference).is_dir():
+        return _untrained(untrained)
     folder = _find(reference)
     try:
         content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
@@ -151,6 +178,11 @@ def open_model(reference: str | Path, task: str) -> Model:
     _check_metadata(model)
     _check_task(folder, model.task, task)
     return model
+
+
+def _untrained(method: type[Method]) -> Model:
+    metadata = {"task": method.task, "method": method.name, "parameters": {}, "channels": [], "classes": []}
+    return Model(Path(method.name), method.title, metadata | {"plan": {}})
 
 
 def _open_foreign(folder: Path, task: str) -> Model:
@@ -201,14 +233,17 @@ def _check_metadata(model: Model) -> None:
         raise UserError(f"The model {model.folder} is damaged: its {METADATA} is not complete.")
 
 
-def released_models() -> dict[str, Path]:
-    """Folders of the models that come with the extension, by name."""
+def released_models(task: str = "") -> dict[str, Path]:
+    """Folders of the models that come with the extension, by name: those for ``task``, or all."""
     root = Path(__file__).resolve().parents[2]
     found = {}
     for resources in (root / "Resources", *root.parent.glob("*Module/Resources")):
         for file in sorted((resources / "Models").glob(f"*/{METADATA.as_posix()}")):
             folder = file.parents[1]
-            found[folder.name] = folder
+            with contextlib.suppress(UserError):
+                if task:
+                    open_model(folder, task)
+                found[folder.name] = folder
     return found
 
 

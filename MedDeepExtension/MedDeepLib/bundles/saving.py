@@ -118,14 +118,15 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
 def _training_data(context: Context) -> dict[str, Any]:
     dataset = context.dataset
     cases = dataset.training + dataset.validation
-    files = {file for case in cases for file in (*case.images, case.label) if file}
+    files = {file for case in cases for file in case.files}
+    patients = {part.patient for case in cases for part in case.parts}
     salt = secrets.token_hex(8)
     return {
         "name": dataset.name,
         "description": dataset.description,
         "cases": len(cases),
         "salt": salt,
-        "patients": sorted({patient_code(case.patient, salt) for case in cases}),
+        "patients": sorted({patient_code(patient, salt) for patient in patients}),
         "sites": sorted({case.site for case in cases if case.site}),
         "sha256": sorted(fingerprint(file) for file in files),  # without names: these often are patients
     }

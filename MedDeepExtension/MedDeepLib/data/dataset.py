@@ -14,9 +14,14 @@ label, is one for methods that learn from images alone. Without ``patient`` ever
 for a patient of its own. Without ``validation`` a share of the training patients is set aside, the same ones for the
 same seed. The lists of the Medical Segmentation Decathlon and of nnU-Net are read as they are.
 
+For registration an entry may name a pair instead: ``fixed`` and ``moving`` (each a file, or a list with one per
+channel), ``fixed_label``, ``moving_label``, ``fixed_landmarks``, ``moving_landmarks`` and ``transform``, the true
+transform from fixed to moving if it is known. Single images are paired by the method, or all with the list's ``atlas``,
+an entry of its own; they may have a label and no image, and "labels" may be left out.
+
 CSV has the columns ``split`` (training, validation or test; training when absent), ``image`` (``image2`` ... for
-further channels), ``label``, ``patient``, ``site``. A folder holds ``images/`` and ``labels/`` (or ``imagesTr/`` and
-``labelsTr/``) with equal file names, or a ``dataset.json``.
+further channels), ``label``, ``patient``, ``site``, or those of a pair. A folder holds ``images/`` and ``labels/`` (or
+``imagesTr/`` and ``labelsTr/``) with equal file names, or a ``dataset.json``.
 """
 
 from __future__ import annotations
@@ -41,13 +46,30 @@ _FOLDER_LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
 @dataclass(frozen=True)
 class Case:
-    """One case: its images (one file or DICOM folder per channel), its target, and whose it is."""
+    """One case: its images (one file or DICOM folder per channel), its target, and whose it is.
+
+    A pair is the case of its fixed image with that of its ``moving`` image, and the true ``transform`` if it is known.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None = None
     patient: str = ""
     site: str = ""
+    landmarks: Path | None = None
+    moving: Case | None = None
+    transform: Path | None = None
+
+    @property
+    def parts(self) -> tuple[Case, ...]:
+        """The case itself, and its moving image if it is a pair."""
+        return (self, self.moving) if self.moving else (self,)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that it names."""
+        listed = (*self.images, self.label, self.landmarks, self.transform)
+        return tuple(file for file in listed if file) + (self.moving.files if self.moving else ())
 
 
 @dataclass(frozen=True)
@@ -62,14 +84,18 @@ class Dataset:
     test: tuple[Case, ...] = ()
     description: str = ""
     path: Path = field(default_factory=Path)
+    atlas: Case | None = None
 
     def cases(self, split: str | None = None) -> tuple[Case, ...]:
         """The cases of one split, or all of them."""
         return getattr(self, split) if split else self.training + self.validation + self.test
 
 
-def load_dataset(path: str | Path) -> Dataset:
+def load_dataset(path: str | Path, paired: bool = False) -> Dataset:
     """Read a dataset and check it: files exist, channels agree, no patient is in two splits.
+
+    Args:
+        paired: for registration, which takes pairs, cases without images, and lists without structures.
 
     Raises UserError that names the file and the entry at fault.
     """
@@ -79,9 +105,9 @@ def load_dataset(path: str | Path) -> Dataset:
     elif not path.is_file():
         raise UserError(f"The dataset {path} does not exist: choose a JSON or CSV list, or a folder of images.")
     elif path.suffix.lower() == ".json":
-        dataset = _from_json(path)
+        dataset = _from_json(path, paired)
     elif path.suffix.lower() == ".csv":
-        dataset = _from_csv(path)
+        dataset = _from_csv(path, paired)
     else:
         raise UserError(f"The dataset {path.name} is neither .json nor .csv nor a folder.")
     _check(dataset)
@@ -102,7 +128,7 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     )
 
 
-def _from_json(path: Path) -> Dataset:
+def _from_json(path: Path, paired: bool = False) -> Dataset:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -114,22 +140,25 @@ def _from_json(path: Path) -> Dataset:
         entries = content.get(split, [])
         if not isinstance(entries, list):
             raise UserError(f'The dataset {path.name}: "{split}" must be a list of cases.')
-        splits[split] = tuple(_case(entry, f"{path.name}, {split} {i}", path.parent) for i, entry in enumerate(entries))
+        where = f"{path.name}, {split}"
+        splits[split] = tuple(_case(entry, f"{where} {i}", path.parent, paired) for i, entry in enumerate(entries))
     if not any(splits.values()):
         splits["training"] = _cases_in_folders(path.parent)  # nnU-Net's newer lists leave the cases to the folders
     splits = _named(splits)
-    labelled = "labels" in content or any(case.label for cases in splits.values() for case in cases)
+    labelled = "labels" in content or not paired and any(case.label for cases in splits.values() for case in cases)
+    atlas = _case(content["atlas"], f"{path.name}, atlas", path.parent, paired) if content.get("atlas") else None
     return Dataset(
         name=str(content.get("name", path.stem)),
         description=str(content.get("description", "")),
         classes=parse_classes(content.get("labels"), f"The dataset {path.name}") if labelled else (),
         channels=_channels(content, path) or _default_channels(splits.values()),
         path=path,
+        atlas=_named({"atlas": [atlas]})["atlas"][0] if atlas else None,
         **splits,
     )
 
 
-def _from_csv(path: Path) -> Dataset:
+def _from_csv(path: Path, paired: bool = False) -> Dataset:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -143,12 +172,12 @@ def _from_csv(path: Path) -> Dataset:
             raise UserError(f"{path.name}, line {number}: the split '{split}' must be one of {', '.join(SPLITS)}.")
         columns = sorted((key for key in row if key.startswith("image") and row[key]), key=lambda key: (len(key), key))
         entry = {**row, "image": [row[key] for key in columns]}
-        splits[split].append(_case(entry, f"{path.name}, line {number}", path.parent))
+        splits[split].append(_case(entry, f"{path.name}, line {number}", path.parent, paired))
     named = _named(splits)
     labels = [case.label for cases in named.values() for case in cases if case.label]
     return Dataset(
         name=path.stem,
-        classes=classes_in_files(labels, f"The dataset {path.name}"),
+        classes=() if paired and not labels else classes_in_files(labels, f"The dataset {path.name}"),
         channels=_default_channels(named.values()),
         path=path,
         **named,
@@ -194,21 +223,44 @@ def _channel_files(folder: Path, name: str) -> list[Path]:
     return sorted(file for file in files if _is_image(file) and pattern.fullmatch(stem(file)))
 
 
-def _case(entry: Any, where: str, folder: Path) -> Case:
+def _case(entry: Any, where: str, folder: Path, paired: bool) -> Case:
     """A case with the name and the patient that its entry gives, which may be none."""
     entry = {"image": entry} if isinstance(entry, str) else entry  # the Decathlon's lists of test cases
-    if not isinstance(entry, dict) or not entry.get("image"):
+    if paired and isinstance(entry, dict) and (entry.get("fixed") or entry.get("moving")):
+        return _pair(entry, where, folder)
+    if not isinstance(entry, dict) or not (entry.get("image") or paired and entry.get("label")):
         raise UserError(f'{where}: a case needs an "image" (a file, or a list of files: one per channel).')
-    listed = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+    listed = entry.get("image") or []
+    listed = listed if isinstance(listed, list) else [listed]
     images = [(folder / str(image)).resolve() for image in listed]
     if len(images) == 1 and not images[0].exists():
         images = _channel_files(images[0].parent, stem(images[0])) or images
-    label = (folder / str(entry["label"])).resolve() if entry.get("label") else None
-    for file in (*images, label):
-        if file is not None and not file.exists():
-            raise UserError(f"{where}: the file {file} does not exist.")
+    others = (entry.get(key) for key in ("label", "landmarks", "transform"))
+    label, landmarks, transform = ((folder / str(file)).resolve() if file else None for file in others)
     name, patient, site = ("" if entry.get(key) is None else str(entry[key]) for key in ("name", "patient", "site"))
-    return Case(name, tuple(images), label, patient, site)
+    case = Case(name, tuple(images), label, patient, site, landmarks, transform=transform)
+    for file in case.files:
+        if not file.exists():
+            raise UserError(f"{where}: the file {file} does not exist.")
+    return case
+
+
+def _pair(entry: dict[str, Any], where: str, folder: Path) -> Case:
+    """The case of a pair's fixed image, with that of its moving image."""
+    for side in ("fixed", "moving"):
+        if not entry.get(side):
+            raise UserError(f'{where}: a pair needs both "fixed" and "moving".')
+    whose = {key: entry.get(key) for key in ("patient", "site")}
+
+    def part(side: str, **more: Any) -> Case:
+        target = {key: entry.get(f"{side}_{key}") for key in ("label", "landmarks")}
+        patient = entry.get(f"{side}_patient") or whose["patient"]
+        return _case({"image": entry[side], **target, **whose, "patient": patient, **more}, where, folder, True)
+
+    fixed = part("fixed", name=entry.get("name"), transform=entry.get("transform"))
+    moving = _named({"moving": [part("moving")]})["moving"][0]
+    name = fixed.name or f"{stem(fixed.images[0])} and {moving.name}"
+    return replace(fixed, name=name, moving=moving)
 
 
 def _named(splits: Mapping[str, Sequence[Case]]) -> dict[str, tuple[Case, ...]]:
@@ -218,10 +270,11 @@ def _named(splits: Mapping[str, Sequence[Case]]) -> dict[str, tuple[Case, ...]]:
     """
     images_of_stem: dict[str, set[Path]] = {}
     for case in (case for cases in splits.values() for case in cases):
-        images_of_stem.setdefault(stem(case.images[0]), set()).add(case.images[0])
+        image = _main_file(case)
+        images_of_stem.setdefault(stem(image), set()).add(image)
 
     def named(case: Case) -> Case:
-        image = case.images[0]
+        image = _main_file(case)
         own = stem(image) if len(images_of_stem[stem(image)]) == 1 else f"{image.parent.name}/{stem(image)}"
         name = case.name or own
         return replace(case, name=name, patient=case.patient or name)
@@ -229,8 +282,12 @@ def _named(splits: Mapping[str, Sequence[Case]]) -> dict[str, tuple[Case, ...]]:
     return {split: tuple(named(case) for case in cases) for split, cases in splits.items()}
 
 
+def _main_file(case: Case) -> Path:
+    return case.images[0] if case.images else case.label
+
+
 def _check(dataset: Dataset) -> None:
-    for case in dataset.cases():
+    for case in (part for whole in dataset.cases() for part in whole.parts if part.images):
         if len(case.images) != len(dataset.channels):
             raise UserError(
                 f"The case {case.name} has {_count(case.images, 'image')}, but the dataset has "
@@ -238,7 +295,7 @@ def _check(dataset: Dataset) -> None:
             )
     owner: dict[str, str] = {}
     for split in SPLITS:
-        for case in dataset.cases(split):
+        for case in (part for whole in dataset.cases(split) for part in whole.parts):
             if owner.setdefault(case.patient, split) != split:
                 raise UserError(
                     f"The patient '{case.patient}' is both in {owner[case.patient]} and in {split}: every patient "

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.bundles.model import open_model
 from MedDeepLib.data.dataset import load_dataset
-from MedDeepLib.data.images import check_writable, read_image
+from MedDeepLib.data.images import check_writable
 from MedDeepLib.devices import Device
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import write_report
@@ -71,7 +72,7 @@ def _context(job: Job, folder: JobFolder, device: Device, threads: int, report, 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context.report("phase", phase="Reading the dataset")
-    context = replace(context, dataset=load_dataset(job.dataset))
+    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
     if not context.dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
     figures = train_model(job, folder, context)
@@ -84,7 +85,8 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
     for item in job.items:
         if not item.output.lower().endswith(endings):
             raise UserError(f"The output {item.output} must end in one of {', '.join(endings)}.")
-        check_writable(Path(item.output))
+        for file in item.files_written:
+            check_writable(Path(file))
     outputs, failures = [], []
     for number, item in enumerate(job.items, start=1):
         name = Path(item.images[0]).name
@@ -104,23 +106,26 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
 def _apply_one(item, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
     of_many = f" ({number} of {count})" if count > 1 else ""
     context.report("phase", phase=f"Reading {Path(item.images[0]).name}{of_many}")
-    images = [read_image(path) for path in item.images]
+    images = predictor.read(item)
     context.report("phase", phase=f"Applying the model{of_many}")
     started = time.perf_counter()
     prediction = predictor.predict(images, context)
     seconds = time.perf_counter() - started
     context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
-    prediction.write(Path(item.output))
+    files = prediction.save(item)
     outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
+    if len(files) > 1:
+        outcome["files"] = files
     context.report("result", **outcome)
     return outcome
 
 
 def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    context = replace(context, dataset=load_dataset(job.dataset))
+    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
-    if not any(case.label for case in context.dataset.test):
-        raise UserError(f'The dataset {job.dataset} has no test cases with labels: add a "test" list.')
+    if not open_model(job.model, job.task).make_method().test_cases(context.dataset):
+        kind = "pairs" if job.paired else "cases with labels"
+        raise UserError(f'The dataset {job.dataset} has no test {kind}: add a "test" list.')
     check_writable(report_file)
     rows = score_cases(load, job, context)
     tables = write_report(report_file, rows, context.seed)

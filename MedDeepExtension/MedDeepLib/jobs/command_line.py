@@ -26,6 +26,7 @@ from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import ApplyItem, Job
 from MedDeepLib.jobs.launcher import launch
 from MedDeepLib.jobs.manifest import prepare_repeat
+from MedDeepLib.jobs.pair_arguments import pair_items
 from MedDeepLib.methods import describe, methods
 from MedDeepLib.methods.parameters import ParameterInfo
 
@@ -125,12 +126,15 @@ def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
 
 
 def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
-    items = _items(options.input, options.output, len(model.channels), output_ending)
+    if model.method_class().paired:
+        items = pair_items(options)
+    else:
+        items = _items(options.input, options.output, len(model.channels), output_ending)
     job = Job(
         task=model.task,
         action="apply",
         parameters=_settings(options.set),
-        model=_absolute(model.folder),
+        model=model.reference,
         items=items,
         device=options.device,
         threads=options.threads,
@@ -148,7 +152,7 @@ def _evaluate_model(options: argparse.Namespace, model: Model) -> int:
         task=model.task,
         action="evaluate",
         parameters=_settings(options.set),
-        model=_absolute(model.folder),
+        model=model.reference,
         dataset=_absolute(options.dataset),
         report=_absolute(options.output),
         device=options.device,

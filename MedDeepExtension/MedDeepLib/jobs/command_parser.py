@@ -6,6 +6,7 @@ import argparse
 
 from MedDeepLib.bundles.model import released_models
 from MedDeepLib.jobs.job import BY_SITE
+from MedDeepLib.jobs.pair_arguments import add_pair_arguments
 from MedDeepLib.methods import methods
 
 _EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
@@ -83,29 +84,13 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         help="apply a trained model to images",
         description="Apply a model. All inputs are done by one worker that loads the model once.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Examples:\n"
-        f"  {script} apply --model runs/first --input head.nii.gz --output head{output_ending}\n"
-        f"  {script} apply --model runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
-        f"  {script} apply --model two_channels --input t1.nrrd t2.nrrd --output a{output_ending} "
-        f"--input u1.nrrd u2.nrrd --output b{output_ending}\n\n{_EXIT_CODES}",
+        epilog=f"Examples:\n{_apply_examples(task, output_ending)}\n\n{_EXIT_CODES}",
     )
-    _add_model(apply)
-    apply.add_argument(
-        "--input",
-        nargs="+",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
-        "(a model with one channel also takes a list of cases)",
-    )
-    apply.add_argument(
-        "--output",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help=f"*{output_ending}, one for each case, or one folder for all",
-    )
+    _add_model(apply, task)
+    if _is_paired(task):
+        add_pair_arguments(apply)
+    else:
+        _add_inputs(apply, output_ending)
     _add_settings(apply, "an option of the application; see 'methods NAME'")
     _add_resources(apply)
 
@@ -116,7 +101,7 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         "with means and 95 % intervals over patients lies beside it.",
         epilog=_EXIT_CODES,
     )
-    _add_model(evaluate)
+    _add_model(evaluate, task)
     evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
     evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
     _add_settings(evaluate, "an option of the application; see 'methods NAME'")
@@ -142,13 +127,50 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     _add_resources(parser, seed=True)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    released = ", ".join(released_models())
+def _is_paired(task: str) -> bool:
+    return any(method.paired for method in methods(task).values())
+
+
+def _apply_examples(task: str, ending: str) -> str:
+    script = f"{task}.py apply --model"
+    if _is_paired(task):
+        files = f"--fixed a.nrrd --moving b.nrrd --output-transform b_to_a{ending}"
+        return f"  {script} runs/first {files}\n  {script} morph {files} --output-volume b_on_a.nrrd --set steps=100"
+    return (
+        f"  {script} runs/first --input head.nii.gz --output head{ending}\n"
+        f"  {script} runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
+        f"  {script} two_channels --input t1.nrrd t2.nrrd --output a{ending} --input u1.nrrd u2.nrrd --output b{ending}"
+    )
+
+
+def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
+        "(a model with one channel also takes a list of cases)",
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help=f"*{output_ending}, one for each case, or one folder for all",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser, task: str) -> None:
+    released = ", ".join(released_models(task))
+    untrained = ", ".join(name for name, method in methods(task).items() if method.needs_no_model)
     parser.add_argument(
         "--model",
         required=True,
         help="run folder, model folder, MONAI bundle (folder or zip file), or name of a released model"
-        + (f" ({released})" if released else ""),
+        + (f" ({released})" if released else "")
+        + (f"; or a method that needs no training ({untrained})" if untrained else ""),
     )
     parser.add_argument(
         "--trust",

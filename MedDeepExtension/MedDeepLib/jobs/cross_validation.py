@@ -34,7 +34,7 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
     Raises UserError when the dataset cannot be dealt into folds, or is not the one with which the job began.
     """
     context.report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset)
+    dataset = load_dataset(job.dataset, job.paired)
     by_site = job.folds == BY_SITE
     folds = site_folds(dataset) if by_site else patient_folds(dataset, int(job.folds), job.seed)
     _check_the_same(job, dataset, folds, folder)

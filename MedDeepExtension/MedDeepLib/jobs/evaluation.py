@@ -7,7 +7,6 @@ from typing import Any
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.data.dataset import Case
-from MedDeepLib.data.images import read_image
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import Load
@@ -15,20 +14,21 @@ from MedDeepLib.methods import Context
 
 
 def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
-    """A row of figures for every labelled test case of ``context.dataset`` and every structure.
+    """A row of figures for every usable test case of ``context.dataset`` and every structure.
 
     Raises:
         UserError: the model has been trained on one of the patients, or a case does not fit it.
         Stopped: the user asked to stop.
     """
-    cases = [case for case in context.dataset.test if case.label]
     predictor, model = load(job, context)
-    _check_patients(model, cases)
     method = model.make_method()
+    cases = method.test_cases(context.dataset)
+    if model.trained:
+        _check_patients(model, [part for case in cases for part in case.parts])
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
         context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
-        prediction = predictor.predict([read_image(path) for path in case.images], context)
+        prediction = predictor.predict(predictor.read_case(case), context)
         identity = {"case": case.name, "patient": case.patient, "site": case.site}
         rows += [identity | row for row in method.score(prediction, case)]
         context.report("progress", step=number, total=len(cases), remaining=None)

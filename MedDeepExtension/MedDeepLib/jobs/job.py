@@ -11,20 +11,12 @@ from typing import Any
 
 from MedDeepLib.devices import check_request
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import from_mapping, get, methods
+from MedDeepLib.methods import ApplyItem, from_mapping, get, methods
 
 SCHEMA_VERSION = 1
 ACTIONS = ("train", "plan", "apply", "evaluate", "crossvalidate")
 BY_SITE = "site"
 _VERBS = {"crossvalidate": "cross-validate"}
-
-
-@dataclass(frozen=True)
-class ApplyItem:
-    """One case to apply a model to: a file or DICOM folder per channel, and the file to write."""
-
-    images: tuple[str, ...]
-    output: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +60,11 @@ class Job:
         """What it does, in two words for lists: "train unet", "apply lungs"."""
         return f"{_VERBS.get(self.action, self.action)} {self.method or Path(self.model).name}"
 
+    @property
+    def paired(self) -> bool:
+        """Whether the task is about pairs of images, as registration is."""
+        return any(method.paired for method in methods(self.task).values())
+
     def validate(self) -> None:
         """Raise UserError with one sentence for the first thing that is wrong; reads no image and no weights."""
         if self.action not in ACTIONS:
@@ -82,6 +79,8 @@ class Job:
 
     def _validate_train(self) -> None:
         method = get(self.task, self.method)
+        if not method.trainable:
+            raise UserError(f"{method.title} is not trained: apply it by its name, '{method.name}'.")
         method(from_mapping(method.Parameters, self.parameters))
         if not self.dataset:
             raise UserError("Training needs a dataset: a JSON or CSV list, or a folder of images and labels.")
@@ -101,14 +100,14 @@ class Job:
             raise UserError("Applying needs a model: a run folder, a model folder, or the name of a released model.")
         if not self.items or not all(item.images and item.output for item in self.items):
             raise UserError("Applying needs at least one input image and an output file for each.")
-        inputs = {os.path.abspath(image) for item in self.items for image in item.images}
+        inputs = {os.path.abspath(image) for item in self.items for image in item.files_read}
         outputs = set()
-        for item in self.items:
-            output = os.path.abspath(item.output)
+        for file in (file for item in self.items for file in item.files_written):
+            output = os.path.abspath(file)
             if output in inputs:
-                raise UserError(f"The input {item.output} would be overwritten: give the output another name.")
+                raise UserError(f"The input {file} would be overwritten: give the output another name.")
             if output in outputs:
-                raise UserError(f"Two inputs would write to the same output {item.output}: give each its own.")
+                raise UserError(f"Two inputs would write to the same output {file}: give each its own.")
             outputs.add(output)
 
     def _validate_evaluate(self) -> None:
@@ -163,7 +162,18 @@ def _item(path: Path, entry: Any) -> ApplyItem:
     images, output = (entry.get("images"), entry.get("output")) if isinstance(entry, dict) else (None, None)
     if not isinstance(images, list) or not all(isinstance(text, str) for text in [*images, output]):
         raise UserError(f"The job file {path}: every one of 'items' needs 'images', a list of files, and an 'output'.")
-    return ApplyItem(tuple(images), output)
+    inputs, outputs = entry.get("inputs", {}), entry.get("outputs", {})
+    texts = [*_texts(inputs, list), *_texts(outputs, str)]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"The job file {path}: 'inputs' and 'outputs' of 'items' must name files.")
+    return ApplyItem(tuple(images), output, {name: tuple(files) for name, files in inputs.items()}, outputs)
+
+
+def _texts(named: Any, kind: type) -> list[Any]:
+    """What should be file names in ``named``, an object with a ``kind`` (text or list of it) by name; else a None."""
+    if not isinstance(named, dict) or not all(isinstance(value, kind) for value in named.values()):
+        return [None]
+    return [text for value in named.values() for text in (value if kind is list else [value])]
 
 
 def _check_type(path: Path, name: str, value: Any, expected: type) -> None:

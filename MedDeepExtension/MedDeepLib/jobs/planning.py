@@ -28,7 +28,7 @@ def make_plan(
     report("message", message=sentence)
     torch.set_num_threads(job.threads or share(available_cores(), ()))
     report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset)
+    dataset = load_dataset(job.dataset, job.paired)
     if not dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
     context = Context(device, job.seed, folder.path, dataset, report, stop_requested)

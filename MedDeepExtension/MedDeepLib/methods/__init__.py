@@ -2,11 +2,13 @@
 
 from MedDeepLib.methods.context import Context
 from MedDeepLib.methods.explanation import Explanation
+from MedDeepLib.methods.item import ApplyItem
 from MedDeepLib.methods.method import Method, Prediction, Predictor
 from MedDeepLib.methods.parameters import describe, from_mapping, parameter, to_mapping
 from MedDeepLib.methods.registry import get, methods, tasks
 
 __all__ = [
+    "ApplyItem",
     "Context",
     "Explanation",
     "Method",

@@ -14,8 +14,9 @@ from MedDeepLib.methods.explanation import Explanation
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.dataset import Case, Dataset
     from MedDeepLib.data.images import Image
+    from MedDeepLib.methods.item import ApplyItem
     from MedDeepLib.training.stage import Stage
 
 
@@ -25,6 +26,11 @@ class Prediction(ABC):
     @abstractmethod
     def write(self, path: Path) -> None:
         """Write it to ``path`` as a file that Slicer reads; nothing is left behind when writing fails."""
+
+    def save(self, item: ApplyItem) -> list[str]:
+        """Write all that one item of a job asks for, and return the files."""
+        self.write(Path(item.output))
+        return [item.output]
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
@@ -45,6 +51,18 @@ class Predictor(ABC):
             UserError: the images do not fit the model (number of channels, dimensions).
             Stopped: the user asked to stop; nothing has been written.
         """
+
+    def read(self, item: ApplyItem) -> Sequence[Image]:
+        """What :meth:`predict` takes, from the files of one item of a job."""
+        from MedDeepLib.data.images import read_image
+
+        return [read_image(path) for path in item.images]
+
+    def read_case(self, case: Case) -> Sequence[Image]:
+        """What :meth:`predict` takes, from a case of a dataset."""
+        from MedDeepLib.data.images import read_image
+
+        return [read_image(path) for path in case.images]
 
     def with_options(self, options: Any) -> Predictor | None:
         """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
@@ -75,6 +93,14 @@ class Method(ABC):
     Parameters: ClassVar[type] = NoParameters
     ApplyParameters: ClassVar[type] = NoParameters
     output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
+    paired: ClassVar[bool] = False
+    """Whether its datasets may list pairs of images, as registration needs them."""
+    finds_classes: ClassVar[bool] = True
+    """Whether what it finds are the dataset's classes; otherwise they are what its training had in common."""
+    trainable: ClassVar[bool] = True
+    """False for a program of others that is there to compare with."""
+    needs_no_model: ClassVar[bool] = False
+    """Whether it can be applied untrained: its name then stands for a model."""
     explanation = Explanation()  # a configured method has its own
 
     def __init__(self, parameters=None):
@@ -124,3 +150,7 @@ class Method(ABC):
         Raises UserError when the method has nothing to be evaluated by.
         """
         raise UserError(f"The method '{self.name}' has no figures to be evaluated by: apply it instead.")
+
+    def test_cases(self, dataset: Dataset) -> list[Case]:
+        """The test cases of a dataset that an evaluation can use."""
+        return [case for case in dataset.test if case.label]

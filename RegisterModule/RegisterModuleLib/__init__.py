@@ -1,0 +1,1 @@
+"""Registration for MedDeepExtension: its methods, and what they share."""

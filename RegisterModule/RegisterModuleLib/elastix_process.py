@@ -1,0 +1,32 @@
+"""The process that elastix runs in: ``python elastix_process.py REQUEST.json``.
+
+By itself, because a crash of its C++ must not cost the worker, because it cannot be interrupted otherwise, and because
+it does not get along with other packages that are built on ITK in one process. Imports nothing but itk.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(request_file: str) -> None:
+    import itk
+
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+    fixed, moving = (itk.imread(request[name], itk.F) for name in ("fixed", "moving"))
+    maps = itk.ParameterObject.New()
+    for name in request["transforms"]:
+        # The last number is the distance of the control points and counts for B-splines only.
+        chosen = maps.GetDefaultParameterMap(name, request["resolutions"], request["control_spacing"])
+        for key, value in request["settings"].items():
+            chosen[key] = value
+        maps.AddParameterMap(chosen)
+    method = itk.ElastixRegistrationMethod.New(fixed, moving)
+    method.SetParameterObject(maps)
+    method.SetLogToConsole(False)
+    method.UpdateLargestPossibleRegion()
+    itk.transformwrite([method.ConvertToItkTransform(method.GetCombinationTransform())], request["transform"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

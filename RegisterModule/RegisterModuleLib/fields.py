@@ -1,0 +1,65 @@
+"""Displacement and velocity fields on a grid: integration, composition, inversion, Jacobian determinants.
+
+A field is a tensor (3, I, J, K) in voxels of its own grid. A *displacement* u takes voxel x to x + u(x). A stationary
+*velocity* field makes one by integration over unit time (Arsigny et al. 2006, 10.1007/11866565_113): what flows cannot
+fold, and the inverse flows backwards.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from RegisterModuleLib.grids import sampled
+
+SQUARINGS = 6
+
+
+def integrated(velocity: torch.Tensor, indices: torch.Tensor, squarings: int = SQUARINGS) -> torch.Tensor:
+    """The displacement of a velocity field by scaling and squaring.
+
+    Args:
+        indices: of the field's voxels (3, I, J, K).
+    """
+    displacement = velocity / 2**squarings
+    for _ in range(squarings):
+        displacement = composed(displacement, displacement, indices)
+    return displacement
+
+
+def composed(first: torch.Tensor, then: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """The displacement that does ``first`` and ``then`` one after the other."""
+    return first + sampled(then, indices + first, outside="border")
+
+
+def inverted(
+    displacement: torch.Tensor, indices: torch.Tensor, start: torch.Tensor | None = None, steps: int = 30
+) -> torch.Tensor:
+    """The displacement that undoes another one that does not fold, by fixed-point iteration from ``start``."""
+    inverse = -displacement if start is None else start
+    for _ in range(steps):
+        inverse = -sampled(displacement, indices + inverse, outside="border")
+    return inverse
+
+
+def gradients(field: torch.Tensor) -> list[torch.Tensor]:
+    """Forward differences of a field (C, I, J, K) along every axis that has more than one voxel, per voxel."""
+    return [field.diff(dim=axis + 1) for axis in range(3) if field.shape[axis + 1] > 1]
+
+
+def jacobian_determinant(displacement: torch.Tensor) -> torch.Tensor:
+    """det(D(x + u(x))) in the middle between voxels (I-1, J-1, K-1), from differences along the edges.
+
+    An axis with a single voxel counts as unmoved.
+    """
+    axes = [axis for axis in range(3) if displacement.shape[axis + 1] > 1]
+    columns = []
+    for axis in axes:
+        difference = displacement.diff(dim=axis + 1)
+        for other in axes:
+            if other != axis:  # the mean over the edges of the cell that run along this axis
+                n = difference.shape[other + 1]
+                difference = (difference.narrow(other + 1, 0, n - 1) + difference.narrow(other + 1, 1, n - 1)) / 2
+        column = [difference[row] + (1.0 if row == axis else 0.0) for row in axes]
+        columns.append(torch.stack(column))
+    matrix = torch.stack(columns).permute(*range(2, 2 + 3), 1, 0)
+    return torch.linalg.det(matrix)

@@ -1,0 +1,80 @@
+"""Rigid and affine registration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from MedDeepLib.methods import Context, parameter
+
+from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
+from RegisterModuleLib.registration import RegistrationMethod, advise, align_by_matrix
+from RegisterModuleLib.stages import point_stage
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.training.stage import Stage
+
+    from RegisterModuleLib.alignment import Alignment
+
+
+@dataclass(frozen=True)
+class GlobalParameters(TrainingParameters):
+    steps: int = parameter(1000, "Training steps, one batch each.", minimum=1, maximum=10_000_000)
+    elastic: float = parameter(
+        3.0, "Augmentation: elastic deformation (standard deviation).", unit="mm", minimum=0.0, maximum=50.0
+    )
+    points: int = parameter(48, "Points that the matrix is fitted to.", minimum=6, maximum=1024, advanced=True)
+
+
+@dataclass(frozen=True)
+class GlobalApplyParameters(ApplyParameters):
+    transform: str = parameter(
+        "affine",
+        "rigid: rotation and shift; similarity: also one change of size; affine: also shear and a change of size along "
+        "each axis.",
+        choices=("rigid", "similarity", "affine"),
+    )
+
+
+class Global(RegistrationMethod):
+    """A network finds corresponding points in both images; the matrix that fits them is refined by gradient steps.
+
+    After KeyMorph (Yu et al. 2022, arXiv 2304.09941) and SynthMorph (Hoffmann et al. 2024, 10.1162/imag_a_00197):
+    points make the answer exact where GlobalNet (Hu et al. 2018, 10.1016/j.media.2018.07.002) learns what a shift is.
+    """
+
+    name = "global"
+    title = "Rigid or affine (matrix)"
+    reference = "Hoffmann et al. 2024, doi 10.1162/imag_a_00197; Hu et al. 2018, doi 10.1016/j.media.2018.07.002"
+    summary = "A rigid, similarity or affine matrix; by network, by gradient steps on the pair, or by both."
+    Parameters = GlobalParameters
+    ApplyParameters = GlobalApplyParameters
+
+    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
+        from RegisterModuleLib.networks import PointNetwork
+
+        return {"points": PointNetwork(channels, self.parameters.points)}
+
+    def stages(self, context: Context) -> Iterable[Stage]:
+        from RegisterModuleLib.training import Changes
+
+        settings = self.parameters
+        training, validation = self.training_data(context)
+        advise(training, context)
+        changes = Changes(
+            settings.rotation,
+            settings.scaling,
+            settings.shift,
+            1.0,
+            settings.elastic,
+            settings.intensity,
+            settings.bare,
+        )
+        yield point_stage(self, training, validation, changes, context, settings.steps)
+
+    def align(
+        self, alignment: Alignment, networks: dict[str, Any], model: Model, options: GlobalApplyParameters
+    ) -> None:
+        align_by_matrix(alignment, networks, model, options.transform, options.matrix_steps, to_finest=True)

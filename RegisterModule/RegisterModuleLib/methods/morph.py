@@ -1,0 +1,182 @@
+"""Deformable registration by a stationary velocity field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.methods import Context, parameter
+
+from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
+from RegisterModuleLib.registration import RegistrationMethod, advise, align_by_matrix
+from RegisterModuleLib.stages import field_stage, point_stage, structure_stage
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.training.stage import Stage
+
+    from RegisterModuleLib.alignment import Alignment
+
+_SHOWN_STRUCTURES = 12
+
+
+@dataclass(frozen=True)
+class MorphParameters(TrainingParameters):
+    steps: int = parameter(2000, "Training steps of the field's network.", minimum=1, maximum=10_000_000)
+    structure_steps: int = parameter(
+        2000,
+        "For painted images: training steps of a network that finds the structures, by which images of any contrast "
+        "are then aligned.",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    point_steps: int = parameter(
+        500,
+        "For real images: training steps of a network that finds the matrix which comes before the field; 0: train "
+        "none, the matrix is then found by gradient steps alone.",
+        minimum=0,
+        maximum=10_000_000,
+    )
+    loss: str = parameter(
+        "local-correlation",
+        "Similarity of the images that training makes as large as possible (not of painted ones: these have only "
+        "their structures in common).",
+        choices=("local-correlation", "correlation", "mutual-information", "mean-square", "none"),
+    )
+    label_weight: float = parameter(
+        1.0, "Weight of the overlap of structures (Dice) where there are label maps.", minimum=0.0, maximum=1000.0
+    )
+    smoothness: float = parameter(0.5, "Weight of the field's roughness.", minimum=0.0, maximum=1e6)
+    regularization: str = parameter(
+        "diffusion",
+        "Roughness: first derivatives (diffusion) or second ones (bending).",
+        choices=("diffusion", "bending"),
+    )
+    elastic: float = parameter(
+        3.0, "Augmentation: elastic deformation (standard deviation).", unit="mm", minimum=0.0, maximum=50.0
+    )
+    features: tuple[int, ...] = parameter(
+        (16, 32, 48, 64),
+        "Feature maps at each resolution, the finest first; their number is the depth of the network.",
+        minimum=1,
+        maximum=2048,
+        advanced=True,
+    )
+    points: int = parameter(48, "Points that the matrix is fitted to.", minimum=6, maximum=1024, advanced=True)
+
+
+@dataclass(frozen=True)
+class MorphApplyParameters(ApplyParameters):
+    steps: int = parameter(
+        60,
+        "Instance optimisation: gradient steps on the deformation of this very pair at each resolution; 0: the network "
+        "alone.",
+        unit="steps",
+        minimum=0,
+        maximum=100_000,
+    )
+    smoothness: float = parameter(0.3, "Weight of the field's roughness in these steps.", minimum=0.0, maximum=1e6)
+    regularization: str = parameter(
+        "diffusion",
+        "Roughness: first derivatives (diffusion) or second ones (bending).",
+        choices=("diffusion", "bending"),
+        advanced=True,
+    )
+    field_spacing: float = parameter(
+        0.0,
+        "Distance of the deformation's grid points; 0: twice the finest voxel size of the gradient steps.",
+        unit="mm",
+        minimum=0.0,
+        maximum=100.0,
+        advanced=True,
+    )
+    window: int = parameter(
+        5, "Edge of the window of the local correlation.", unit="voxels", minimum=3, maximum=51, advanced=True
+    )
+
+
+class Morph(RegistrationMethod):
+    """A U-Net predicts a stationary velocity field, whose flow over unit time is the deformation.
+
+    Balakrishnan et al. 2019, 10.1109/TMI.2019.2897538; Dalca et al. 2019, 10.1016/j.media.2019.07.006. Trained on
+    painted images: Hoffmann et al. 2022, 10.1109/TMI.2021.3116879. What flows does not fold, and flows back as well.
+    """
+
+    name = "morph"
+    title = "Deformable (velocity field)"
+    reference = (
+        "Balakrishnan et al. 2019, doi 10.1109/TMI.2019.2897538; Hoffmann et al. 2022, doi 10.1109/TMI.2021.3116879"
+    )
+    summary = "A matrix, then a smooth invertible deformation; by network, by gradient steps on the pair, or by both."
+    Parameters = MorphParameters
+    ApplyParameters = MorphApplyParameters
+
+    def __init__(self, parameters=None):
+        super().__init__(parameters)
+        if not 3 <= len(self.parameters.features) <= 4:
+            raise UserError(
+                f"features needs three or four numbers, one per resolution, not {len(self.parameters.features)}."
+            )
+
+    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
+        from RegisterModuleLib.networks import FieldNetwork, PointNetwork, StructureNetwork
+
+        features = self.parameters.features
+        if structures:
+            return {
+                "structures": StructureNetwork(channels, structures, features),
+                "field": FieldNetwork(2 * structures, features),
+            }
+        return {
+            "points": PointNetwork(channels, self.parameters.points),
+            "field": FieldNetwork(2 * channels, features),
+        }
+
+    def stages(self, context: Context) -> Iterable[Stage]:
+        from RegisterModuleLib.similarity import similarity
+        from RegisterModuleLib.training import Changes, FieldLoss, MapSampler, PairSampler
+
+        settings = self.parameters
+        training, validation = self.training_data(context)
+        advise(training, context)
+        labelled = len(training.structures) > 0
+        if training.paint and not labelled:
+            raise UserError('Painted images are aligned by their structures: name these in the dataset\'s "labels".')
+        metric = None if training.paint or settings.loss == "none" else similarity(settings.loss)
+        label_weight = settings.label_weight or float(training.paint)
+        if metric is None and not (labelled and label_weight):
+            raise UserError("There is nothing to train on: choose a loss, or add label maps and label_weight.")
+        near = self._changes(Changes, apart=0.2)
+        if training.paint:
+            yield structure_stage(self, training, validation, near, context, settings.structure_steps)
+        elif settings.point_steps:
+            yield point_stage(
+                self, training, validation, self._changes(Changes, 1.0, 2.0), context, settings.point_steps
+            )
+        make = MapSampler if training.paint else partial(PairSampler, structures=_SHOWN_STRUCTURES)
+        held_out = MapSampler if training.paint else PairSampler
+        yield field_stage(
+            self,
+            make(training, near, context.seed),
+            held_out(validation, near, context.seed + 1) if validation is not None else None,
+            FieldLoss(metric, label_weight, settings.smoothness, settings.regularization == "bending"),
+            context,
+        )
+
+    def _changes(self, make: type, apart: float, factor: float = 1.0) -> Any:
+        settings = self.parameters
+        rotation, shift = factor * settings.rotation, factor * settings.shift
+        return make(rotation, settings.scaling, shift, apart, settings.elastic, settings.intensity, settings.bare)
+
+    def align(
+        self, alignment: Alignment, networks: dict[str, Any], model: Model, options: MorphApplyParameters
+    ) -> None:
+        align_by_matrix(alignment, networks, model, "affine", options.matrix_steps, to_finest=alignment.flat)
+        start = None
+        if "field" in networks:
+            spacing = float(model.metadata["plan"]["spacing"])
+            start = alignment.network_field(networks["field"], spacing, networks.get("structures"))
+        alignment.refine_field(start, options.steps)

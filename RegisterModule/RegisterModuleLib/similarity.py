@@ -1,0 +1,100 @@
+"""How alike two images are, as losses to be minimised; ``weight`` says which voxels count.
+
+All images are (1, I, J, K) with values from 0 to 1, weights (1, I, J, K) from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+Similarity = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+_BINS = 32
+_MOST_SAMPLES = 50_000
+
+
+def mean_square(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference."""
+    return (weight * (fixed - moved) ** 2).sum() / weight.sum().clamp_min(1e-6)
+
+
+def correlation(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """1 - r² of all voxels: 0 where one image is the other in another brightness, whichever way round."""
+    total = weight.sum().clamp_min(1e-6)
+    fixed = fixed - (weight * fixed).sum() / total
+    moved = moved - (weight * moved).sum() / total
+    cross = (weight * fixed * moved).sum()
+    return 1 - cross**2 / ((weight * fixed**2).sum() * (weight * moved**2).sum()).clamp_min(1e-8)
+
+
+class LocalCorrelation:
+    """1 - r² within a window around each voxel, averaged (Avants et al. 2008, 10.1016/j.media.2007.06.004)."""
+
+    def __init__(self, window: int = 7):
+        """``window``: edge in voxels, odd."""
+        self._window = window
+
+    def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        fixed, moved = fixed * weight, moved * weight
+        parts = torch.cat([weight, fixed, moved, fixed * fixed, moved * moved, fixed * moved])
+        n, f, m, ff, mm, fm = self._means(parts).unbind()
+        n = n.clamp_min(1e-3)
+        cross = fm - f * m / n
+        variances = (ff - f * f / n).clamp_min(0) * (mm - m * m / n).clamp_min(0)
+        likeness = cross * cross / (variances + 1e-6)
+        return 1 - (weight[0] * likeness).sum() / weight.sum().clamp_min(1e-6)
+
+    def _means(self, images: torch.Tensor) -> torch.Tensor:
+        means = images[None]
+        for axis, length in enumerate(images.shape[1:]):
+            if length > 1:
+                window = min(self._window, length - 1 + length % 2)
+                size = [window if n == axis else 1 for n in range(3)]
+                padding = [window // 2 if n == axis else 0 for n in range(3)]
+                means = F.avg_pool3d(means, size, 1, padding)
+        return means[0]
+
+
+class MutualInformation:
+    """Negative mutual information of Parzen-windowed grey values (Mattes et al. 2003, 10.1109/TMI.2003.809072)."""
+
+    def __init__(self, bins: int = _BINS, most_samples: int = _MOST_SAMPLES):
+        """Of more voxels than ``most_samples``, evenly spread ones are taken."""
+        self._bins, self._most = bins, most_samples
+
+    def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        fixed, moved, weight = fixed.reshape(-1), moved.reshape(-1), weight.reshape(-1)
+        stride = -(-fixed.numel() // self._most)
+        # An odd stride walks through all columns of an image whose rows have an even length.
+        stride += stride > 1 and stride % 2 == 0
+        fixed, moved, weight = fixed[::stride], moved[::stride], weight[::stride]
+        joint = (self._windows(fixed) * weight[:, None]).T @ self._windows(moved)
+        joint = joint / joint.sum().clamp_min(1e-6)
+        apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+        return -(joint * ((joint + 1e-8) / (apart + 1e-8)).log()).sum()
+
+    def _windows(self, values: torch.Tensor) -> torch.Tensor:
+        """Share of each value (N,) in each bin (N, bins): a cubic B-spline."""
+        bins = torch.arange(self._bins, dtype=values.dtype, device=values.device)
+        distance = (values.clamp(0, 1)[:, None] * (self._bins - 1) - bins).abs()
+        near = 2 / 3 - distance**2 + distance**3 / 2
+        far = (2 - distance).clamp_min(0) ** 3 / 6
+        return torch.where(distance < 1, near, far)
+
+
+def similarity(name: str, window: int = 7) -> Similarity:
+    """The similarity of that name, one of ``parameters.SIMILARITIES``; the mean over the channels."""
+    of_one = {
+        "local-correlation": LocalCorrelation(window),
+        "correlation": correlation,
+        "mutual-information": MutualInformation(),
+        "mean-square": mean_square,
+    }[name]
+
+    def of_all(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.stack([of_one(f[None], m[None], weight) for f, m in zip(fixed, moved, strict=True)]).mean()
+
+    return of_all

@@ -1,0 +1,101 @@
+"""The training stages that registration methods are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from MedDeepLib.methods import Context
+
+if TYPE_CHECKING:
+    from MedDeepLib.training.stage import Stage
+
+    from RegisterModuleLib.registration import RegistrationMethod
+    from RegisterModuleLib.training import Changes, TrainingSet
+
+_AVERAGE = 0.99
+
+
+def point_stage(
+    method: RegistrationMethod,
+    data: TrainingSet,
+    validation: TrainingSet | None,
+    changes: Changes,
+    context: Context,
+    steps: int,
+) -> Stage:
+    """The stage that trains the network which finds corresponding points, for the matrix."""
+    from RegisterModuleLib.training import PairSampler, PointLoss, PointValidation
+
+    network = _network(method, "points", 0, context)
+    sampler = PairSampler(data, changes, context.seed, coarser=2)
+    check = None
+    if validation is not None:
+        held_out = PairSampler(validation, changes, context.seed + 1, coarser=2)
+        check = PointValidation(network, held_out, method.parameters.validation_pairs, context.device)
+    return _stage("points", network, method, sampler, PointLoss(sampler.grid), check, steps)
+
+
+def structure_stage(
+    method: RegistrationMethod,
+    data: TrainingSet,
+    validation: TrainingSet | None,
+    changes: Changes,
+    context: Context,
+    steps: int,
+) -> Stage:
+    """The stage that trains the network which finds the structures in images of any contrast."""
+    from RegisterModuleLib.training import StructureLoss, StructureSampler, StructureValidation
+
+    network = _network(method, "structures", len(data.structures), context)
+    check = None
+    if validation is not None:
+        held_out = StructureSampler(validation, changes, context.seed + 1)
+        check = StructureValidation(network, held_out, method.parameters.validation_pairs, context.device)
+    sampler = StructureSampler(data, changes, context.seed)
+    return _stage("structures", network, method, sampler, StructureLoss(), check, steps)
+
+
+def field_stage(
+    method: RegistrationMethod, sampler: Callable, held_out: Any, loss: Callable, context: Context
+) -> Stage:
+    """The stage that trains the network which predicts the velocity field."""
+    from RegisterModuleLib.training import FieldValidation, MapSampler
+
+    structures = len(sampler.data.structures) if isinstance(sampler, MapSampler) else 0
+    network = _network(method, "field", structures, context)
+    check = None
+    if held_out is not None:
+        check = FieldValidation(network, held_out, method.parameters.validation_pairs, context.device)
+    return _stage("field", network, method, sampler, loss, check, method.parameters.steps)
+
+
+def _network(method: RegistrationMethod, name: str, structures: int, context: Context):
+    import torch
+
+    torch.manual_seed(context.seed)
+    return method.make_networks(len(context.dataset.channels), structures)[name].to(context.device)
+
+
+def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check, steps: int) -> Stage:
+    import torch
+    from MedDeepLib.training.schedules import schedule
+    from MedDeepLib.training.stage import Stage
+
+    settings = method.parameters
+    return Stage(
+        name=name,
+        networks={name: network},
+        batch_size=settings.batch_size,
+        steps=steps,
+        sample=sampler,
+        optimizer=torch.optim.Adam(network.parameters(), settings.learning_rate),
+        loss=loss,
+        max_gradient_norm=12.0,
+        average=_AVERAGE,
+        learning_rate=schedule("cosine", steps, min(100, max(1, steps // 10))),
+        validate=check,
+        key_figure=check.key_figure if check else "",
+        validate_every=settings.validate_every,
+        seconds=60 * settings.minutes,
+    )

@@ -1,0 +1,19 @@
+"""Deep registration from the command line: train, apply, evaluate.
+
+Runs under any Python that has the extension's packages, and inside Slicer without its window:
+
+    python RegisterModule/Scripts/register.py apply --model brain --fixed a.nrrd --moving b.nrrd --output-transform t.h5
+    Slicer --no-main-window --python-script RegisterModule/Scripts/register.py apply --model brain --fixed ...
+"""
+
+import sys
+from pathlib import Path
+
+# In a source tree the shared library lies beside the module; in an installed extension both share one folder.
+_module = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_module), str(_module.parent / "MedDeepExtension")]
+
+from MedDeepLib.jobs.command_line import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main("register", ".h5"))

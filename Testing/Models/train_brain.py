@@ -1,0 +1,82 @@
+"""Trains the released model "brain" for registration and puts it into the module's resources.
+
+    python Testing/Models/train_brain.py LABEL_MAPS [--output RUN] [--minutes 16]
+
+LABEL_MAPS is a folder with ``subject_*.nii.gz``, label maps of real heads without images, and ``labels.csv``, whose
+columns value, segment_value and segment_name say what their values mean. SynthSeg's training label maps are such
+(Apache-2.0, https://github.com/BBillot/SynthSeg). The last two subjects are for validation. Images are painted from the
+maps in random contrasts, so no image is needed and the model does not care for contrast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "RegisterModule")]
+
+from MedDeepLib.jobs.command_line import main as command  # noqa: E402
+
+TARGET = _ROOT / "RegisterModule" / "Resources" / "Models" / "brain"
+DESCRIPTION = (
+    "Label maps of 20 real heads (SynthSeg's training label maps, Apache-2.0), painted in random contrasts: the model "
+    "has seen no real image. For heads and extracted brains of adults in MR of any contrast."
+)
+VALIDATION = 2
+SETTINGS = {
+    "spacing": 4, "features": "12,24,48,64", "structure_steps": 3000, "steps": 2000, "smoothness": 0.1,
+    "learning_rate": 0.002, "validate_every": 300, "validation_pairs": 6,
+}  # fmt: skip
+
+
+def write_dataset(folder: Path, path: Path) -> Path:
+    """The list of the label maps; only values that mean a structure by themselves are aligned."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if row["value"] == row["segment_value"] != "0"]
+    labels = {row["value"]: row["segment_name"] for row in own}
+    files = sorted(folder.glob("subject_*.nii.gz"))
+    entries = [{"label": str(file.absolute()), "patient": file.name.removesuffix(".nii.gz")} for file in files]
+    content = {
+        "name": "Brain label maps",
+        "description": DESCRIPTION,
+        "channels": ["MR"],
+        "labels": labels,
+        "training": entries[:-VALIDATION],
+        "validation": entries[-VALIDATION:],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="LABEL_MAPS")
+    parser.add_argument("--output", type=Path, default=Path("brain-training"), help="the run folder (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=16, help="of each of the two stages, at most (%(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads (default: a share)")
+    options = parser.parse_args(arguments)
+    dataset = write_dataset(options.folder, options.output.with_name(options.output.name + ".json"))
+    settings = SETTINGS | {"minutes": options.minutes}
+    flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    code = command(
+        "register",
+        ".h5",
+        ["train", "--dataset", str(dataset), "--method", "morph", "--output", str(options.output), "--seed", "1",
+         "--threads", str(options.threads), *flags],
+    )  # fmt: skip
+    if code == 0:
+        shutil.rmtree(TARGET, ignore_errors=True)
+        shutil.copytree(options.output / "model", TARGET)
+        print(f"The model is in {TARGET}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Transforms: what ITK and Slicer make of the files is what the registration itself does."""
+
+from __future__ import annotations
+
+import itertools
+
+import itk
+import numpy as np
+import pytest
+import torch
+from MedDeepLib.data import geometry
+from MedDeepLib.data.images import Image, read_image
+from MedDeepLib.errors import UserError
+from RegisterModuleLib.fields import jacobian_determinant
+from RegisterModuleLib.grids import Grid
+from RegisterModuleLib.inputs import Pair
+from RegisterModuleLib.prediction import RegistrationPrediction
+from RegisterModuleLib.transforms import Displacement, SpatialTransform, read_transform, write_transform
+from toy_pairs import GRIDS, displacement, inner_points, matrix_of, write
+
+MATRIX = matrix_of((4, -7, 10), (3, -2, 5), (1.05, 0.95, 1.02))
+
+
+def through_itk(path, points: np.ndarray) -> np.ndarray:
+    """Where the transform in a file takes points (N, 3) in RAS mm, by ITK."""
+    (transform,) = itk.transformread(str(path))
+    flip = np.array([-1, -1, 1.0])
+    return np.array([transform.TransformPoint((point * flip).tolist()) for point in points]) * flip
+
+
+@pytest.mark.parametrize("ending", [".h5", ".tfm"])
+@pytest.mark.parametrize("steps", ["matrix", "field", "field and matrix"])
+def test_itk_moves_points_as_we_do(tmp_path, ending, steps):
+    parts = {"matrix": (MATRIX,), "field": (displacement(),), "field and matrix": (displacement(), MATRIX)}[steps]
+    transform = SpatialTransform(parts)
+    write_transform(tmp_path / f"t{ending}", transform)
+    points = inner_points()
+    assert np.abs(transform.of_points(points) - points).max() > 3
+    np.testing.assert_allclose(through_itk(tmp_path / f"t{ending}", points), transform.of_points(points), atol=1e-6)
+    read = read_transform(tmp_path / f"t{ending}", Grid(*GRIDS["plain"]))
+    np.testing.assert_allclose(read.of_points(points), transform.of_points(points), atol=1e-6)
+
+
+def test_there_and_back(tmp_path):
+    transform = SpatialTransform((displacement(), MATRIX))
+    points = inner_points()
+    there = transform.of_points(points)
+    assert np.linalg.norm(transform.inverse().of_points(there) - points, axis=1).max() < 0.1
+    write_transform(tmp_path / "inverse.h5", transform.inverse())
+    assert np.linalg.norm(through_itk(tmp_path / "inverse.h5", there) - points, axis=1).max() < 0.1
+
+
+def test_the_inverse_of_a_field_that_is_only_read(tmp_path):
+    write_transform(tmp_path / "t.h5", SpatialTransform((displacement(), MATRIX)))
+    transform = read_transform(tmp_path / "t.h5", Grid(*GRIDS["plain"]))
+    points = inner_points()
+    assert np.linalg.norm(transform.inverse().of_points(transform.of_points(points)) - points, axis=1).max() < 0.1
+
+
+def test_a_flow_does_not_fold_and_its_determinant_is_that_of_its_derivative():
+    field = displacement(4.0, size=12.0, seed=3)
+    voxels = field.vectors / 4.0
+    determinant = jacobian_determinant(voxels)
+    assert float(determinant.min()) > 0 and float(determinant.max()) > 1.5
+    # By differences of the transform itself, at one place.
+    index = (12, 15, 14)
+    corner = np.array(field.grid.affine @ [*index, 1.0])[:3]
+    corners = {
+        offset: SpatialTransform((field,)).of_points((corner + 4.0 * np.array(offset))[None])[0]
+        for offset in itertools.product((0, 1), repeat=3)
+    }
+    columns = []
+    for axis in range(3):
+        ends = [np.mean([p for o, p in corners.items() if o[axis] == side], axis=0) for side in (0, 1)]
+        columns.append((ends[1] - ends[0]) / 4.0)
+    assert float(determinant[index]) == pytest.approx(np.linalg.det(np.array(columns).T), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving"), [("oblique", "left-handed"), ("anisotropic", "oblique"), ("plain", "anisotropic")]
+)
+def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
+    """Our own warp against ITK's resampler with the file, on pairs of different size, spacing and handedness."""
+    transform = SpatialTransform((displacement(), MATRIX))
+    write_transform(tmp_path / "t.h5", transform)
+    write(tmp_path / "moving.nrrd", moving)
+    image = read_image(tmp_path / "moving.nrrd")
+    affine, shape = GRIDS[fixed]
+    pair = Pair(Image(np.zeros((1, *shape), np.float32), affine), image, SpatialTransform())
+    own = RegistrationPrediction(pair, transform).warped()
+
+    spacing, direction, origin = geometry.lps_from_affine(affine)
+    (read,) = itk.transformread(str(tmp_path / "t.h5"))
+    resampled = itk.resample_image_filter(
+        itk.imread(str(tmp_path / "moving.nrrd"), itk.F),
+        transform=read,
+        size=list(shape),
+        output_spacing=spacing.tolist(),
+        output_origin=origin.tolist(),
+        output_direction=itk.matrix_from_array(np.ascontiguousarray(direction)),
+    )
+    theirs = itk.array_from_image(resampled).transpose(2, 1, 0)
+    inside = theirs > 0
+    difference = np.abs(own - theirs)[inside]
+    assert inside.mean() > 0.3
+    # 0.1 voxel at the steepest edge of the body makes far more than this.
+    assert np.percentile(difference, 99.9) < 2.0, np.percentile(difference, 99.9)
+
+
+def test_a_slice_keeps_its_plane(tmp_path):
+    """A field of a single slice is written with neighbours, so that ITK interpolates within it."""
+    grid = Grid(np.diag([2.0, 2.0, 5.0, 1.0]), (20, 22, 1))
+    vectors = torch.zeros((3, 20, 22, 1))
+    vectors[0] = torch.linspace(0, 3, 20)[:, None, None]
+    transform = SpatialTransform((Displacement(grid, vectors),))
+    write_transform(tmp_path / "t.h5", transform)
+    points = np.array([[10, 12, 0], [21, 7, 0.0]])
+    np.testing.assert_allclose(through_itk(tmp_path / "t.h5", points), transform.of_points(points), atol=1e-5)
+    assert transform.of_points(points)[1, 0] > 22
+
+
+def test_transforms_that_cannot_be_used(tmp_path):
+    grid = Grid(*GRIDS["plain"])
+    with pytest.raises(UserError, match="does not exist"):
+        read_transform(tmp_path / "none.h5", grid)
+    (tmp_path / "broken.h5").write_bytes(b"no transform")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_transform(tmp_path / "broken.h5", grid)
+    with pytest.raises(UserError, match="end in one of"):
+        write_transform(tmp_path / "t.nrrd", SpatialTransform())
+
+
+def test_slicer_hardens_the_file_as_we_do(tmp_path):
+    """A fiducial and a volume under the loaded node land where the registration puts them."""
+    from MedDeepLib.scene import headless
+
+    headless.start()
+    import slicer
+
+    transform = SpatialTransform((displacement(), MATRIX))
+    write_transform(tmp_path / "t.h5", transform)
+    node = slicer.util.loadTransform(str(tmp_path / "t.h5"))
+    # The node belongs above what lies in the moving image's space, and takes it to the fixed image's.
+    points = inner_points(40)
+    markups = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    for point in transform.of_points(points):
+        markups.AddControlPoint(*point)
+    markups.SetAndObserveTransformNodeID(node.GetID())
+    markups.HardenTransform()
+    found = slicer.util.arrayFromMarkupsControlPoints(markups)
+    assert np.linalg.norm(found - points, axis=1).max() < 0.3, "0.1 voxel of the body's images"
+    slicer.mrmlScene.Clear()

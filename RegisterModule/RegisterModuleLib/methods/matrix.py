@@ -10,7 +10,7 @@ from MedDeepLib.methods import Context, parameter
 
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.registration import RegistrationMethod, advise, align_by_matrix
-from RegisterModuleLib.stages import point_stage
+from RegisterModuleLib.stages import point_stage, structure_stage
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
@@ -26,6 +26,13 @@ class GlobalParameters(TrainingParameters):
         3.0, "Augmentation: elastic deformation (standard deviation).", unit="mm", minimum=0.0, maximum=50.0
     )
     points: int = parameter(48, "Points that the matrix is fitted to.", minimum=6, maximum=1024, advanced=True)
+    features: tuple[int, ...] = parameter(
+        (12, 24, 48, 64),
+        "For painted images: feature maps of the network of structures at each resolution, the finest first.",
+        minimum=1,
+        maximum=2048,
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class GlobalApplyParameters(ApplyParameters):
 class Global(RegistrationMethod):
     """A network finds corresponding points in both images; the matrix that fits them is refined by gradient steps.
 
+    Trained on painted images, the points are the middles of the structures that it finds.
+
     After KeyMorph (Yu et al. 2022, arXiv 2304.09941) and SynthMorph (Hoffmann et al. 2024, 10.1162/imag_a_00197):
     points make the answer exact where GlobalNet (Hu et al. 2018, 10.1016/j.media.2018.07.002) learns what a shift is.
     """
@@ -53,8 +62,10 @@ class Global(RegistrationMethod):
     ApplyParameters = GlobalApplyParameters
 
     def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
-        from RegisterModuleLib.networks import PointNetwork
+        from RegisterModuleLib.networks import PointNetwork, StructureNetwork
 
+        if structures:
+            return {"structures": StructureNetwork(channels, structures, self.parameters.features)}
         return {"points": PointNetwork(channels, self.parameters.points)}
 
     def stages(self, context: Context) -> Iterable[Stage]:
@@ -72,7 +83,8 @@ class Global(RegistrationMethod):
             settings.intensity,
             settings.bare,
         )
-        yield point_stage(self, training, validation, changes, context, settings.steps)
+        stage = structure_stage if training.paint else point_stage
+        yield stage(self, training, validation, changes, context, settings.steps)
 
     def align(
         self, alignment: Alignment, networks: dict[str, Any], model: Model, options: GlobalApplyParameters

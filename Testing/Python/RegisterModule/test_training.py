@@ -13,7 +13,7 @@ from MedDeepLib.data.images import Image, write_image
 from MedDeepLib.methods import Context, from_mapping, get
 from RegisterModuleLib.inputs import Labels, Pair
 from RegisterModuleLib.transforms import SpatialTransform
-from toy_pairs import GRIDS, body, draw, matrix_of, moved_by, random_bend, structures, write_label_dataset
+from toy_pairs import GRIDS, body, draw, inner_points, matrix_of, moved_by, random_bend, structures, write_label_dataset
 
 PAINTED = {
     "spacing": 5, "features": "8,16,24", "structure_steps": 300, "steps": 300, "smoothness": 0.02,
@@ -94,13 +94,13 @@ def test_images_without_labels_train_by_their_correlation(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(content), encoding="utf-8")
     parameters = {
         "spacing": 6, "features": "8,16,24", "point_steps": 0, "steps": 250, "smoothness": 0.02, "learning_rate": 0.004,
-        "elastic": 0, "rotation": 3, "shift": 3, "scaling": 0.03, "intensity": 0.1, "validate_every": 50,
+        "elastic": 0, "rotation": 3, "shift": 3, "scaling": 0.03, "intensity": 0.1, "validate_every": 20,
     }  # fmt: skip
     job = Job("register", "train", "morph", parameters, dataset=str(tmp_path / "data.json"), device="cpu", threads=1)
     code, events = run_job(tmp_path / "run", job)
     assert code == 0, events[-1]
     figures = [e["values"]["validation correlation"] for e in events if "validation correlation" in e.get("values", {})]
-    assert max(figures[1:]) > figures[0] + 0.02, figures
+    assert max(figures) > figures[0] + 0.02, figures
 
 
 @pytest.mark.parametrize("layout", ["pairs", "cohort", "atlas"])
@@ -141,25 +141,60 @@ def test_what_makes_a_pair(tmp_path, layout):
     assert torch.equal(one["image"], again["image"]) and not torch.equal(one["image"], sampler(8)["image"])
 
 
-def test_a_network_of_points_learns_the_matrix(tmp_path):
+def test_a_network_alone_finds_the_matrix_of_bodies_of_any_contrast(tmp_path):
     from MedDeepLib.jobs import Job
     from toy_cases import run_job
 
-    dataset = write_label_dataset(tmp_path / "data", 5)
+    dataset = write_label_dataset(tmp_path / "data", 6)
     parameters = {
-        "spacing": 3, "steps": 250, "learning_rate": 0.003, "elastic": 0.5, "validate_every": 50, "intensity": 0.2,
-        "rotation": 15, "shift": 10, "points": 8,
+        "spacing": 5, "features": "8,16,24", "steps": 300, "learning_rate": 0.005, "elastic": 1.5, "intensity": 0.3,
+        "rotation": 20, "shift": 8, "validate_every": 150,
     }  # fmt: skip
     job = Job("register", "train", "global", parameters, dataset=str(dataset), device="cpu", threads=1)
     code, events = run_job(tmp_path / "run", job)
     assert code == 0, events[-1]
+    truth = matrix_of((8, -6, 12), (7, -5, 4))
+    images = [
+        Image(draw("plain", values=lambda p: body(p, seed=3)).astype(np.float32)[None], GRIDS["plain"][0]),
+        Image(
+            draw("oblique", lambda p: moved_by(np.linalg.inv(truth), p), lambda p: body(p, 3, 11)).astype(np.float32)[
+                None
+            ],
+            GRIDS["oblique"][0],
+        ),
+    ]
+    model = open_model(tmp_path / "run", "register")
+    method = model.make_method()
+    options = from_mapping(method.ApplyParameters, {"matrix_steps": 0, "transform": "rigid"})
+    context = Context(torch.device("cpu"))
+    found = method.predictor(model, context, options).predict(Pair(*images, SpatialTransform()), context).transform
+    points = inner_points()
+    before = np.linalg.norm(points - moved_by(truth, points), axis=1).mean()
+    after = np.linalg.norm(found.of_points(points) - moved_by(truth, points), axis=1).mean()
+    assert after < 0.65 * before, (before, after)
+
+
+def test_a_network_of_points_learns_from_images_without_labels(tmp_path):
+    from MedDeepLib.jobs import Job
+    from toy_cases import run_job
+
+    entries = write_images(tmp_path, 6)
+    content = {"name": "cohort", "training": entries[:4], "validation": entries[4:]}
+    (tmp_path / "data.json").write_text(json.dumps(content), encoding="utf-8")
+    parameters = {
+        "spacing": 3, "steps": 300, "learning_rate": 0.003, "elastic": 0.0, "validate_every": 15, "intensity": 0.1,
+        "rotation": 15, "shift": 10, "scaling": 0.05, "points": 12,
+    }  # fmt: skip
+    job = Job("register", "train", "global", parameters, dataset=str(tmp_path / "data.json"), device="cpu", threads=1)
+    code, events = run_job(tmp_path / "run", job)
+    assert code == 0, events[-1]
     figures = [e["values"]["minus the error in mm"] for e in events if "minus the error in mm" in e.get("values", {})]
-    assert max(figures[1:]) > 0.7 * figures[0], figures
+    assert max(figures) > 0.85 * figures[0], figures
 
 
 def write_images(folder: Path, count: int) -> list[dict]:
     """Images of bodies, each bent its own way, and their entries in a list."""
     for number in range(count):
-        image = draw("plain", random_bend(number, 7.0))
+        image = draw("plain", random_bend(number, 12.0))
         write_image(folder / f"body{number}.nrrd", image.astype(np.float32), GRIDS["plain"][0])
     return [{"image": f"body{number}.nrrd", "patient": f"p{number}"} for number in range(count)]

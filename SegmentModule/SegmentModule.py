@@ -12,9 +12,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 try:
     import MedDeepLib  # noqa: F401 - installed, all packages share one folder
@@ -23,7 +21,9 @@ except ImportError:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "MedDeepExtension"))
 
 from MedDeepLib.errors import UserError
-from MedDeepLib.scene import scene_jobs
+from MedDeepLib.panels.module_widget import TaskWidget
+from MedDeepLib.scene.segmentation_jobs import SegmentationJob, start_segmentation
+from MedDeepLib.scene.task_logic import TaskLogic
 
 TASK = "segment"
 
@@ -75,113 +75,20 @@ class SegmentModuleParameterNode:
     metricsReport: str
 
 
-class SegmentModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: connects the sections with the form, the parameter node and the life of the scene."""
+class SegmentModuleWidget(TaskWidget):
+    """The panel; what it shares with its sister modules is in its base class."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic: SegmentModuleLogic | None = None
-        self.sections: list[Any] = []
-        self._parameterNode: SegmentModuleParameterNode | None = None
-        self._guiTags: list[int] = []
-        self._settings: dict[str, Any] = {}
+    task = TASK
 
-    def setup(self):
-        ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/SegmentModule.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
-        panel.setMRMLScene(slicer.mrmlScene)
-        self.logic = SegmentModuleLogic()
-        self._makeSections()
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        slicer.app.connect("aboutToQuit()", self.shutDown)
-        self.initializeParameterNode()
-        self.trainSection.offer_interrupted_run()
+    def makeLogic(self):
+        return SegmentModuleLogic()
 
-    def _makeSections(self):
-        from MedDeepLib.devices import list_devices
+    def makeApplySection(self, log, devices):
         from MedDeepLib.panels.apply_section import ApplySection
-        from MedDeepLib.panels.evaluate_section import EvaluateSection
-        from MedDeepLib.panels.status import JobLog
-        from MedDeepLib.panels.train_section import TrainSection
 
-        devices = list_devices()
-        log = JobLog(self.ui.logTextEdit, self.ui.workerLogButton)
-        self.applySection = ApplySection(self.ui, TASK, log, devices, self._startApply)
-        self.trainSection = TrainSection(self.ui, TASK, log, devices, self.logic)
-        self.evaluateSection = EvaluateSection(self.ui, TASK, log, devices, self.logic)
-        self.sections = [self.applySection, self.trainSection, self.evaluateSection]
-        self.trainSection.model_trained.connect(self._refreshModels)
-        self.trainSection.on_figures = self.evaluateSection.show_figures
+        return ApplySection(self.ui, TASK, log, devices, self._startApply)
 
-    def cleanup(self):
-        self.shutDown()
-        slicer.app.disconnect("aboutToQuit()", self.shutDown)
-        self.removeObservers()
-        self.setParameterNode(None)
-
-    def enter(self):
-        self.initializeParameterNode()
-        self._refreshModels()
-
-    def exit(self):
-        """Jobs go on while another module is shown; the panel stays bound to its parameter node to show them."""
-
-    def shutDown(self):
-        """Stop all jobs: the panel or the application goes away. A training can be resumed later."""
-        from MedDeepLib.panels.job_monitor import shut_down_all
-
-        shut_down_all([section.monitor for section in self.sections])
-
-    def onSceneStartClose(self, caller, event):
-        for section in self.sections:
-            section.scene_closes()
-        scene_jobs.release_workers()  # an empty scene needs no memory for a model
-        if self._parameterNode is not None:
-            self._settings = _settings(self._parameterNode)
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event):
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller, event):
-        """The loaded scene may have brought other values and nodes for the same parameter node."""
-        if self._parameterNode is not None:
-            self.setParameterNode(None)
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self):
-        """Bind the panel to the scene's parameter node; a new one gets the settings made before the scene closed."""
-        # Closing the scene does not remove the node but empties it.
-        isEmpty = not ScriptedLoadableModuleLogic.getParameterNode(self.logic).HasParameter("method")
-        parameterNode = self.logic.getParameterNode()
-        if isEmpty:
-            for name, value in self._settings.items():
-                parameterNode.setValue(name, value)
-        if self._parameterNode is None or self._parameterNode.parameterNode is not parameterNode.parameterNode:
-            self.setParameterNode(parameterNode)
-
-    def setParameterNode(self, parameterNode: SegmentModuleParameterNode | None):
-        for tag in self._guiTags:
-            self._parameterNode.disconnectGui(tag)
-        self._guiTags = []
-        self._parameterNode = parameterNode
-        if parameterNode is not None:
-            self._guiTags.append(parameterNode.connectGui(self.ui))
-            for section in self.sections:
-                self._guiTags.append(parameterNode.connectParametersToGui(section.connectors()))
-
-    def _refreshModels(self):
-        for section in (self.applySection, self.evaluateSection):
-            section.model_chooser.refresh()
-            section.update_buttons()
-
-    def _startApply(self, request: dict[str, Any]) -> scene_jobs.SegmentationJob | None:
+    def _startApply(self, request: dict[str, Any]) -> SegmentationJob | None:
         segmentation = self._parameterNode.outputSegmentation
         if segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments():
             question = _("'{name}' has segments already. Replace them?").format(name=segmentation.GetName())
@@ -190,15 +97,13 @@ class SegmentModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.logic.apply(**request, segmentation=segmentation, replace=True)
 
 
-class SegmentModuleLogic(ScriptedLoadableModuleLogic):
-    """Starts jobs and brings their results into the scene; needs no panel.
+class SegmentModuleLogic(TaskLogic, ScriptedLoadableModuleLogic):
+    """Starts jobs and brings their results into the scene; needs no panel, see its base class."""
 
-    Each function returns at once with a job to ``wait()`` for. Wrong arguments raise
-    :class:`MedDeepLib.errors.UserError`; what goes wrong in the job makes ``wait()`` raise.
-    """
+    task = TASK
 
     def getParameterNode(self) -> SegmentModuleParameterNode:
-        return SegmentModuleParameterNode(super().getParameterNode())
+        return SegmentModuleParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     def apply(
         self,
@@ -208,7 +113,7 @@ class SegmentModuleLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         options: dict[str, Any] | None = None,
         replace: bool = False,
-    ) -> scene_jobs.SegmentationJob:
+    ) -> SegmentationJob:
         """Segment volumes of the scene.
 
         Args:
@@ -219,46 +124,7 @@ class SegmentModuleLogic(ScriptedLoadableModuleLogic):
             options: the method's apply parameters by name.
             replace: whether segments that ``segmentation`` has already may be replaced.
         """
-        return scene_jobs.start_segmentation(TASK, volumes, model, segmentation, device, options, replace)
-
-    def train(
-        self,
-        dataset: str | Path,
-        method: str,
-        parameters: dict[str, Any] | None = None,
-        run_folder: str | Path | None = None,
-        device: str = "auto",
-        seed: int = 0,
-    ) -> scene_jobs.TrainingJob:
-        """Train a network; see :func:`MedDeepLib.scene.scene_jobs.start_training`."""
-        return scene_jobs.start_training(TASK, dataset, method, parameters, run_folder, device, seed)
-
-    def plan(
-        self, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
-    ) -> scene_jobs.PlanningJob:
-        """What a training would choose for these images and this device, and why; ``job.text`` after ``wait()``."""
-        return scene_jobs.start_plan(TASK, dataset, method, parameters, device)
-
-    def cross_validate(
-        self,
-        dataset: str | Path,
-        method: str,
-        parameters: dict[str, Any] | None = None,
-        folds: int | str = 5,
-        run_folder: str | Path | None = None,
-        device: str = "auto",
-        seed: int = 0,
-    ) -> scene_jobs.EvaluationJob:
-        """Judge a method on cases it has not seen; see :func:`MedDeepLib.scene.scene_jobs.start_cross_validation`."""
-        return scene_jobs.start_cross_validation(TASK, dataset, method, folds, parameters, run_folder, device, seed)
-
-    def resume(self, run_folder: str | Path) -> scene_jobs.TrainingJob | scene_jobs.EvaluationJob:
-        """Go on with a training or cross-validation that was stopped or interrupted."""
-        return scene_jobs.resume_training(run_folder)
-
-    def evaluate(self, model: str | Path, dataset: str | Path, device: str = "auto") -> scene_jobs.EvaluationJob:
-        """Evaluate a model on the test cases of a dataset; the job's tables come into the scene."""
-        return scene_jobs.start_evaluation(TASK, model, dataset, device)
+        return start_segmentation(TASK, volumes, model, segmentation, device, options, replace)
 
 
 class SegmentModuleTest(ScriptedLoadableModuleTest):
@@ -277,13 +143,3 @@ class SegmentModuleTest(ScriptedLoadableModuleTest):
             SegmentModuleLogic().apply([volume], "no such model")
         with self.assertRaisesRegex(UserError, "needs a dataset"):
             SegmentModuleLogic().train("", "unet")
-
-
-def _settings(parameterNode: SegmentModuleParameterNode) -> dict[str, Any]:
-    """What outlives the scene: everything that is not a node."""
-    names = [name for name in parameterNode.allParameters if not _is_node_field(name)]
-    return {name: parameterNode.getValue(name) for name in names}
-
-
-def _is_node_field(name: str) -> bool:
-    return name in ("inputVolumes", "outputSegmentation", "trainingChart", "metricsTable")

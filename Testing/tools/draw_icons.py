@@ -104,6 +104,22 @@ def draw_segmentation(painter: QPainter) -> None:
         painter.drawPath(ventricle_outline(mirrored))
 
 
+def draw_registration(painter: QPainter) -> None:
+    """Draw one outline twice, the moving one on its way to where the fixed one lies."""
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(TEAL.darker(130), 7))
+    painter.drawEllipse(QRectF(40, 34, 48, 60))
+    painter.save()
+    painter.translate(70, 60)
+    painter.rotate(24)
+    painter.setPen(QPen(CORAL, 6, Qt.PenStyle.DashLine))
+    painter.drawEllipse(QRectF(-24, -30, 48, 60))
+    painter.restore()
+    painter.setPen(QPen(NIGHT, 6, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin))
+    painter.drawPolyline([QPointF(82, 88), QPointF(58, 74)])
+    painter.drawPolyline([QPointF(70, 71), QPointF(57, 73), QPointF(62, 85)])
+
+
 def draw_icon(draw_motif: Callable[[QPainter], None]) -> QImage:
     """Return the tile and the slice with a module's own motif on top, `SIZE` x `SIZE` pixels."""
     image = QImage(SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING, QImage.Format.Format_ARGB32_Premultiplied)
@@ -123,6 +139,7 @@ def draw_icon(draw_motif: Callable[[QPainter], None]) -> QImage:
 ICONS: dict[str, Callable[[QPainter], None]] = {
     "MedDeepExtension/Resources/Icons/MedDeepExtension.png": draw_network,
     "SegmentModule/Resources/Icons/SegmentModule.png": draw_segmentation,
+    "RegisterModule/Resources/Icons/RegisterModule.png": draw_registration,
 }
 
 

@@ -7,13 +7,19 @@ from typing import Any
 from MedDeepLib.methods import get
 
 
-def model_card(metadata: dict[str, Any]) -> str:
-    """Markdown with the purpose, inputs, outputs, training data, figures and licence of a model made here."""
+def model_card(metadata: dict[str, Any], runs_in_monai: bool = True) -> str:
+    """Markdown with the purpose, inputs, outputs, training data, figures and licence of a model made here.
+
+    ``runs_in_monai``: whether MONAI's own command line can apply it.
+    """
     own = metadata["meddeep"]
     data = own["training_data"]
     classes = "\n".join(f"- {c['value']}: {c['name']}" for c in own["classes"]) or "- none"
     heading = "Output" if get(own["task"], own["method"]).finds_classes else "Structures that training aligned"
-    figures = "\n".join(f"- {stage}: {figure}" for stage, figure in own["figures"].items())
+    figures = "\n".join(f"- {stage}: {_in_words(figure)}" for stage, figure in own["figures"].items())
+    command = f"MedDeepExtension's script {own['task']}.py: apply --model FOLDER"
+    if runs_in_monai:
+        command = "python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir FOLDER"
     return (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n"
         f"Method: {own['method']} ({own['reference']}).\n\n"
@@ -26,5 +32,13 @@ def model_card(metadata: dict[str, Any]) -> str:
         "MedDeepExtension (Apache 2.0) and MONAI (Apache 2.0).\n\n"
         "## How to apply it\nIn 3D Slicer: import this folder in the panel of the module. From the command line, with "
         "MedDeepExtension on Python's path:\n\n"
-        "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir FOLDER\n"
+        f"    {command}\n"
+    )
+
+
+def _in_words(figures: Any) -> str:
+    if not isinstance(figures, dict):
+        return str(figures)
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
     )

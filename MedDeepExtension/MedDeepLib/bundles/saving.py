@@ -54,7 +54,7 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
         if inference:
             write_json_file(part / INFERENCE, inference)
         write_json_file(part / METADATA, metadata)
-        (part / CARD).write_text(model_card(metadata), encoding="utf-8")
+        (part / CARD).write_text(model_card(metadata, bool(inference)), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)

@@ -1,4 +1,7 @@
-"""Chooses a trained model: one that comes with the extension, one of the user's runs, an imported one, or a folder."""
+"""Chooses a model: one that comes with the extension, one of the user's runs, an imported one, or a folder.
+
+A method that needs no training is offered as well.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.bundles.model import Model, open_model, released_models
 from MedDeepLib.errors import UserError
+from MedDeepLib.methods import methods
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.model_transfers import ModelTransfers
 from MedDeepLib.panels.status import show_text
@@ -19,7 +23,8 @@ from MedDeepLib.scene import runs
 class ModelChooser:
     """A combo box, a browse button and the description of the chosen model.
 
-    Its value is the name of a released model or the path of a run or model folder; empty when nothing is chosen.
+    Its value is the name of a released model or of a method that needs none, or the path of a run or model folder; empty
+    when nothing is chosen.
 
     Attributes:
         model: the chosen model, None when nothing or something unusable is chosen.
@@ -69,9 +74,10 @@ class ModelChooser:
 
     def _choices(self) -> list[tuple[str, str]]:
         choices = [(_("Choose a model"), "")]
-        choices += [(name, name) for name in released_models()]
+        choices += [(name, name) for name in released_models(self._task)]
         choices += [(f"{model.title} ({run.name})", str(run)) for run, model in runs.models_in_runs(self._task)]
         choices += [(model.title, str(model.folder)) for model in runs.imported_models(self._task)]
+        choices += [(method.title, name) for name, method in methods(self._task).items() if method.needs_no_model]
         known = [reference for _title, reference in choices]
         return choices + [(Path(path).name, path) for path in self._browsed if path not in known]
 

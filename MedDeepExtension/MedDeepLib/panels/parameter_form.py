@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,3 +130,29 @@ def _tool_tip(info: ParameterInfo) -> str:
     default = ", ".join(map(str, info.default)) if isinstance(info.default, tuple) else str(info.default)
     unit = f" {info.unit}" if info.unit else ""
     return _("{help}\nDefault: {default}{unit}").format(help=info.help, default=default, unit=unit)
+
+
+class FormAsText:
+    """The values of a form as JSON text, which a parameter node can keep; unknown entries are ignored."""
+
+    def __init__(self, form: ParameterForm):
+        self._form = form
+        self.changes = form.changes
+        self._kept = ""
+
+    def value(self) -> str:
+        return json.dumps(self._form.value(), sort_keys=True) if self._form.is_filled() else self._kept
+
+    def set_value(self, text: str) -> None:
+        self._kept = text
+        if self._form.is_filled():
+            self._form.set_value(dictionary_from_text(text))
+
+
+def dictionary_from_text(text: str) -> dict[str, Any]:
+    """The JSON object in a text; empty when there is none."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -12,11 +12,10 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.jobs import JobFolder, State
 from MedDeepLib.methods import methods
-from MedDeepLib.panels.apply_section import dictionary_from_text
 from MedDeepLib.panels.changes import Changes, ValueConnector
 from MedDeepLib.panels.device_chooser import DeviceChooser
 from MedDeepLib.panels.job_section import JobSection, explain_button
-from MedDeepLib.panels.parameter_form import ParameterForm
+from MedDeepLib.panels.parameter_form import ParameterForm, dictionary_from_text
 from MedDeepLib.panels.path_chooser import PathChooser
 from MedDeepLib.panels.plan_view import PlanView
 from MedDeepLib.panels.status import JobLog, show_text
@@ -282,7 +281,8 @@ class MethodName:
         self._combo_box = combo_box
         combo_box.clear()
         for name, method in methods(task).items():
-            combo_box.addItem(method.title, name)
+            if method.trainable:
+                combo_box.addItem(method.title, name)
         combo_box.connect("currentIndexChanged(int)", lambda index: self.changes.emit())
 
     def value(self) -> str:

@@ -6,14 +6,12 @@ from __future__ import annotations
 import csv
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.errors import JobError, UserError
+from MedDeepLib.errors import JobError
 from MedDeepLib.evaluation.report import headline, table_path
 from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, WarmWorkers, launch
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import nodes, runs
 
 _POLL_SECONDS = 0.1
@@ -170,103 +168,6 @@ class EvaluationJob(SceneJob):
                 self.group_tables[name] = table_from_csv(file, f"{self._name} metrics by {title}")
 
 
-class SegmentationJob(SceneJob):
-    """Applies a model; the result becomes the segments of a segmentation node.
-
-    Attributes:
-        segmentation: the node, None before the end.
-    """
-
-    def __init__(self, running: RunningJob, output: Path, inputs: dict[Path, Any], segmentation: Any):
-        """
-        Args:
-            running: the worker.
-            output: the file it writes.
-            inputs: the volume nodes by the files that the worker reads.
-            segmentation: the node that gets the result, None for a new one.
-        """
-        super().__init__(running)
-        self.segmentation = None
-        self._output = output
-        self._names = {file: volume.GetName() for file, volume in inputs.items()}
-        volume = next(iter(inputs.values()))
-        self._volume_name = volume.GetName()
-        # Node IDs, not nodes: the user may delete them while the job runs.
-        self._volume_id = volume.GetID()
-        self._segmentation_id = segmentation.GetID() if segmentation is not None else None
-
-    def translate(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The user knows his volumes by their names, not by the files that the worker reads."""
-        for key in ("phase", "message"):
-            for file, name in self._names.items() if key in event else ():
-                for text in (str(file), file.name):
-                    event = {**event, key: event[key].replace(text, f"'{name}'")}
-        return event
-
-    def take_over(self) -> None:
-        import slicer
-
-        volume = slicer.mrmlScene.GetNodeByID(self._volume_id)
-        into = slicer.mrmlScene.GetNodeByID(self._segmentation_id) if self._segmentation_id else None
-        name = None if into is not None else f"{self._volume_name} segmentation"
-        self.segmentation = nodes.segmentation_from_file(self._output, name, volume, into)
-        self.segmentation.GetDisplayNode().SetVisibility(True)
-        count = self.segmentation.GetSegmentation().GetNumberOfSegments()
-        structures = "1 structure is" if count == 1 else f"{count} structures are"
-        self.notes.append(f"{structures} in '{self.segmentation.GetName()}'.")
-        if self._segmentation_id and into is None:
-            self.notes.append("The output that was chosen is gone, so a new segmentation was made.")
-        if volume is None:
-            self.notes.append("The input is gone: the segmentation lies where it was without its transforms.")
-
-    def clean_up(self) -> None:
-        # The images in it are copies. Of a failed job the log is kept.
-        failed = self.state is State.FAILED
-        shutil.rmtree(self.folder.path / "input" if failed else self.folder.path, ignore_errors=True)
-
-
-def start_segmentation(
-    task: str,
-    volumes: Sequence[Any],
-    model: str | Path,
-    segmentation: Any = None,
-    device: str = "auto",
-    options: dict[str, Any] | None = None,
-    replace: bool = False,
-) -> SegmentationJob:
-    """Apply a model to volumes of the scene.
-
-    Args:
-        task: the model's task, whose results are segmentations.
-        volumes: volume nodes, one for each input channel of the model.
-        model: a run folder, a model folder, or the name of a released model.
-        segmentation: the node that the result goes into; a new one when None.
-        device: auto, cpu, cuda:N or mps.
-        options: the method's apply parameters by name.
-        replace: whether segments that ``segmentation`` has already may be replaced.
-
-    Raises UserError when an argument is wrong; nothing has been started then.
-    """
-    if not volumes or any(volume is None for volume in volumes):
-        raise UserError("Applying needs a volume for every input channel of the model: choose them.")
-    if segmentation is not None and not replace and segmentation.GetSegmentation().GetNumberOfSegments():
-        raise UserError(
-            f"The segmentation {segmentation.GetName()} has segments already: choose another one, or allow to "
-            "replace them."
-        )
-    folder = runs.temporary_folder(f"{task}_apply")
-    output = folder / "output.seg.nrrd"
-    try:
-        files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
-        items = (ApplyItem(tuple(map(str, files)), str(output)),)
-        job = Job(task, "apply", "", dict(options or {}), model=str(model), items=items, device=device)
-        running = _warm_workers.submit(JobFolder.create(folder, job))
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return SegmentationJob(running, output, dict(zip(files, volumes, strict=True)), segmentation)
-
-
 def start_training(
     task: str,
     dataset: str | Path,
@@ -334,6 +235,11 @@ def start_evaluation(
     job = Job(task, "evaluate", "", dict(parameters or {}), dataset=str(dataset), model=str(model), device=device)
     folder = JobFolder.create(runs.new_folder(f"{task}_evaluation"), job)
     return EvaluationJob(_launch(folder), name=Path(dataset).stem)
+
+
+def submit_application(folder: Path, job: Job) -> RunningJob:
+    """Let the process that is kept for applications do ``job`` in a new folder."""
+    return _warm_workers.submit(JobFolder.create(folder, job))
 
 
 def release_workers() -> None:

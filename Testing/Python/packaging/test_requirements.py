@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 REQUIREMENTS = REPOSITORY / "MedDeepExtension" / "Resources" / "requirements.txt"
 DEVELOPMENT_REQUIREMENTS = REPOSITORY / "Testing" / "requirements.txt"
 
-OWN_PACKAGES = {"MedDeepLib", "SegmentModuleLib"}
+OWN_PACKAGES = {"MedDeepLib", "RegisterModuleLib", "SegmentModuleLib"}
 PART_OF_SLICER = {"ctk", "numpy", "packaging", "qt", "slicer", "vtk"}
 # torch is installed by the PyTorch extension, whose module is PyTorchUtils; see the head of requirements.txt.
 FROM_PYTORCH_EXTENSION = {"PyTorchUtils", "torch"}
@@ -40,7 +40,7 @@ def requirements() -> dict[str, Requirement]:
 
 
 def source_files() -> list[Path]:
-    folders = (REPOSITORY / "MedDeepExtension", REPOSITORY / "SegmentModule")
+    folders = [REPOSITORY / name for name in ("MedDeepExtension", "RegisterModule", "SegmentModule")]
     return [path for folder in folders for path in folder.rglob("*.py")]
 
 

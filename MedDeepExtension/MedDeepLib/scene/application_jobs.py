@@ -1,0 +1,59 @@
+"""Applying a model to nodes of the scene: what the modules share."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.jobs import Job, RunningJob, State
+from MedDeepLib.jobs.job import ApplyItem
+from MedDeepLib.scene import runs
+from MedDeepLib.scene.scene_jobs import SceneJob, submit_application
+
+
+class ApplicationJob(SceneJob):
+    """Applies a model to nodes, which the worker reads from files; nothing of the job stays on disk."""
+
+    def __init__(self, running: RunningJob, inputs: Mapping[Path, Any]):
+        """
+        Args:
+            running: the worker.
+            inputs: the nodes by the files that the worker reads.
+        """
+        super().__init__(running)
+        self._names = {file: node.GetName() for file, node in inputs.items()}
+
+    def translate(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The user knows his nodes by their names, not by the files that the worker reads."""
+        for key in ("phase", "message"):
+            for file, name in self._names.items() if key in event else ():
+                for text in (str(file), file.name):
+                    event = {**event, key: event[key].replace(text, f"'{name}'")}
+        return event
+
+    def clean_up(self) -> None:
+        # The images in it are copies. Of a failed job the log is kept.
+        failed = self.state is State.FAILED
+        shutil.rmtree(self.folder.path / "input" if failed else self.folder.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def application_folder(task: str) -> Iterator[Path]:
+    """A new folder for an application to nodes of the scene; gone again if the application cannot be started."""
+    folder = runs.temporary_folder(f"{task}_apply")
+    try:
+        yield folder
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def start_application(
+    folder: Path, task: str, model: str | Path, item: ApplyItem, device: str, options: Mapping[str, Any] | None
+) -> RunningJob:
+    """Apply a model to one item in the background. Raises UserError when something in it is wrong."""
+    job = Job(task, "apply", "", dict(options or {}), model=str(model), items=(item,), device=device)
+    return submit_application(folder, job)

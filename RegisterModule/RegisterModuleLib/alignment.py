@@ -11,7 +11,7 @@ import torch
 from MedDeepLib.methods import Context
 
 from RegisterModuleLib.cases import as_scan, foreground_box
-from RegisterModuleLib.fields import integrated, inverted
+from RegisterModuleLib.fields import integrated, inverted, on_other_grid
 from RegisterModuleLib.grids import (
     Box,
     Grid,
@@ -19,16 +19,15 @@ from RegisterModuleLib.grids import (
     inside,
     is_flat,
     matrix_coordinates,
-    resized,
     sampled,
     taper,
     to_grid,
 )
 from RegisterModuleLib.inputs import Pair, check_overlap
 from RegisterModuleLib.networks import fitted_matrix
+from RegisterModuleLib.objectives import middles
 from RegisterModuleLib.refinement import MatrixRefinement, Scan, VelocityRefinement, level
 from RegisterModuleLib.similarity import similarity
-from RegisterModuleLib.training import middles
 from RegisterModuleLib.training_data import GRID_STEPS
 from RegisterModuleLib.transforms import Displacement, SpatialTransform
 
@@ -294,22 +293,6 @@ class Alignment:
             self.stopped = True
             self._context.report("warning", message="Stopped early: the best transform so far is kept.")
         return not self.stopped
-
-
-def on_other_grid(velocity: torch.Tensor, before: tuple, after: tuple, smooth: bool = False) -> torch.Tensor:
-    """A velocity field in voxels of one grid in voxels of another grid of the same box."""
-    scale = [(m - 1) / (n - 1) if n > 1 else 1.0 for m, n in zip(after, before, strict=True)]
-    if tuple(before) == tuple(after):
-        return velocity
-    if smooth:
-        from scipy.ndimage import zoom
-
-        factors = [m / n for m, n in zip(after, before, strict=True)]
-        parts = [zoom(part, factors, order=3, mode="nearest", grid_mode=False) for part in velocity.cpu().numpy()]
-        field = torch.from_numpy(np.stack(parts)).to(velocity)
-    else:
-        field = resized(velocity, after)
-    return field * torch.tensor(scale, dtype=field.dtype, device=field.device)[:, None, None, None]
 
 
 def _on(scan: Scan, device: torch.device) -> Scan:

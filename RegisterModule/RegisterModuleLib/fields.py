@@ -7,11 +7,28 @@ fold, and the inverse flows backwards.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from RegisterModuleLib.grids import sampled
+from RegisterModuleLib.grids import resized, sampled
 
 SQUARINGS = 6
+
+
+def on_other_grid(velocity: torch.Tensor, before: tuple, after: tuple, smooth: bool = False) -> torch.Tensor:
+    """A velocity field in voxels of one grid in voxels of another grid of the same box."""
+    scale = [(m - 1) / (n - 1) if n > 1 else 1.0 for m, n in zip(after, before, strict=True)]
+    if tuple(before) == tuple(after):
+        return velocity
+    if smooth:
+        from scipy.ndimage import zoom
+
+        factors = [m / n for m, n in zip(after, before, strict=True)]
+        parts = [zoom(part, factors, order=3, mode="nearest", grid_mode=False) for part in velocity.cpu().numpy()]
+        field = torch.from_numpy(np.stack(parts)).to(velocity)
+    else:
+        field = resized(velocity, after)
+    return field * torch.tensor(scale, dtype=field.dtype, device=field.device)[:, None, None, None]
 
 
 def integrated(velocity: torch.Tensor, indices: torch.Tensor, squarings: int = SQUARINGS) -> torch.Tensor:

@@ -25,7 +25,8 @@ def point_stage(
     steps: int,
 ) -> Stage:
     """The stage that trains the network which finds corresponding points, for the matrix."""
-    from RegisterModuleLib.training import PairSampler, PointLoss, PointValidation
+    from RegisterModuleLib.objectives import PointLoss, PointValidation
+    from RegisterModuleLib.training import PairSampler
 
     network = _network(method, "points", 0, context)
     sampler = PairSampler(data, changes, context.seed, coarser=2)
@@ -45,7 +46,8 @@ def structure_stage(
     steps: int,
 ) -> Stage:
     """The stage that trains the network which finds the structures in images of any contrast."""
-    from RegisterModuleLib.training import StructureLoss, StructureSampler, StructureValidation
+    from RegisterModuleLib.objectives import StructureLoss, StructureValidation
+    from RegisterModuleLib.training import StructureSampler
 
     network = _network(method, "structures", len(data.structures), context)
     check = None
@@ -60,7 +62,8 @@ def field_stage(
     method: RegistrationMethod, sampler: Callable, held_out: Any, loss: Callable, context: Context
 ) -> Stage:
     """The stage that trains the network which predicts the velocity field."""
-    from RegisterModuleLib.training import FieldValidation, MapSampler
+    from RegisterModuleLib.objectives import FieldValidation
+    from RegisterModuleLib.training import MapSampler
 
     structures = len(sampler.data.structures) if isinstance(sampler, MapSampler) else 0
     network = _network(method, "field", structures, context)

@@ -36,9 +36,12 @@ from MedDeepLib.data.images import Image, read_image, write_image  # noqa: E402
 from MedDeepLib.data.preparation import resample_array  # noqa: E402
 from MedDeepLib.errors import UserError  # noqa: E402
 from MedDeepLib.methods import Context, from_mapping  # noqa: E402
-from RegisterModuleLib.alignment import on_other_grid  # noqa: E402
 from RegisterModuleLib.elastix_job import elastix_version  # noqa: E402
-from RegisterModuleLib.fields import integrated, inverted  # noqa: E402
+from RegisterModuleLib.fields import (  # noqa: E402
+    integrated,
+    inverted,
+    on_other_grid,  # noqa: E402
+)
 from RegisterModuleLib.figures import foreground_points  # noqa: E402
 from RegisterModuleLib.grids import Grid, box_around  # noqa: E402
 from RegisterModuleLib.inputs import Labels, Pair  # noqa: E402

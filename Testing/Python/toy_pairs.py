@@ -105,8 +105,7 @@ def write(path: Path, grid: str, to_body=lambda points: points, values=body) -> 
 def displacement(spacing: float = 2.0, size: float = 6.0, seed: int = 0):
     """The flow of a random smooth velocity field around the body; about ``size`` mm."""
     import torch
-    from RegisterModuleLib.alignment import on_other_grid
-    from RegisterModuleLib.fields import integrated, inverted
+    from RegisterModuleLib.fields import integrated, inverted, on_other_grid
     from RegisterModuleLib.grids import box_around
     from RegisterModuleLib.transforms import Displacement
 

@@ -23,8 +23,8 @@ from MedDeepLib.scene import runs
 class ModelChooser:
     """A combo box, a browse button and the description of the chosen model.
 
-    Its value is the name of a released model or of a method that needs none, or the path of a run or model folder; empty
-    when nothing is chosen.
+    Its value is the name of a released model or of a method that needs none, or the path of a run or model folder;
+    empty when nothing is chosen.
 
     Attributes:
         model: the chosen model, None when nothing or something unusable is chosen.

@@ -1,4 +1,4 @@
-"""What the sections share that apply a model to the scene: the model, its options, and a button that starts or stops."""
+"""What the sections that apply a model share: the model, its options, and a button that starts or stops."""
 
 from __future__ import annotations
 

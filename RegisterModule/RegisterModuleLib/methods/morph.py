@@ -136,8 +136,9 @@ class Morph(RegistrationMethod):
         }
 
     def stages(self, context: Context) -> Iterable[Stage]:
+        from RegisterModuleLib.objectives import FieldLoss
         from RegisterModuleLib.similarity import similarity
-        from RegisterModuleLib.training import Changes, FieldLoss, MapSampler, PairSampler
+        from RegisterModuleLib.training import Changes, MapSampler, PairSampler
 
         settings = self.parameters
         training, validation = self.training_data(context)

@@ -1,8 +1,13 @@
-"""The command line of register.py with the worker in this process, and refusals."""
+"""The open panel, the command line of register.py with the worker in this process, and refusals."""
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
+import toy_pairs
+from module_panel import ModulePanel
 
 
 @pytest.fixture
@@ -42,3 +47,44 @@ def refused(register, tmp_path):
         return lines[0]
 
     return run
+
+
+class RegisterPanel(ModulePanel):
+    """The open module, and volumes of the toy body in the scene."""
+
+    def __init__(self, host):
+        super().__init__(host, "RegisterModule")
+
+    def add_volume(self, name: str, grid: str, to_body=lambda points: points, values=toy_pairs.body):
+        """The toy body on one of the toy grids as a volume node."""
+        from MedDeepLib.data.images import Image
+        from MedDeepLib.scene import nodes
+
+        array = 1000 * toy_pairs.draw(grid, to_body, values).astype(np.float32)
+        return nodes.volume_from_image(Image(array[None], toy_pairs.GRIDS[grid][0]), name)
+
+    def choose(self, model: str, fixed, moving, **options) -> None:
+        """Fill in the Apply section."""
+        self.choose_model(self.ui.applyModelComboBox, model)
+        self.section("apply").fixed.selectors[0].setCurrentNode(fixed)
+        self.section("apply").moving.selectors[0].setCurrentNode(moving)
+        self.parameters.applyOptions = json.dumps(options)
+
+    def apply(self) -> str:
+        """Click Apply and wait; the status at the end."""
+        self.ui.applyButton.click()
+        assert self.is_busy("apply"), self.status("apply")
+        return self.wait("apply")
+
+    def transforms(self) -> list:
+        """The transform nodes that the user sees; every slice view has one of its own."""
+        import slicer
+
+        return [n for n in slicer.util.getNodesByClass("vtkMRMLTransformNode") if not n.GetHideFromEditors()]
+
+
+@pytest.fixture
+def panel(host, tmp_path, monkeypatch) -> RegisterPanel:
+    monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return RegisterPanel(host)

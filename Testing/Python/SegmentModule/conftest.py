@@ -7,68 +7,20 @@ from pathlib import Path
 
 import pytest
 import toy_cases
+from module_panel import ModulePanel
 
-MODULE = Path(__file__).resolve().parents[3] / "SegmentModule" / "SegmentModule.py"
 
-
-class Panel:
-    """The open module with what a person does at it, and what he sees."""
+class Panel(ModulePanel):
+    """The open module with the toy dataset."""
 
     def __init__(self, host, dataset: Path):
-        self.host = host
         self.dataset = dataset
-        self.widget = None
-        self.open()
-
-    def open(self) -> None:
-        self.widget = self.host.load_module(MODULE)
-
-    @property
-    def ui(self):
-        return self.widget.ui
-
-    @property
-    def parameters(self):
-        return self.widget._parameterNode
-
-    def section(self, name: str):
-        return getattr(self.widget, f"{name}Section")
-
-    def status(self, name: str) -> str:
-        return self.section(name).status.text
-
-    def is_busy(self, name: str) -> bool:
-        return self.section(name).monitor.is_busy()
-
-    def wait(self, name: str, seconds: float = 120) -> str:
-        """Let the event loop turn until the section's job has ended; its status then."""
-        assert self.host.process_events(seconds, lambda: not self.is_busy(name)), self.status(name)
-        return self.status(name)
-
-    def wait_for_status(self, name: str, text: str, seconds: float = 120) -> None:
-        assert self.host.process_events(seconds, lambda: text in self.status(name)), self.status(name)
+        super().__init__(host, "SegmentModule")
 
     def choose_training(self, **changes) -> None:
         """Fill in the Train section; ``changes`` are parameters that differ from the toy training."""
         self.ui.trainDatasetPathLineEdit.currentPath = str(self.dataset)
         self.parameters.trainingParameters = json.dumps({"unet": toy_cases.TRAINING | changes})
-
-    def run_folder(self) -> Path:
-        return Path(self.ui.trainRunFolderPathLineEdit.currentPath)
-
-    def choose_model(self, combo_box, run: Path) -> None:
-        row = combo_box.findData(str(run))
-        assert row > 0, [combo_box.itemText(number) for number in range(combo_box.count)]
-        combo_box.currentIndex = row
-
-    def curve(self, name: str) -> list[tuple[float, float]]:
-        """The points of one series of the training's chart."""
-        chart = self.parameters.trainingChart
-        series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
-        table = next(node for node in series if node.GetName() == name).GetTableNode().GetTable()
-        return [
-            (table.GetColumn(0).GetValue(n), table.GetColumn(1).GetValue(n)) for n in range(table.GetNumberOfRows())
-        ]
 
 
 @pytest.fixture(scope="session")

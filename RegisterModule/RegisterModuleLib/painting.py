@@ -6,23 +6,36 @@ shading, exponent and noise are random as well. A network trained on such pairs 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from MedDeepLib.training.augmentation import blurred
 
 _SHADING_POINTS = 4
+_ALIKE, _FEW_TISSUES = 0.8, 0.6  # how often left is painted as right, and structures by a few tissues
 
 
-def painted(shares: torch.Tensor, is_structure: np.ndarray, random: np.random.RandomState, bare: float) -> torch.Tensor:
+def painted(
+    shares: torch.Tensor, is_structure: np.ndarray, twins: np.ndarray, random: np.random.RandomState, bare: float
+) -> torch.Tensor:
     """A random image (1, I, J, K), 0 in the background and up to about 1 elsewhere.
 
     Args:
         shares: (V, I, J, K) uint8, how much of a voxel has each label value, 255 all of it; the first is background.
         is_structure: (V,) whether a value is one of the structures that are to be aligned.
+        twins: (V,) index of the value that each one looks like: left and right are mostly of one kind.
         bare: how often everything else is left out, as after brain extraction.
     """
-    values = random.uniform(0.05, 1.0, len(shares)).astype(np.float32)
+    values = random.uniform(0.05, 1.0, len(shares))
+    if random.uniform() < _FEW_TISSUES:  # as in a real image, where most structures are of one of a few tissues
+        tissues = random.uniform(0.05, 1.0, random.randint(3, 7))
+        values = (random.choice(tissues, len(shares)) + random.normal(0, 0.03, len(shares))).clip(0.02, 1.0)
+    if random.uniform() < _ALIKE:
+        values = values[twins]
+    values = values.astype(np.float32)
     values[0] = 0.0 if random.uniform() < 0.8 else values[0] * 0.5
     if random.uniform() < bare:
         values[~is_structure] = 0.0
@@ -31,6 +44,14 @@ def painted(shares: torch.Tensor, is_structure: np.ndarray, random: np.random.Ra
     for index in used:
         image.add_(shares[index], alpha=float(values[index]) / 255)
     return image[None]
+
+
+def twin_values(names: Mapping[int, str], values: np.ndarray) -> np.ndarray:
+    """For each of some label values the index of the first one with the same name but for "left" and "right"."""
+    kinds = [
+        re.sub(r"\b(left|right)\b", "", names.get(int(value), str(value)), flags=re.IGNORECASE) for value in values
+    ]
+    return np.array([kinds.index(kind) for kind in kinds])
 
 
 def disturbed(image: torch.Tensor, strength: float, random: np.random.RandomState) -> torch.Tensor:

@@ -46,6 +46,7 @@ class TrainingSet:
         pairs: indices of fixed and moving image; none: any two images make a pair.
         structures: indices among the label values of those that are to be aligned.
         paint: whether images are painted from the labels.
+        twins: for each label value the index of the one that is painted like it, see ``painting.twin_values``.
     """
 
     images: list[TrainingImage]
@@ -53,6 +54,7 @@ class TrainingSet:
     grid: Grid
     structures: np.ndarray
     paint: bool
+    twins: np.ndarray
 
 
 class PairSampler:
@@ -85,7 +87,7 @@ class PairSampler:
             coordinates = self._coordinates(matrix, random)
             image = one.image
             if self._paints(one):
-                image = painted(one.shares, self._is_structure(one), random, self._changes.bare)
+                image = painted(one.shares, self._is_structure(one), self.data.twins, random, self._changes.bare)
             images.append(disturbed(sampled(image, coordinates), self._changes.intensity, random))
             if one.shares is not None and self._shown:
                 shares = sampled(one.shares[shown].float() / 255, coordinates)
@@ -155,7 +157,7 @@ class StructureSampler(PairSampler):
         random = random_state(self._seed, 4, number)
         one = self.data.images[self._order(number)]
         coordinates = self._coordinates(self._matrix(random, 1.0), random)
-        image = painted(one.shares, self._is_structure(one), random, self._changes.bare)
+        image = painted(one.shares, self._is_structure(one), self.data.twins, random, self._changes.bare)
         image = disturbed(sampled(image, coordinates), self._changes.intensity, random)
         return {"image": image, "shares": sampled(one.shares[self.data.structures].float() / 255, coordinates)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from MedDeepLib.methods import Context
 
 from RegisterModuleLib.cases import Raw, alignment, foreground_box, placed, read_raw, structures_box
 from RegisterModuleLib.grids import Box, is_flat
+from RegisterModuleLib.painting import twin_values
 from RegisterModuleLib.parameters import TrainingParameters
 from RegisterModuleLib.training import TrainingSet
 
@@ -65,8 +67,10 @@ def load_training(
         extents.append((foreground_box(raw.scan, 0) if raw.scan else structures_box(raw, structures, 0)).extent)
         context.report("progress", step=number, total=len(cases), remaining=None)
     indices = np.flatnonzero(np.isin(values, structures))
-    training = _set(dataset.training, dataset, loaded, grid, indices, paint)
-    validation = _set(dataset.validation, dataset, loaded, grid, indices, paint) if dataset.validation else None
+    twins = twin_values({segment.value: segment.name for segment in dataset.classes}, values)
+    make_set = partial(_set, dataset=dataset, loaded=loaded, grid=grid, structures=indices, paint=paint, twins=twins)
+    training = make_set(dataset.training)
+    validation = make_set(dataset.validation) if dataset.validation else None
     plan = {
         "spacing": settings.spacing,
         "shape": list(grid.shape),
@@ -137,6 +141,7 @@ def _set(
     grid,
     structures: np.ndarray,
     paint: bool,
+    twins: np.ndarray,
 ) -> TrainingSet:
     images: list[TrainingImage] = []
     place: dict[tuple, int] = {}
@@ -154,7 +159,7 @@ def _set(
             pairs.append((parts[0], parts[1]))
         elif dataset.atlas:
             pairs.append((index(dataset.atlas), parts[0]))
-    return TrainingSet(images, pairs, grid, structures, paint)
+    return TrainingSet(images, pairs, grid, structures, paint, twins)
 
 
 def _brightness(images: list[TrainingImage]) -> list[float]:

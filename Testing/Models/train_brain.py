@@ -1,6 +1,6 @@
 """Trains the released model "brain" for registration and puts it into the module's resources.
 
-    python Testing/Models/train_brain.py LABEL_MAPS [--output RUN] [--minutes 16]
+    python Testing/Models/train_brain.py LABEL_MAPS [--output RUN] [--minutes 20]
 
 LABEL_MAPS is a folder with ``subject_*.nii.gz``, label maps of real heads without images, and ``labels.csv``, whose
 columns value, segment_value and segment_name say what their values mean. SynthSeg's training label maps are such
@@ -29,7 +29,7 @@ DESCRIPTION = (
 )
 VALIDATION = 2
 SETTINGS = {
-    "spacing": 4, "features": "12,24,48,64", "structure_steps": 3000, "steps": 2000, "smoothness": 0.1,
+    "spacing": 4, "features": "12,24,48,64", "structure_steps": 1400, "steps": 600, "smoothness": 0.1,
     "learning_rate": 0.002, "validate_every": 300, "validation_pairs": 6,
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="LABEL_MAPS")
     parser.add_argument("--output", type=Path, default=Path("brain-training"), help="the run folder (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=16, help="of each of the two stages, at most (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=20, help="of each of the two stages, at most (%(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="processor threads (default: a share)")
     options = parser.parse_args(arguments)
     dataset = write_dataset(options.folder, options.output.with_name(options.output.name + ".json"))

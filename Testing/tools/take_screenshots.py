@@ -46,12 +46,12 @@ def main() -> int:
 class Photographer:
     """The open panel and what is done with it."""
 
-    def __init__(self, run: Path, output: Path):
+    def __init__(self, run: Path, output: Path, module: str = "SegmentModule"):
         import slicerhost
 
         slicerhost.start()
         self.host, self.run, self.output = slicerhost, run, output
-        self.panel = slicerhost.load_module(REPOSITORY / "SegmentModule" / "SegmentModule.py")
+        self.panel = slicerhost.load_module(REPOSITORY / module / f"{module}.py")
         self.ui = self.panel.ui
 
     def apply(self, volume: Path) -> None:

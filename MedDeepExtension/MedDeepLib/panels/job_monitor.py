@@ -31,7 +31,9 @@ class JobMonitor:
         on_finished: called with the job and its final state, once its result is in the scene. It may set the status.
     """
 
-    def __init__(self, title: str, status: StatusLine, progress_bar: Any, log: JobLog, saves_work: bool):
+    def __init__(
+        self, title: str, status: StatusLine, progress_bar: Any, log: JobLog, saves_work: bool, grace: float = 0.0
+    ):
         """
         Args:
             title: of the section, for the log.
@@ -39,9 +41,10 @@ class JobMonitor:
             progress_bar: shows how far it is; hidden while nothing runs.
             log: gets messages and warnings.
             saves_work: whether a job that is told to stop has work to save, and so deserves time for it.
+            grace: how long in s, where that is not the usual time.
         """
         self._title, self._status, self._progress_bar, self._log = title, status, progress_bar, log
-        self._grace_seconds = _GRACE_SECONDS if saves_work else _SHORT_GRACE_SECONDS
+        self._grace_seconds = grace or (_GRACE_SECONDS if saves_work else _SHORT_GRACE_SECONDS)
         self._saves_work = saves_work
         self.on_events: Callable[[list[dict[str, Any]]], None] = lambda events: None
         self.on_finished: Callable[[SceneJob, State], None] = lambda job, state: None

@@ -28,16 +28,19 @@ class JobSection:
         monitor: follows the job.
         status: the sentence below the buttons.
         saves_work: whether a job of this section that is told to stop has work to save.
+        grace: seconds that it gets for this; 0: the usual ones.
     """
 
     saves_work = False
+    grace = 0.0
 
     def __init__(self, name: str, title: str, ui: Any, log: JobLog):
         self.ui = ui
         self.log = log
         self.title = title
         self.status = StatusLine(getattr(ui, f"{name}StatusIcon"), getattr(ui, f"{name}StatusLabel"))
-        self.monitor = JobMonitor(title, self.status, getattr(ui, f"{name}ProgressBar"), log, self.saves_work)
+        progress_bar = getattr(ui, f"{name}ProgressBar")
+        self.monitor = JobMonitor(title, self.status, progress_bar, log, self.saves_work, self.grace)
         self.monitor.on_finished = self._finished
         self._connectors: dict[str, ValueConnector] = {}
 

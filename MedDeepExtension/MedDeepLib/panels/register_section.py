@@ -23,6 +23,7 @@ class RegisterSection(ModelSection):
     """
 
     saves_work = True  # what has been found when it is told to stop
+    grace = 90.0  # it has to be sampled finely, judged and written
 
     def make_inputs(self) -> list[Any]:
         ui = self.ui

@@ -85,6 +85,7 @@ def test_a_model_of_another_size_warns(painted_model):
     )
 
 
+@pytest.mark.slow
 def test_images_without_labels_train_by_their_correlation(tmp_path):
     from MedDeepLib.jobs import Job
     from toy_cases import run_job
@@ -141,6 +142,7 @@ def test_what_makes_a_pair(tmp_path, layout):
     assert torch.equal(one["image"], again["image"]) and not torch.equal(one["image"], sampler(8)["image"])
 
 
+@pytest.mark.slow
 def test_a_network_alone_finds_the_matrix_of_bodies_of_any_contrast(tmp_path):
     from MedDeepLib.jobs import Job
     from toy_cases import run_job
@@ -174,6 +176,7 @@ def test_a_network_alone_finds_the_matrix_of_bodies_of_any_contrast(tmp_path):
     assert after < 0.65 * before, (before, after)
 
 
+@pytest.mark.slow
 def test_a_network_of_points_learns_from_images_without_labels(tmp_path):
     from MedDeepLib.jobs import Job
     from toy_cases import run_job

@@ -249,10 +249,8 @@ class JobFolder:
 
 def own_identity() -> dict[str, Any]:
     """This process in a way that holds when its number is given to another one: see :func:`process_alive`."""
-    import psutil
-
-    started = psutil.Process().create_time()
-    return {"pid": os.getpid(), "started": started, "after_boot": started - psutil.boot_time()}
+    started, after_boot = _began(os.getpid())
+    return {"pid": os.getpid(), "started": started, "after_boot": after_boot}
 
 
 def process_alive(pid: int, started: float, after_boot: float | None = None) -> bool:
@@ -267,15 +265,24 @@ def process_alive(pid: int, started: float, after_boot: float | None = None) -> 
     except ImportError:
         return False  # a worker cannot run without it either: nothing has been installed here yet
     try:
-        process = psutil.Process(pid)
-        began = process.create_time()
+        began, began_after_boot = _began(pid)
         # A recycled id differs by far more than a second or two.
-        same = abs(began - started) < 2
-        if not same and after_boot is not None:
-            same = abs(began - psutil.boot_time() - after_boot) < 2
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(began - started) < 2 or (after_boot is not None and abs(began_after_boot - after_boot) < 2)
+        return same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _began(pid: int) -> tuple[float, float]:
+    """When a process began: seconds since 1970, and after the computer was started; both by the same clock."""
+    import psutil
+
+    for _ in range(10):  # when the clock is set between two looks at it, they are of no use together
+        boot = psutil.boot_time()
+        began = psutil.Process(pid).create_time()
+        if abs(psutil.boot_time() - boot) < 2:
+            break
+    return began, began - boot
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -226,12 +226,16 @@ class JobFolder:
             if self.worker_pid() in (os.getpid(), None):
                 self.worker_file.unlink(missing_ok=True)
 
+    def worker(self) -> dict[str, Any]:
+        """What stands for the worker that registered last; empty when there was none."""
+        return read_json(self.worker_file)
+
     def worker_alive(self) -> bool:
         return self.worker_pid() is not None
 
     def worker_pid(self) -> int | None:
         """The process that does the job now, None when there is none."""
-        identity = read_json(self.worker_file)
+        identity = self.worker()
         try:
             pid, started = int(identity["pid"]), float(identity["started"])
             return pid if process_alive(pid, started, identity.get("after_boot")) else None
@@ -251,6 +255,18 @@ def own_identity() -> dict[str, Any]:
     """This process in a way that holds when its number is given to another one: see :func:`process_alive`."""
     started, after_boot = _began(os.getpid())
     return {"pid": os.getpid(), "started": started, "after_boot": after_boot}
+
+
+def process_identity(pid: int) -> tuple[int, float, float | None]:
+    """Another process in that way, for :func:`process_alive`; one that has ended fits no process."""
+    try:
+        import psutil
+    except ImportError:
+        return pid, 0.0, None  # the job itself will say what is missing
+    try:
+        return pid, *_began(pid)
+    except psutil.Error:
+        return pid, 0.0, None
 
 
 def process_alive(pid: int, started: float, after_boot: float | None = None) -> bool:

@@ -49,7 +49,7 @@ class TrainSection(JobSection):
         self.run_folder = PathChooser(ui.trainRunFolderPathLineEdit)
         self.method = MethodWithParameters(task, ui)
         self.validation = ValidationChooser(ui.trainValidationComboBox, ui.trainFoldsSpinBox, ui.trainValidationNote)
-        self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices)
+        self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices, several=True)
         self.model_trained = Changes()
         self.plan = PlanView(ui.trainPlanTextEdit, self.status)
         for part in (self.dataset, self.method, self.device_chooser):

@@ -71,7 +71,8 @@ def test_two_jobs_that_want_all_cards_take_them_one_after_the_other(tmp_path):
         thread.join(20)
     assert most[0] == 1
     assert all("Computing on Small [cuda:0] and Large [cuda:1] in 2 processes." in said for said in told.values())
-    waited = [any(text.startswith("Waiting for Small, used by 'train unet'") for text in said) for said in told.values()]
+    reason = "Waiting for Small, used by 'train unet'"
+    waited = [any(text.startswith(reason) for text in said) for said in told.values()]
     assert sorted(waited) == [False, True]
     assert Board().tickets() == []
 

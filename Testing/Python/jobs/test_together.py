@@ -1,4 +1,4 @@
-"""Trainings in several processes: on this computer by a worker, on several by torch's launcher out of SLURM's script."""
+"""Trainings in several processes: on this computer by a worker, on several by SLURM's script."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def test_two_processes_give_the_model_of_one_with_twice_the_batch(alone, toy_dat
     assert {file.name for file in folder.path.iterdir()} == {file.name for file in alone.iterdir()} | {"log.txt"}
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_which_goes_on_with_one(toy_dataset, tmp_path):
     folder = together(tmp_path / "run", toy_dataset, **LONG)
     job = launch(folder)

@@ -12,17 +12,17 @@ from typing import Any
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.images import check_writable
-from MedDeepLib.devices import Device
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import write_report
 from MedDeepLib.jobs.cross_validation import cross_validate
-from MedDeepLib.jobs.device_queue import leased_device
+from MedDeepLib.jobs.device_queue import leased_devices
 from MedDeepLib.jobs.evaluation import score_cases
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel, Load
 from MedDeepLib.jobs.planning import make_plan
 from MedDeepLib.jobs.repeatable import repeatable_operations
+from MedDeepLib.jobs.together import train_together
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
 from MedDeepLib.training.accounting import Accounting
@@ -46,9 +46,11 @@ def perform(
     job = folder.job()
     if job.action == "plan":
         return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
-    leased = leased_device(job, folder, report, stop_requested)
-    with leased as (device, threads), repeatable_operations(job.deterministic, report):
-        context = _context(job, folder, device, threads, report, stop_requested)
+    leased = leased_devices(job, folder, report, stop_requested)
+    with leased as (devices, threads), repeatable_operations(job.deterministic, report):
+        if len(devices) > 1:
+            return train_together(folder, [device.id for device in devices], threads, stop_requested)
+        context = _context(job, folder, devices[0].id, threads, report, stop_requested)
         accounting = Accounting(context.device)
         load = (models or LastModel()).load
         work = {
@@ -63,11 +65,23 @@ def perform(
     return {"task": job.task, "action": job.action, **result, "usage": usage}
 
 
-def _context(job: Job, folder: JobFolder, device: Device, threads: int, report, stop_requested) -> Context:
+def train_here(
+    folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
+) -> dict[str, Any]:
+    """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    job = folder.job()
+    with repeatable_operations(job.deterministic, report):
+        context = _context(job, folder, device, threads, report, stop_requested)
+        accounting = Accounting(context.device)
+        result = _train(job, folder, context)
+        return {"task": job.task, "action": job.action, **result, "usage": accounting.usage()}
+
+
+def _context(job: Job, folder: JobFolder, device: str, threads: int, report, stop_requested) -> Context:
     import torch
 
     torch.set_num_threads(threads)
-    return Context(torch.device(device.id), job.seed, folder.path, None, report, stop_requested)
+    return Context(torch.device(device), job.seed, folder.path, None, report, stop_requested)
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.devices import check_request
+from MedDeepLib.devices import ALL, check_request
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import ApplyItem, from_mapping, get, methods
 
 SCHEMA_VERSION = 1
 ACTIONS = ("train", "plan", "apply", "evaluate", "crossvalidate")
 BY_SITE = "site"
+MOST_PROCESSES = 64
 _VERBS = {"crossvalidate": "cross-validate"}
 
 
@@ -33,7 +34,9 @@ class Job:
         model: folder of the model to apply or evaluate, or a run that holds one.
         items: what to apply the model to.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
-        device: auto, cpu, cuda:N or mps.
+        device: auto, cpu, cuda:N, mps, or for a training all: every card of this computer.
+        processes: how many train together, each on a card of its own or all on the CPU; 0: one for each device that
+            ``device`` means. The batch size is that of each of them.
         seed: all randomness derives from it.
         threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
         deterministic: whether a training on a card computes so that it can be repeated to the last bit, which takes
@@ -50,6 +53,7 @@ class Job:
     items: tuple[ApplyItem, ...] = ()
     report: str = ""
     device: str = "auto"
+    processes: int = 0
     seed: int = 0
     threads: int = 0
     deterministic: bool = False
@@ -73,6 +77,12 @@ class Job:
         check_request(self.device)
         if not 0 <= self.seed < 2**31:
             raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
+        if self.action not in ("train", "plan") and (self.device == ALL or self.processes > 1):
+            raise UserError("Only a training runs on several devices or in several processes: name one device.")
+        if not 0 <= self.processes <= MOST_PROCESSES:
+            raise UserError(
+                f"The number of processes must be 0 (one for each device) to {MOST_PROCESSES}, not {self.processes}."
+            )
         if self.threads < 0:
             raise UserError(f"The number of threads must be 0 (a share of the cores) or more, not {self.threads}.")
         getattr(self, f"_validate_{self.action}")()

@@ -17,7 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "MedDeepExtension"
-SOURCE_PATH = [LIBRARY, REPOSITORY / "SegmentModule"]
+SOURCE_PATH = [LIBRARY, REPOSITORY / "RegisterModule", REPOSITORY / "SegmentModule"]
 HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "matplotlib")
 APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
 # What only the worker runs may import torch at the top of the file.
@@ -90,9 +90,10 @@ def test_scene_does_not_load_torch():
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 
 
-def test_methods_of_the_module_do_not_load_torch():
+@pytest.mark.parametrize("module", ["RegisterModule", "SegmentModule"])
+def test_methods_of_the_module_do_not_load_torch(module):
     """A panel lists all methods with their parameters, so the application imports every file of them."""
-    modules = submodules("SegmentModuleLib.methods", REPOSITORY / "SegmentModule")
+    modules = submodules(f"{module}Lib.methods", REPOSITORY / module)
     loaded = import_in_new_process(*modules)["packages"]
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 

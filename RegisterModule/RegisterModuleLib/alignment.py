@@ -35,6 +35,7 @@ _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
 _VELOCITY_RATE = 0.3
+_FIELD_LEVELS = (4, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
 _WORTH_TRYING = 3.0  # mm between two beginnings of the search
 _FEWEST_VOXELS, _FEWEST_STRUCTURES = 2.0, 5
 _REPORT_SECONDS = 0.5
@@ -185,10 +186,10 @@ class Alignment:
             metric = similarity(self._similarity("local-correlation"), options.window)
             bending = options.regularization == "bending"
             refinement = VelocityRefinement(grid, self.matrix, metric, options.smoothness, bending, velocity)
-            self._phase("Deforming", 2 * steps)
-            for spacing in (2 * self.finest, self.finest):
+            self._phase("Deforming", len(_FIELD_LEVELS) * steps)
+            for coarser in _FIELD_LEVELS:
                 if not self.stopped:
-                    at = level(self.fixed, self.moving, self.box, spacing)
+                    at = level(self.fixed, self.moving, self.box, coarser * self.finest)
                     refinement.run(at, steps, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))

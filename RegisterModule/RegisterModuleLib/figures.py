@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,18 +72,23 @@ def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     return torch.nn.functional.pad(determinants[None], padding, mode="replicate")[0].numpy().astype(np.float32)
 
 
-def case_scores(prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
-    """A row for the whole pair and one for each structure that both of its label maps have."""
+def case_scores(
+    prediction: RegistrationPrediction, case: Case, names: Mapping[int, str] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """A row for the whole pair and one for each structure that both of its label maps have.
+
+    ``names``: of the structures by their values; for others the label maps' own.
+    """
     pair, transform = prediction.pair, prediction.transform
     own = {key: value for key, value in prediction.figures.items() if not isinstance(value, (bool, list))}
     rows = [_row("whole image", own | _landmark_figures(case, transform) | _truth_figures(case, transform, pair))]
     if case.label and case.moving and case.moving.label:
-        rows += _structure_rows(prediction, case)
+        rows += _structure_rows(prediction, case, names)
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in keys} for row in rows]
 
 
-def _structure_rows(prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
+def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mapping[int, str]) -> list[dict[str, Any]]:
     from MedDeepLib.evaluation.overlap import structure_scores
 
     pair = prediction.pair
@@ -89,7 +96,7 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case) -> list[dict
     reference = place_on_grid(fixed, fixed_affine, pair.fixed.affine, pair.fixed.shape, case.label.name)
     labels = Labels(*read_segmentation(case.moving.label))
     warped = prediction.warped_labels(labels)
-    names = {segment.value: segment.name for segment in (*labels.segments, *segments)}
+    names = {segment.value: segment.name for segment in (*labels.segments, *segments)} | dict(known)
     common = sorted((set(np.unique(reference)) & set(np.unique(labels.array))) - {0})
     if not common:
         raise UserError(f"The label maps of the pair {case.name} have no value in common: use one list of values.")

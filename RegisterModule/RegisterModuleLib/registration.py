@@ -40,6 +40,7 @@ class RegistrationMethod(Method):
     def __init__(self, parameters=None):
         super().__init__(parameters)
         self._plan: dict[str, Any] = {}
+        self._names: dict[int, str] = {}  # of the structures that an evaluation scores
 
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.cases import read_raw
@@ -120,12 +121,13 @@ class RegistrationMethod(Method):
     def score(self, prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
         from RegisterModuleLib.figures import case_scores
 
-        return case_scores(prediction, case)
+        return case_scores(prediction, case, self._names)
 
     def test_cases(self, dataset: Dataset) -> list[Case]:
         """The pairs that an evaluation registers."""
         from RegisterModuleLib.training_data import test_pairs
 
+        self._names = {segment.value: segment.name for segment in dataset.classes}
         return test_pairs(dataset)
 
 

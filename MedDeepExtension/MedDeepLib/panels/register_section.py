@@ -65,8 +65,8 @@ class RegisterSection(ModelSection):
         }
 
     def finished(self, job: RegistrationJob, state: State) -> None:
-        if state is State.STOPPED:
-            self.status.info(_("Stopped before there was anything to keep."))
+        if state is State.STOPPED or (state is State.DONE and not job.wanted):
+            self.status.info(_("Stopped; nothing was added to the scene."))
         elif state is State.DONE:
             show = self.status.warning if job.warnings else self.status.info
             show(" ".join([_("Done."), *job.notes, *job.warnings]))
@@ -75,6 +75,8 @@ class RegisterSection(ModelSection):
 
     def scene_closes(self) -> None:
         super().scene_closes()
+        if self.monitor.job is not None:
+            self.monitor.job.wanted = False
         self._show_figures("")
         self.comparison.clear()
 

@@ -32,6 +32,7 @@ class RegistrationJob(ApplicationJob):
         maps: volume nodes by their names in ``MAPS``, if asked for.
         figures: what the worker says of the result: similarity before and after, displacement, folding.
         warnings: what the worker wants to be read, in sentences.
+        wanted: whether the result is to go into the scene; set it to False when that scene is closed.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RegistrationJob(ApplicationJob):
         self.maps: dict[str, Any] = {}
         self.figures: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.wanted = True
         self._item = item
         self._title = f"{moving.GetName()} to {fixed.GetName()}"
         # Node IDs, not nodes: the user may delete them while the job runs.
@@ -73,6 +75,8 @@ class RegistrationJob(ApplicationJob):
         return self._node(self._fixed_id), self._node(self._moving_id)
 
     def take_over(self) -> None:
+        if not self.wanted:
+            return
         self.figures = self.folder.result()["outputs"][0]["summary"]
         fixed, moving = self.pair()
         chosen = self._chosen("transform")

@@ -311,6 +311,6 @@ def test_closing_the_scene_adds_nothing_to_the_next_one(panel):
     panel.ui.applyButton.click()
     panel.wait_for_status("apply", "Deforming: ")
     panel.host.close_scene()
-    panel.wait("apply")
+    assert panel.wait("apply") == "Stopped; nothing was added to the scene."
     assert not panel.transforms() and panel.ui.compareGroupBox.isHidden()
     assert json.loads(panel.parameters.applyOptions)["steps"] == 20_000

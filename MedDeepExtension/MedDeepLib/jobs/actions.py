@@ -1,4 +1,5 @@
-"""What a worker does for each action: train, plan, apply, evaluate, crossvalidate. The same for every task."""
+"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate. The
+same for every task."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from MedDeepLib.data.images import check_writable, read_image
 from MedDeepLib.devices import Device
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.jobs.cohort.driver import apply_to_cohort
 from MedDeepLib.jobs.cross_validation import cross_validate
 from MedDeepLib.jobs.device_queue import leased_device
 from MedDeepLib.jobs.evaluation import score_cases
@@ -22,6 +24,7 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel, Load
 from MedDeepLib.jobs.planning import make_plan
 from MedDeepLib.jobs.repeatable import repeatable_operations
+from MedDeepLib.jobs.tracking import Tracking
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
 from MedDeepLib.training.accounting import Accounting
@@ -45,11 +48,20 @@ def perform(
     job = folder.job()
     if job.action == "plan":
         return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
+    with Tracking(job, folder, report) as tracking:
+        if job.action == "cohort":
+            return {"task": job.task, "action": job.action, **apply_to_cohort(job, folder, tracking, stop_requested)}
+        result = _compute(job, folder, tracking, stop_requested, models or LastModel())
+        tracking.finish(result)
+    return result
+
+
+def _compute(job: Job, folder: JobFolder, report, stop_requested, models: LastModel) -> dict[str, Any]:
     leased = leased_device(job, folder, report, stop_requested)
     with leased as (device, threads), repeatable_operations(job.deterministic, report):
         context = _context(job, folder, device, threads, report, stop_requested)
         accounting = Accounting(context.device)
-        load = (models or LastModel()).load
+        load = models.load
         work = {
             "train": _train,
             "apply": partial(_apply, load),

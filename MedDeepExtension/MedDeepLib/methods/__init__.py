@@ -3,7 +3,7 @@
 from MedDeepLib.methods.context import Context
 from MedDeepLib.methods.explanation import Explanation
 from MedDeepLib.methods.method import Method, Prediction, Predictor
-from MedDeepLib.methods.parameters import describe, from_mapping, parameter, to_mapping
+from MedDeepLib.methods.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
 from MedDeepLib.methods.registry import get, methods, tasks
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "get",
     "methods",
     "parameter",
+    "settings_that_matter",
     "tasks",
     "to_mapping",
 ]

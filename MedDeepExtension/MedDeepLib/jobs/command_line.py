@@ -127,7 +127,7 @@ def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
 
 def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
     if options.inputs or options.output_dir:
-        return _run(cohort_folder(_cohort_job(options, model), options.model))
+        return _run_cohort(cohort_folder(_cohort_job(options, model), options.model))
     if not options.input or not options.output:
         raise UserError("apply needs --input and --output, or --inputs and --output-dir for a cohort.")
     if options.scheduler or options.workers:
@@ -224,6 +224,13 @@ def _run(folder: JobFolder) -> int:
     if code and folder.can_resume():
         print(f"To go on: {folder.job().action} --resume {folder.path}")
     _print_tables(folder.result())
+    return code
+
+
+def _run_cohort(folder: JobFolder) -> int:
+    code = watch(launch(folder))
+    if code == EXIT_BAD_INPUT:  # the request itself was refused
+        folder.discard()
     return code or folder.result().get("exit_code", 0)
 
 

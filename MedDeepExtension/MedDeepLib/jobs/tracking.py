@@ -26,7 +26,7 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.mlflow_log import TRACKING_URI, MlflowLog
 
 TENSORBOARD_FOLDER = "tensorboard"
-_WITH_CURVES = ("train", "crossvalidate")
+_WITH_CURVES = ("train", "crossvalidate", "cohort")
 _FLUSH_SECONDS = 10
 
 

@@ -30,7 +30,7 @@ _SETTINGS = {
 }
 _NEEDED = (
     "Cohorts need the Python packages dask, distributed and cryptography, and '{name}' is missing: install them with "
-    "pip (in Slicer: slicer.packaging.pip_install('dask distributed cryptography'))."
+    "pip (in Slicer: slicer.util.pip_install('dask distributed cryptography'))."
 )
 
 

@@ -32,6 +32,7 @@ from MedDeepLib.methods import from_mapping, settings_that_matter, to_mapping
 _POLL_SECONDS = 0.1
 _IN_HAND = 2  # cases for each worker: one that it computes, and one that it need not wait for
 _MOST_ATTEMPTS = 5
+_ANSWER_SECONDS = 10
 _MOST_FAILURES_TOLD = 20
 _OLD_PART_SECONDS = 3600.0
 
@@ -103,24 +104,22 @@ def _request(job: Job, model: Model) -> dict[str, Any]:
 def _own_folder(output: Path) -> Iterator[Path]:
     """The folder for the records, for this cohort alone while the block lasts. Raises UserError when it cannot be."""
     own = output / OWN_FOLDER
-    lock = None
     try:
         own.mkdir(parents=True, exist_ok=True)
         (own / STOP_FILE).unlink(missing_ok=True)
         _clear(own / "parts")
-        with contextlib.suppress(NotImplementedError):  # a drive without locks
-            lock = try_lock(own / LOCK_FILE)
-            if lock is None:
-                raise UserError(f"Another cohort is being computed into {output}: wait, or name another output folder.")
-        yield own
     except OSError as error:
         raise UserError(
             f"The output folder {output} cannot be written ({error.strerror or error}): free space, check permissions "
             "or choose another folder."
         ) from error
-    finally:
-        if lock is not None:
-            lock.release()
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, NotImplementedError):  # some network drives know no locks
+            lock = try_lock(own / LOCK_FILE)
+            if lock is None:
+                raise UserError(f"Another cohort is being computed into {output}: wait, or name another output folder.")
+            held.callback(lock.release)
+        yield own
 
 
 def _clear(parts: Path) -> None:
@@ -171,7 +170,8 @@ class _Deal:
             # Workers of another computer cannot be ended from here: they look for this file.
             with contextlib.suppress(OSError):
                 stop_file.touch()
-            self._crew.client.cancel(list(self._in_hand), force=True) if self._crew.client.status == "running" else None
+            if self._crew.client.status == "running":
+                self._crew.client.cancel(list(self._in_hand), force=True)
             raise
 
     def _deal_out(self) -> None:
@@ -219,11 +219,16 @@ class _Deal:
         attempt = self._in_hand.pop(future, None)
         if attempt is None:
             return  # it was taken from a worker that was lost
-        status = future.status
-        if status == "finished":
-            self._came_back(attempt, future.result(timeout=60))
-        elif status == "error":
-            self._broke(attempt, future.exception(timeout=60))
+        if future.status == "error":
+            self._broke(attempt, future.exception(timeout=_ANSWER_SECONDS))
+        elif future.status == "finished":
+            try:
+                outcome = future.result(timeout=_ANSWER_SECONDS)
+            except Exception:  # its worker has gone with the answer; the result lies on disk
+                future.cancel(force=True)
+                self._again(attempt)
+                return
+            self._came_back(attempt, outcome)
         else:
             self._again(attempt)
         future.release()

@@ -39,7 +39,7 @@ def cohort_folder(job: Job, reference: str) -> JobFolder:
         f"cohort-{re.sub(r'[^A-Za-z0-9_-]', '_', output.name)}-{hashlib.sha256(str(output).encode()).hexdigest()[:8]}"
     )
     folder = JobFolder(runs_folder() / name)
-    if folder.worker_alive():
+    if folder.active_pid() is not None:
         raise UserError(f"The cohort in {output} is being computed already: wait, or stop it (jobs.py stop {name}).")
     if folder.job_file.exists():
         if not folder.result_file.exists() and _same(folder, job):

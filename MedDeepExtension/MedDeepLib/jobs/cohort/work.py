@@ -44,7 +44,8 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
         except Stopped:
             outcome = {"state": "stopped"}
         except Exception as error:
-            logging.getLogger("distributed.worker").error("%s", traceback.format_exc())
+            if not isinstance(error, UserError):
+                logging.getLogger("distributed.worker").error("%s", traceback.format_exc())
             outcome = {"state": "failed", "reason": _in_a_sentence(error)}
         finally:
             _seat.leave_when_idle()

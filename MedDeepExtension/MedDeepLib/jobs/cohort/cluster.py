@@ -20,7 +20,7 @@ _CONNECT_SECONDS = 10
 _BYTES_FOR_A_PROCESS = 3e9  # torch, a network and an image of 512 x 512 x 600 voxels
 # Nothing of dask's own is shown on a port, and memory is left to us: dask would stop a worker that holds a large image.
 _SETTINGS = {
-    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.allowed-failures": 0,  # who tries again, and how often, is decided here
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.worker.memory.target": False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from MedDeepLib.errors import EXIT_BAD_INPUT, Stopped, UserError
 from MedDeepLib.jobs.cohort.cases import CohortCase, read_cases
 from MedDeepLib.jobs.cohort.cluster import Crew, cluster
 from MedDeepLib.jobs.cohort.program import program_hash
-from MedDeepLib.jobs.cohort.record import LOCK_FILE, OWN_FOLDER, STOP_FILE
+from MedDeepLib.jobs.cohort.record import LOCK_FILE, OWN_FOLDER, STOP_FILE, Record
 from MedDeepLib.jobs.cohort.table import SUMMARY, Table, in_words
 from MedDeepLib.jobs.cohort.work import do_case
 from MedDeepLib.jobs.folder import JobFolder
@@ -31,7 +32,7 @@ from MedDeepLib.methods import from_mapping, settings_that_matter, to_mapping
 
 _POLL_SECONDS = 0.1
 _IN_HAND = 2  # cases for each worker: one that it computes, and one that it need not wait for
-_MOST_ATTEMPTS = 5
+_MOST_ATTEMPTS = 2  # beside other cases, and then as many alone
 _ANSWER_SECONDS = 10
 _MOST_FAILURES_TOLD = 20
 _OLD_PART_SECONDS = 3600.0
@@ -97,6 +98,7 @@ def _request(job: Job, model: Model) -> dict[str, Any]:
         "parameters": to_mapping(settings),
         "recipe": recipe,
         "title": job.title,
+        "session": uuid.uuid4().hex,
     }
 
 
@@ -150,7 +152,7 @@ class _Deal:
         self._crew, self._request, self._table, self._report = crew, request, table, report
         self._request |= {"device": crew.device, "threads": crew.threads}
         self._waiting = deque((case, 1) for case in cases)
-        self._suspects: deque[CohortCase] = deque()
+        self._suspects: deque[tuple[CohortCase, int]] = deque()
         self._in_hand: dict[Any, _Attempt] = {}
         self._back: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._total, self._finished, self._computed = len(cases), 0, 0
@@ -180,7 +182,8 @@ class _Deal:
             case, number = self._waiting.popleft()
             self._submit(_Attempt(case, workers, number, alone=False))
         if self._suspects and not self._waiting and not self._in_hand and workers:
-            self._submit(_Attempt(self._suspects.popleft(), workers, 1, alone=True))
+            case, number = self._suspects.popleft()
+            self._submit(_Attempt(case, workers, number, alone=True))
 
     def _submit(self, attempt: _Attempt) -> None:
         case = attempt.case
@@ -201,12 +204,17 @@ class _Deal:
                 self._again(attempt)
 
     def _again(self, attempt: _Attempt) -> None:
-        if attempt.number >= _MOST_ATTEMPTS:
-            self._failed(attempt.case, f"Its worker was lost {attempt.number} times: look at the logs of the workers.")
-        elif attempt.alone:
-            self._suspects.append(attempt.case)
+        """Its worker has gone. It may have been another case that has ended it, so in the end each is tried alone."""
+        if attempt.number < _MOST_ATTEMPTS:
+            (self._suspects if attempt.alone else self._waiting).appendleft((attempt.case, attempt.number + 1))
+        elif not attempt.alone:
+            self._suspects.append((attempt.case, 1))
         else:
-            self._waiting.appendleft((attempt.case, attempt.number + 1))
+            self._failed(
+                attempt.case,
+                "The worker ended whenever it computed this case, also alone: most likely there is not enough memory; "
+                "use a computer with more of it, or a coarser image.",
+            )
 
     def _take_back(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -224,10 +232,13 @@ class _Deal:
         elif future.status == "finished":
             try:
                 outcome = future.result(timeout=_ANSWER_SECONDS)
-            except Exception:  # its worker has gone with the answer; the result lies on disk
+            except Exception:  # its worker has gone with the answer, but what it has made lies on disk
                 future.cancel(force=True)
-                self._again(attempt)
-                return
+                outcome = Record(attempt.case.output).result_of(self._request["session"])
+                if outcome is None:
+                    self._again(attempt)
+                    return
+                outcome |= {"state": "done", "busy_seconds": outcome["seconds"]}
             self._came_back(attempt, outcome)
         else:
             self._again(attempt)
@@ -256,18 +267,11 @@ class _Deal:
     def _broke(self, attempt: _Attempt, error: BaseException) -> None:
         from distributed.scheduler import KilledWorker
 
-        if not isinstance(error, KilledWorker):
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self._failed(attempt.case, f"It could not be given to a worker ({reason[:300]}).")
-        elif attempt.alone:
-            self._failed(
-                attempt.case,
-                "The worker ended whenever it computed this case, also alone: most likely there is not enough memory; "
-                "use a computer with more of it, or a coarser image.",
-            )
-        else:
-            # It may be another case that has ended the worker, so it gets a chance with nobody beside it.
-            self._suspects.append(attempt.case)
+        if isinstance(error, KilledWorker):
+            self._again(attempt)
+            return
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        self._failed(attempt.case, f"It could not be given to a worker ({reason[:300]}).")
 
     def _failed(self, case: CohortCase, reason: str, busy_seconds: float = 0.0) -> None:
         self._table.set(case, {"state": "failed", "reason": reason})

@@ -49,8 +49,13 @@ class Record:
             return None
         return content["result"] if self._present() == content["output_hash"] else None
 
+    def result_of(self, session: str) -> dict[str, Any] | None:
+        """What was found when the output was made, if it is still there and was made in that ``session``."""
+        ours = self._content.get("version") == _VERSION and self._content.get("session") == session
+        return self.result(self._content["address"]) if ours else None
+
     @contextlib.contextmanager
-    def replaced(self, wanted: str, result: dict[str, Any]) -> Iterator[Path]:
+    def replaced(self, wanted: str, session: str, result: dict[str, Any]) -> Iterator[Path]:
         """A file to write the output to, which takes its place when the block ends well, and the record with it.
 
         Whenever the process dies, either the old output or the new one is there, and known for what it is. A file
@@ -65,8 +70,9 @@ class Record:
             yield part
             present = self._present()
             result["warnings"] = [*result.get("warnings", []), *self._keep_what_is_not_ours(present, ending)]
-            content = {"version": _VERSION, "address": wanted, "output_hash": file_hash(part), "result": result}
-            write_json(self._file, content | {"replaced_hash": present})
+            hashes = {"output_hash": file_hash(part), "replaced_hash": present}
+            content = {"version": _VERSION, "address": wanted, "session": session, **hashes, "result": result}
+            write_json(self._file, content)
             os.replace(part, self.output)
         except OSError as error:
             raise UserError(

@@ -32,7 +32,8 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``task``, ``model`` (folder), ``parameters``, ``recipe`` (see :func:`record.address`), ``device`` (a
-            request, or by the worker's name), ``threads`` (0: those of the worker), ``title``, ``images``, ``output``.
+            request, or by the worker's name), ``threads`` (0: those of the worker), ``title``, ``session`` (the run of
+            the cohort), ``images``, ``output``.
 
     Returns:
         A ``state`` (done, kept, failed or stopped), a ``reason`` where it failed, and what is known of the result.
@@ -50,7 +51,7 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
         finally:
             _seat.leave_when_idle()
     busy = time.perf_counter() - began - outcome.pop("loading", 0.0)
-    return outcome | {"busy_seconds": busy, "worker": _worker_name()}
+    return {"worker": _worker_name()} | outcome | {"busy_seconds": busy}
 
 
 class _Seat:
@@ -121,8 +122,9 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
     wanted = address(request["recipe"], [_fingerprint(image) for image in request["images"]])
     before = record.result(wanted)
     if before is not None:
-        # What was found then is told again, but a warning of then is not.
-        return before | {"state": "kept", "warnings": []}
+        # Done by a worker that could not say so any more; or in an earlier run, whose warnings are no news.
+        ours = record.result_of(request["session"]) is not None
+        return before | ({"state": "done"} if ours else {"state": "kept", "warnings": []})
     began = time.perf_counter()
     device, threads = _seat.device(request, stop)
     warnings: list[str] = []
@@ -143,13 +145,14 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 3),
         "grid": _grid(images),
         "device": device,
+        "worker": _worker_name(),
         "summary": prediction.summary(),
         "unit": prediction.unit,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": warnings,
     }
     del images
-    with record.replaced(wanted, result) as file:
+    with record.replaced(wanted, request["session"], result) as file:
         prediction.write(file)
     return result | {"state": "done", "loaded": loaded, "loading": loading}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import numpy as np
 import pytest
 from MedDeepLib.bundles.model import open_model
@@ -44,6 +46,16 @@ def test_a_finished_case_is_not_touched(case):
     again = case()
     assert again["state"] == "kept" and written(case.output) == before
     assert again["summary"] == first["summary"] and again["seconds"] == first["seconds"]
+
+
+def test_what_was_done_in_this_run_was_not_done_before(case, monkeypatch):
+    """A worker that ends before it could say so has done its case all the same."""
+    monkeypatch.setattr("MedDeepLib.jobs.cohort.driver.uuid.uuid4", lambda: uuid.UUID(int=1))
+    first = case()
+    again = case()
+    assert again["state"] == "done" and again["finished"] == first["finished"]
+    assert Record(case.output).result_of(uuid.UUID(int=1).hex)["summary"] == first["summary"]
+    assert Record(case.output).result_of("another run") is None
 
 
 def test_what_does_not_matter_to_the_result_changes_nothing(case):

@@ -31,7 +31,7 @@ from verdicts import load, row  # noqa: E402
 
 MOST_TIME = 1.15
 MOST_MEMORY = 1.10
-SHAPE = (96, 96, 64)
+SHAPE = (72, 72, 48)
 _SHORT = 20
 _ALONE = 10
 _SAMPLE_SECONDS = 0.2

@@ -19,7 +19,7 @@ from toy_cohort import REPOSITORY, dice_of_bright_ball, states, summary, wait_fo
 SCRIPT = REPOSITORY / "SegmentModule" / "Scripts" / "segment.py"
 CASES = 8
 # Slow enough for something to happen in the middle.
-SLOW = ("--set", "overlap=0.7", "--set", "whole_image=yes")
+SLOW = ("--set", "overlap=0.5", "--set", "whole_image=yes")
 
 
 @pytest.fixture

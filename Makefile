@@ -36,8 +36,11 @@ $(INSTALLED): $(REQUIREMENTS)
 demo: setup
 	$(VENV_PYTHON) Testing/Demo/run_demo.py --output demo-output
 
+# First the tests that measure time, one after the other; then all others, as many at once as there are cores.
 test: lint
-	$(VENV_PYTHON) -m pytest --cov --cov-report=term
+	$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
+	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" \
+	  --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(VENV_PYTHON) -m pytest -m slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from MedDeepLib.training import ranks
 from MedDeepLib.training.stage import Sample
 
 
@@ -11,7 +12,8 @@ class SegmentationLoss:
     """Loss of class scores (B, classes, ...) against class indices ``batch["label"]`` (B, 1, ...).
 
     Where the batch has a ``weight`` (B, 1, ...), cross-entropy is weighted by it and voxels of weight 0 count for
-    nothing, in either part. Dice is taken over the foreground classes that occur in the batch.
+    nothing, in either part. Dice is taken over the foreground classes that occur in the batch; where several processes
+    train together, in the batches of all of them.
     """
 
     def __init__(self, name: str):
@@ -32,7 +34,8 @@ def _cross_entropy(scores, label, weight) -> torch.Tensor:
     if weight is None:
         return F.cross_entropy(scores, label)
     losses = F.cross_entropy(scores, label, reduction="none") * weight[:, 0]
-    return losses.sum() / weight.sum().clamp_min(1e-6)
+    losses, weights = ranks.summed(torch.stack([losses.sum(), weight.sum()]))
+    return losses / weights.clamp_min(1e-6)
 
 
 def _dice(scores, label, weight) -> torch.Tensor:
@@ -42,9 +45,9 @@ def _dice(scores, label, weight) -> torch.Tensor:
         counted = (weight > 0).to(probability.dtype)
         probability, truth = probability * counted, truth * counted
     axes = [0, *range(2, scores.ndim)]
-    overlap = (probability * truth).sum(axes)[1:]
-    total = (probability + truth).sum(axes)[1:]
-    present = (truth.sum(axes)[1:] > 0).to(scores.dtype)
+    sums = [(probability * truth).sum(axes), (probability + truth).sum(axes), truth.sum(axes)]
+    overlap, total, size = ranks.summed(torch.stack(sums))[:, 1:]
+    present = (size > 0).to(scores.dtype)
     dice = (2 * overlap + 1e-5) / (total + 1e-5)
     # A structure that is not in the batch says nothing about overlap; cross-entropy punishes its false positives. No
     # value is looked at on the way: a card would have to finish everything before it.

@@ -9,6 +9,16 @@ from pathlib import Path
 import pytest
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests have counted, in whichever process they ran."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    counted = [(report.nodeid, value) for report in reports for key, value in report.user_properties if key == "tally"]
+    if counted:
+        terminalreporter.section("counted")
+        for test, sentence in counted:
+            terminalreporter.line(f"{test.rpartition('/')[2]}: {sentence}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_device_leases(tmp_path_factory):
     """Jobs of the tests know nothing of the user's own jobs, nor those of them."""

@@ -162,13 +162,13 @@ if os.environ.get("PLAY") and "MedDeepLib.jobs.worker" in sys.orig_argv:
         from MedDeepLib.jobs import device_queue
 
         device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
-        with device_queue.leased_device(folder.job(), folder, report, stop_requested) as (device, threads):
+        with device_queue.leased_devices(folder.job(), folder, report, stop_requested) as (devices, threads):
             report("phase", phase="Computing")
             while not (folder.path / "go").exists():
                 if stop_requested():
                     raise Stopped
                 time.sleep(0.02)
-        return {"device": device.id}
+        return {"device": devices[0].id}
 
     sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
     sys.modules["MedDeepLib.jobs.actions"].perform = perform

@@ -63,6 +63,7 @@ def submodules(package: str, source_folder: Path = LIBRARY) -> list[str]:
     return names
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.methods"]
 )

@@ -8,10 +8,12 @@ and in which order), :mod:`~MedDeepLib.devices.threads` (the CPU, which is share
 from MedDeepLib.devices.board import Board, Ticket
 from MedDeepLib.devices.leases import Lease, holders, move, waiting
 from MedDeepLib.devices.manager import (
+    ALL,
     Device,
     Owner,
     Watching,
     check_request,
+    devices_of_processes,
     list_devices,
     resolve,
     torch_device,
@@ -19,6 +21,7 @@ from MedDeepLib.devices.manager import (
 )
 
 __all__ = [
+    "ALL",
     "Board",
     "Device",
     "Lease",
@@ -26,6 +29,7 @@ __all__ = [
     "Ticket",
     "Watching",
     "check_request",
+    "devices_of_processes",
     "holders",
     "list_devices",
     "move",

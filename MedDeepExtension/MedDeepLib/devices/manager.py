@@ -19,7 +19,8 @@ from MedDeepLib.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-_REQUEST = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+ALL = "all"  # the request for every card of this computer
+_REQUEST = re.compile(rf"auto|{ALL}|cpu|mps|cuda(:\d+)?")
 _BOARD_SECONDS = 0.05  # a panel asks too, and may not be kept waiting
 
 
@@ -78,7 +79,7 @@ class Device:
 def check_request(request: str) -> None:
     """Raise UserError when ``request`` is not a way of naming a device at all."""
     if not _REQUEST.fullmatch(request):
-        raise UserError(f"'{request}' is not a device: use auto, cpu, cuda, cuda:0, cuda:1, ... or mps.")
+        raise UserError(f"'{request}' is not a device: use auto, all, cpu, cuda, cuda:0, cuda:1, ... or mps.")
 
 
 def list_devices() -> list[Device]:
@@ -90,12 +91,13 @@ def list_devices() -> list[Device]:
 def resolve(request: str, devices: list[Device] | None = None) -> Device:
     """The device that ``request`` (auto, cpu, cuda, cuda:N, mps) means on this computer.
 
-    ``auto`` takes the card with the most free memory, else Apple's GPU, else the CPU. A device that was asked for by
-    name and is not there is an error: nothing ever falls back to another device in silence.
+    ``auto`` takes the card with the most free memory, else Apple's GPU, else the CPU, and so does ``all``, which begins
+    with it. A device that was asked for by name and is not there is an error: nothing ever falls back to another
+    device in silence.
     """
     check_request(request)
     devices = list_devices() if devices is None else devices
-    if request == "auto":
+    if request in ("auto", ALL):
         return _preferred(devices)[0]
     wanted = "cuda:0" if request == "cuda" else request
     for device in devices:
@@ -118,7 +120,7 @@ def usable_devices(request: str) -> tuple[list[Device], str]:
 
     present = list_devices()
     usable = [device for device in present if _torch_can_use(device, torch)]
-    if request == "auto":
+    if request in ("auto", ALL):
         passed_over = [device.name for device in present if device not in usable]
         reason = f" (the installed torch cannot use {', '.join(passed_over)})" if passed_over else ""
         return _preferred(usable), reason
@@ -129,6 +131,30 @@ def usable_devices(request: str) -> tuple[list[Device], str]:
             "for it (in Slicer: PyTorch Util module), or choose the device cpu."
         )
     return [chosen], ""
+
+
+def devices_of_processes(usable: list[Device], request: str, processes: int = 0) -> list[Device]:
+    """The device of each process of a job that trains in several; one for a job that does not.
+
+    Args:
+        usable: what :func:`usable_devices` has found for the request, the preferred one first.
+        processes: how many; 0: one, or for the request ``all`` one for each card.
+
+    Cards come in the order of their keys: jobs that take several take them in the same order, so that no two of them
+    wait for each other.
+
+    Raises UserError when there are more processes than cards; processors are shared by any number.
+    """
+    count = processes or (len(usable) if request == ALL else 1)
+    if usable[0].shared:
+        return usable[:1] * count
+    if count > len(usable):
+        cards = "card" if len(usable) == 1 else "cards"
+        raise UserError(
+            f"{count} processes need a card each, and '{request}' has {len(usable)} {cards}: ask for {len(usable)} at "
+            "most, for the device 'all', or for the device 'cpu', which any number can share."
+        )
+    return usable[:1] if count == 1 else sorted(usable[:count], key=lambda device: device.lease_key)
 
 
 def torch_device(request: str) -> tuple[torch.device, str]:

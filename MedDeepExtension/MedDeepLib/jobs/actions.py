@@ -1,5 +1,4 @@
-"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate. The
-same for every task."""
+"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate; the same for every task."""
 
 from __future__ import annotations
 
@@ -12,18 +11,18 @@ from typing import Any
 
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.images import check_writable, read_image
-from MedDeepLib.devices import Device
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import write_report
 from MedDeepLib.jobs.cohort.driver import apply_to_cohort
 from MedDeepLib.jobs.cross_validation import cross_validate
-from MedDeepLib.jobs.device_queue import leased_device
+from MedDeepLib.jobs.device_queue import leased_devices
 from MedDeepLib.jobs.evaluation import score_cases
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.last_model import LastModel, Load
 from MedDeepLib.jobs.planning import make_plan
 from MedDeepLib.jobs.repeatable import repeatable_operations
+from MedDeepLib.jobs.together import train_together
 from MedDeepLib.jobs.tracking import Tracking
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
@@ -48,37 +47,50 @@ def perform(
     job = folder.job()
     if job.action == "plan":
         return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
-    with Tracking(job, folder, report) as tracking:
-        if job.action == "cohort":
+    if job.action == "cohort":
+        with Tracking(job, folder, report) as tracking:
             return {"task": job.task, "action": job.action, **apply_to_cohort(job, folder, tracking, stop_requested)}
-        result = _compute(job, folder, tracking, stop_requested, models or LastModel())
-        tracking.finish(result)
-    return result
-
-
-def _compute(job: Job, folder: JobFolder, report, stop_requested, models: LastModel) -> dict[str, Any]:
-    leased = leased_device(job, folder, report, stop_requested)
-    with leased as (device, threads), repeatable_operations(job.deterministic, report):
-        context = _context(job, folder, device, threads, report, stop_requested)
-        accounting = Accounting(context.device)
-        load = models.load
-        work = {
-            "train": _train,
-            "apply": partial(_apply, load),
-            "evaluate": partial(_evaluate, load),
-            "crossvalidate": cross_validate,
-        }
-        result = work[job.action](job, folder, context)
-        usage = accounting.usage()
+    leased = leased_devices(job, folder, report, stop_requested)
+    with leased as (devices, threads), repeatable_operations(job.deterministic, report):
+        if len(devices) > 1:
+            return train_together(folder, [device.id for device in devices], threads, stop_requested)
+        with Tracking(job, folder, report) as tracking:
+            context = _context(job, folder, devices[0].id, threads, tracking, stop_requested)
+            accounting = Accounting(context.device)
+            load = (models or LastModel()).load
+            work = {
+                "train": _train,
+                "apply": partial(_apply, load),
+                "evaluate": partial(_evaluate, load),
+                "crossvalidate": cross_validate,
+            }
+            result = work[job.action](job, folder, context)
+            usage = accounting.usage()
+            tracking.finish(result)
     report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
     return {"task": job.task, "action": job.action, **result, "usage": usage}
 
 
-def _context(job: Job, folder: JobFolder, device: Device, threads: int, report, stop_requested) -> Context:
+def train_here(
+    folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
+) -> dict[str, Any]:
+    """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    from MedDeepLib.training import ranks
+
+    job = folder.job()
+    with repeatable_operations(job.deterministic, report), Tracking(job, folder, report, ranks.leads()) as tracking:
+        context = _context(job, folder, device, threads, tracking, stop_requested)
+        accounting = Accounting(context.device)
+        result = _train(job, folder, context)
+        tracking.finish(result)
+        return {"task": job.task, "action": job.action, **result, "usage": accounting.usage()}
+
+
+def _context(job: Job, folder: JobFolder, device: str, threads: int, report, stop_requested) -> Context:
     import torch
 
     torch.set_num_threads(threads)
-    return Context(torch.device(device.id), job.seed, folder.path, None, report, stop_requested)
+    return Context(torch.device(device), job.seed, folder.path, None, report, stop_requested)
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from MedDeepLib.bundles.model import Model, open_model
 from MedDeepLib.bundles.transfer import as_folder
 from MedDeepLib.bundles.trust import trust
 from MedDeepLib.data.files import stem
-from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, UserError
+from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.evaluation.report import TABLES, readable
 from MedDeepLib.jobs.cohort.request import cohort_folder
 from MedDeepLib.jobs.command_parser import make_parser
@@ -76,7 +77,7 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
             raise UserError(f"The job in {options.resume} is not a training: only trainings are resumed.")
         if begun != action:
             raise UserError(f"The job in {options.resume} was begun with {begun}: go on with {begun} --resume.")
-        return _run(folder)
+        return _run(_on_other_devices(folder, options))
     for flag in ("dataset", "method", "output"):
         if not getattr(options, flag):
             choices = f": one of {', '.join(methods(task))}" if flag == "method" else ""
@@ -89,15 +90,31 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
         dataset=_absolute(options.dataset),
         folds=(options.folds or "5") if action == "crossvalidate" else "",
         device=options.device,
+        processes=options.processes,
         seed=options.seed,
         threads=options.threads,
         deterministic=options.deterministic,
     )
+    if options.prepare:
+        folder = JobFolder.create(options.output, job)
+        print(f"Made {folder.path}. Start MedDeepExtension/Scripts/train_rank.py {folder.path} under torchrun now.")
+        return EXIT_DONE
     return _run_or_discard(JobFolder.create(options.output, job))
 
 
+def _on_other_devices(folder: JobFolder, options: argparse.Namespace) -> JobFolder:
+    """The run to be resumed, from now on with the devices and processes that the command line names, if any."""
+    changes = {"device": options.device} if options.device != "auto" else {}
+    changes |= {"processes": options.processes} if options.processes else {}
+    if changes:
+        job = replace(folder.job(), **changes)
+        job.validate()
+        job.save(folder.job_file)
+    return folder
+
+
 def _repeat(options: argparse.Namespace) -> int:
-    given = ("resume", "method", "set", "seed", "threads", "deterministic")
+    given = ("resume", "method", "set", "seed", "threads", "deterministic", "processes", "prepare")
     unwanted = [flag for flag in given if getattr(options, flag)] + ["device"] * (options.device != "auto")
     if unwanted:
         raise UserError(f"--repeat trains with the settings of the run: leave out --{unwanted[0]}.")

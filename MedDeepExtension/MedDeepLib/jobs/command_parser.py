@@ -41,6 +41,19 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
     )
     _add_training(train, "training")
     train.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="train in several processes, each on a card of its own, or all on the CPU (default: one for each device "
+        "that --device means); the batch size is that of each of them",
+    )
+    train.add_argument(
+        "--prepare",
+        action="store_true",
+        help="make the run folder only, to train on several computers: see MedDeepExtension/Scripts/train_rank.py",
+    )
+    train.add_argument(
         "--repeat",
         metavar="RUN",
         help="train again exactly as RUN was trained, into --output, and say whether the weights are the same; "
@@ -75,7 +88,7 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         f"  {script} crossvalidate --resume runs/five\n\n{_EXIT_CODES}",
     )
     _add_training(crossvalidate, "cross-validation")
-    crossvalidate.set_defaults(repeat=None)
+    crossvalidate.set_defaults(repeat=None, processes=0, prepare=False)
     folds = crossvalidate.add_mutually_exclusive_group()
     folds.add_argument("--folds", metavar="NUMBER", help="so many folds by patient (default 5)")
     folds.add_argument(
@@ -192,7 +205,11 @@ def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0, cuda:1, ... or mps (default auto)")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda:0, cuda:1, ..., mps, or for a training all: every card (default auto)",
+    )
     parser.add_argument(
         "--threads", type=int, default=0, help="CPU threads to compute with (default: leaves Slicer usable)"
     )

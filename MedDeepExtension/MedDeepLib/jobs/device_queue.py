@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from MedDeepLib.devices import Device, Lease, usable_devices
+from MedDeepLib.devices import Device, Lease, devices_of_processes, usable_devices
 from MedDeepLib.devices.threads import training_threads
 from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.folder import JobFolder, State, write_json
@@ -17,23 +17,39 @@ _POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def leased_device(
+def leased_devices(
     job: Job, folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]
-) -> Iterator[tuple[Device, int]]:
-    """The device that the job computes on, for itself while the block lasts, and its number of processor threads.
+) -> Iterator[tuple[list[Device], int]]:
+    """The device of each of the job's processes, nobody else's while the block lasts, and the processor threads of all.
 
     While others have every device that would do, the job is in the state "queued" and reports whom it waits for.
 
     Raises:
         Stopped: the user asked to stop while it waited.
-        UserError: there is no such device, or torch cannot use it.
+        UserError: there are no such devices, or torch cannot use them.
     """
-    devices, reason = usable_devices(job.device)
-    with Lease(devices, job.title, folder.path, _threads(job, folder)) as lease:
-        _wait(lease, report, stop_requested)
-        write_json(folder.resources_file, {"device": lease.device.id, "threads": lease.threads})
-        report("message", message=f"Computing on {lease.device.name}{reason}.")
-        yield lease.device, lease.threads
+    usable, reason = usable_devices(job.device)
+    of_processes = devices_of_processes(usable, job.device, job.processes)
+    # One that is alone takes the first that is free; several know from the beginning which ones they take.
+    choices = [usable] if len(of_processes) == 1 else [[device] for device in dict.fromkeys(of_processes)]
+    with contextlib.ExitStack() as stack:
+        leases = []
+        for devices in choices:
+            leases.append(stack.enter_context(Lease(devices, job.title, folder.path, _threads(job, folder))))
+            _wait(leases[-1], report, stop_requested)
+        devices = [lease.device for lease in leases]
+        devices = devices * len(of_processes) if len(devices) == 1 else devices
+        threads = leases[0].threads
+        write_json(folder.resources_file, {"device": ",".join(device.id for device in devices), "threads": threads})
+        report("message", message=f"Computing on {_in_words(devices)}{reason}.")
+        yield devices, threads
+
+
+def _in_words(devices: list[Device]) -> str:
+    if len(devices) == 1:
+        return devices[0].name
+    names = list(dict.fromkeys(f"{device.name} [{device.id}]" for device in devices))
+    return f"{' and '.join(names)} in {len(devices)} processes"
 
 
 def _wait(lease: Lease, report: Callable[..., None], stop_requested: Callable[[], bool]) -> None:

@@ -228,12 +228,16 @@ class JobFolder:
             if self.worker_pid() in (os.getpid(), None):
                 self.worker_file.unlink(missing_ok=True)
 
+    def worker(self) -> dict[str, Any]:
+        """What stands for the worker that registered last; empty when there was none."""
+        return read_json(self.worker_file)
+
     def worker_alive(self) -> bool:
         return self.worker_pid() is not None
 
     def worker_pid(self) -> int | None:
         """The process that does the job now, None when there is none."""
-        identity = read_json(self.worker_file)
+        identity = self.worker()
         try:
             pid, started = int(identity["pid"]), float(identity["started"])
             return pid if process_alive(pid, started, identity.get("after_boot")) else None
@@ -251,10 +255,20 @@ class JobFolder:
 
 def own_identity() -> dict[str, Any]:
     """This process in a way that holds when its number is given to another one: see :func:`process_alive`."""
-    import psutil
+    started, after_boot = _began(os.getpid())
+    return {"pid": os.getpid(), "started": started, "after_boot": after_boot}
 
-    started = psutil.Process().create_time()
-    return {"pid": os.getpid(), "started": started, "after_boot": started - psutil.boot_time()}
+
+def process_identity(pid: int) -> tuple[int, float, float | None]:
+    """Another process in that way, for :func:`process_alive`; one that has ended fits no process."""
+    try:
+        import psutil
+    except ImportError:
+        return pid, 0.0, None  # the job itself will say what is missing
+    try:
+        return pid, *_began(pid)
+    except psutil.Error:
+        return pid, 0.0, None
 
 
 def process_alive(pid: int, started: float, after_boot: float | None = None) -> bool:
@@ -269,15 +283,24 @@ def process_alive(pid: int, started: float, after_boot: float | None = None) -> 
     except ImportError:
         return False  # a worker cannot run without it either: nothing has been installed here yet
     try:
-        process = psutil.Process(pid)
-        began = process.create_time()
+        began, began_after_boot = _began(pid)
         # A recycled id differs by far more than a second or two.
-        same = abs(began - started) < 2
-        if not same and after_boot is not None:
-            same = abs(began - psutil.boot_time() - after_boot) < 2
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(began - started) < 2 or (after_boot is not None and abs(began_after_boot - after_boot) < 2)
+        return same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _began(pid: int) -> tuple[float, float]:
+    """When a process began: seconds since 1970, and after the computer was started; both by the same clock."""
+    import psutil
+
+    for _ in range(10):  # when the clock is set between two looks at it, they are of no use together
+        boot = psutil.boot_time()
+        began = psutil.Process(pid).create_time()
+        if abs(psutil.boot_time() - boot) < 2:
+            break
+    return began, began - boot
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.devices import check_request
+from MedDeepLib.devices import ALL, check_request
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import from_mapping, get, methods
 
 SCHEMA_VERSION = 1
 ACTIONS = ("train", "plan", "apply", "cohort", "evaluate", "crossvalidate")
 BY_SITE = "site"
+MOST_PROCESSES = 64
 _SCHEDULER = re.compile(r"(tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
 _VERBS = {"crossvalidate": "cross-validate"}
 
@@ -48,7 +49,9 @@ class Job:
         scheduler: address of the dask scheduler that knows the workers for a cohort; empty: this computer.
         workers: processes of this computer for a cohort; 0: as many as the devices and the memory allow.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
-        device: auto, cpu, cuda:N or mps.
+        device: auto, cpu, cuda:N, mps, or for a training all: every card of this computer.
+        processes: how many train together, each on a card of its own or all on the CPU; 0: one for each device that
+            ``device`` means. The batch size is that of each of them.
         seed: all randomness derives from it.
         threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
         deterministic: whether a training on a card computes so that it can be repeated to the last bit, which takes
@@ -69,6 +72,7 @@ class Job:
     workers: int = 0
     report: str = ""
     device: str = "auto"
+    processes: int = 0
     seed: int = 0
     threads: int = 0
     deterministic: bool = False
@@ -87,6 +91,12 @@ class Job:
         check_request(self.device)
         if not 0 <= self.seed < 2**31:
             raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
+        if self.action not in ("train", "plan") and (self.device == ALL or self.processes > 1):
+            raise UserError("Only a training runs on several devices or in several processes: name one device.")
+        if not 0 <= self.processes <= MOST_PROCESSES:
+            raise UserError(
+                f"The number of processes must be 0 (one for each device) to {MOST_PROCESSES}, not {self.processes}."
+            )
         if self.threads < 0:
             raise UserError(f"The number of threads must be 0 (a share of the cores) or more, not {self.threads}.")
         getattr(self, f"_validate_{self.action}")()

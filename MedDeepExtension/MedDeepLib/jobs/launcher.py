@@ -189,7 +189,7 @@ def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, st
         folder: its working folder.
         stdin, stdout, stderr: as ``subprocess.Popen`` takes them.
     """
-    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", _this_process()]
+    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", this_process()]
     environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1", PYTHONPATH=_python_path())
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
@@ -237,7 +237,7 @@ def _silent(folder: JobFolder, seconds: float) -> str:
     return f"The worker gave no sign of life for {in_words(seconds)} and was ended; {hope}."
 
 
-def _this_process() -> str:
+def this_process() -> str:
     """Who this process is, so that a worker cannot take a later process with the same number for it."""
     try:
         identity = own_identity()

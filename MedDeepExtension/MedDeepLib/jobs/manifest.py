@@ -121,12 +121,14 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
         job,
         parameters=manifest["parameters"],
         dataset=dataset or job.dataset,
-        device=manifest["device"]["id"],
-        threads=manifest["device"]["threads"],
+        device=manifest["device"]["id"] if _processes(manifest) == 1 else job.device,
+        processes=_processes(manifest),
+        threads=manifest["device"]["threads"] * _processes(manifest),
     )
     folder = JobFolder.create(output, repeated)
     # What was left to the data and the device then is not decided anew.
-    write_json(folder.parameters_file, {"requested": manifest["parameters"], "used": manifest["parameters"]})
+    parameters = manifest["parameters"]
+    write_json(folder.parameters_file, {"requested": parameters, "used": parameters, "found": {}})
     write_json(folder.repeated_file, {"run": str(original.path), "manifest": manifest})
     return folder
 
@@ -177,6 +179,10 @@ def _environment(method: Method, device: torch.device) -> dict[str, Any]:
     }
 
 
+def _processes(manifest: dict[str, Any]) -> int:
+    return manifest["device"].get("processes", 1)
+
+
 def _sources(method: Method) -> list[str]:
     """The packages and files that the method's class and its bases come from; the user may have written some."""
     names = {base.__module__.partition(".")[0] for base in type(method).__mro__} | {"MedDeepLib"}
@@ -193,7 +199,11 @@ def _version(package: str) -> str:
 def _device(device: torch.device) -> dict[str, Any]:
     import torch
 
+    from MedDeepLib.training import ranks
+
     facts: dict[str, Any] = {"id": str(device), "threads": torch.get_num_threads()}
+    if ranks.count() > 1:
+        facts["processes"] = ranks.count()
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         facts |= {"name": card.name, "compute capability": f"{card.major}.{card.minor}", "driver": driver_version()}

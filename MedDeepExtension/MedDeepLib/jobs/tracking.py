@@ -46,12 +46,16 @@ class Sink(Protocol):
 class Tracking:
     """Reports the events of a job, and tells them to whoever tracks it; a context that lasts as long as the job."""
 
-    def __init__(self, job: Job, folder: JobFolder, report: Callable[..., None]):
+    def __init__(self, job: Job, folder: JobFolder, report: Callable[..., None], tells: bool = True):
+        """``tells``: of several processes that train together, only one does."""
+        self._tells = tells
         self._job, self._folder, self._report = job, folder, report
         self._sinks: dict[str, Sink] = {}
 
     def __enter__(self) -> Tracking:
         job, folder = self._job, self._folder
+        if not self._tells:
+            return self
         self._open("TensorBoard", lambda: TensorBoard(folder.path, prepare=job.action in _WITH_CURVES))
         if os.environ.get(TRACKING_URI) and job.action != "apply":
             self._open("MLflow", lambda: MlflowLog(job, folder, self._warn))

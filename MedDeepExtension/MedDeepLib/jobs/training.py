@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from MedDeepLib.bundles.saving import save_model
@@ -20,17 +21,31 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
 
     Goes on from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
     """
+    from MedDeepLib.training import ranks
     from MedDeepLib.training.engine import train
 
-    method = configured_method(job, folder, context)
+    # Of several processes one decides and writes; the others are told the parameters.
+    method = _for_all(job, lambda: configured_method(job, folder, context))
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
-    manifest = begin_manifest(job, folder, method, context)
+    manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
     outcome = train(method.stages(context), context, identity)
+    if manifest is None:
+        return outcome.figures
     _warn_of_failure(outcome.figures, context)
     manifest.complete(outcome.networks)
     context.report("phase", phase="Saving the model")
     save_model(folder.model_folder, method, context, outcome)
     return outcome.figures
+
+
+def _for_all(job: Job, configure: Callable[[], Method]) -> Method:
+    from MedDeepLib.training import ranks
+
+    if ranks.count() == 1:
+        return configure()
+    parameters = ranks.from_leader(lambda: to_mapping(configure().parameters))
+    method = get(job.task, job.method)
+    return method(from_mapping(method.Parameters, parameters))
 
 
 def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> None:

@@ -32,7 +32,7 @@ from MedDeepLib.errors import (
     UserError,
 )
 from MedDeepLib.jobs.events import EventWriter
-from MedDeepLib.jobs.folder import JobFolder, process_alive
+from MedDeepLib.jobs.folder import JobFolder, process_alive, process_identity
 from MedDeepLib.jobs.silence import SIGN_SECONDS, give_sign
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(folder.not_writable(error), file=sys.stderr)
         return CannotWrite.exit_code
     stop = StopRequest(folder)
-    _stop_when_told(stop, options.parent)
+    stop_when_told(stop, options.parent)
     try:
         return run_job(folder, report, stop).exit_code
     finally:
@@ -75,15 +75,15 @@ def _serve(options: argparse.Namespace) -> int:
     from MedDeepLib.jobs.server import Server
 
     server = Server(options.idle)
-    _stop_when_told(server, options.parent)
+    stop_when_told(server, options.parent)
     return server.serve()
 
 
-def _stop_when_told(stop: StopRequest | Server, parent: tuple[int, float, float] | None) -> None:
-    """Ask for the end on a signal, and when the process ``parent`` (see :func:`process_alive`) has gone."""
+def stop_when_told(stop: StopRequest | Server, *parents: tuple[int, float, float | None] | None) -> None:
+    """Ask for the end on a signal, and when one of the ``parents`` (see :func:`process_alive`) has gone."""
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     signal.signal(signal.SIGINT, lambda *_: stop.request())
-    if parent:
+    for parent in filter(None, parents):
         threading.Thread(target=_watch_parent, args=(*parent, stop), daemon=True).start()
 
 
@@ -118,6 +118,11 @@ class StopRequest:
             self._next_sign = now + SIGN_SECONDS
             give_sign(self._folder.events_file)
             self._check_folder(now)
+        return self.asked()
+
+    def asked(self) -> bool:
+        """The same without a sign of life: for who only waits for others, whose signs are what counts."""
+        now = time.monotonic()
         if not self._requested and now >= self._next_look:
             self._next_look = now + 0.1
             self._requested = self._folder.stop_requested()
@@ -215,22 +220,14 @@ def _end_children() -> None:
             child.kill()
 
 
-def _process(text: str) -> tuple[int, float, float | None]:
+def process_argument(text: str) -> tuple[int, float, float | None]:
     """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which a later process with the same
     number does not fit."""
     pid, *moments = text.split(":")
     if moments:
         started, after_boot = map(float, moments)
         return int(pid), started, after_boot
-    try:
-        import psutil
-
-        started = psutil.Process(int(pid)).create_time()
-        return int(pid), started, started - psutil.boot_time()
-    except ImportError:
-        return int(pid), 0.0, None  # the job itself will say what is missing
-    except psutil.Error:
-        return int(pid), 0.0, None  # it has ended already
+    return process_identity(int(pid))
 
 
 def _give_way() -> None:
@@ -251,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle", type=float, default=600.0, metavar="SECONDS", help="stop serving after that time without a job"
     )
-    parser.add_argument("--parent", type=_process, metavar="PID", help="save and leave when this process ends")
+    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and leave when this process ends")
     parser.add_argument("--background", action="store_true", help="run at a lower priority")
     parser.add_argument("--quiet", action="store_true", help="write events to events.jsonl only")
     return parser

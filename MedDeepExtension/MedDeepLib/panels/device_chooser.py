@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedDeepLib.devices import Device, list_devices
+from MedDeepLib.devices import ALL, Device, list_devices
 from MedDeepLib.panels.changes import Changes
 
 AUTO = "auto"
@@ -15,15 +15,25 @@ AUTO = "auto"
 class DeviceChooser:
     """A combo box with "Auto" and the devices of this computer; its value is a device request such as ``cuda:0``."""
 
-    def __init__(self, combo_box: Any, devices: list[Device] | None = None):
-        """``devices``: of this computer, if they have been listed already."""
+    def __init__(self, combo_box: Any, devices: list[Device] | None = None, several: bool = False):
+        """
+        Args:
+            devices: of this computer, if they have been listed already.
+            several: offer all cards together where there are several.
+        """
         self.changes = Changes()
         self._combo_box = combo_box
         combo_box.clear()
         combo_box.addItem(_("Auto (the fastest that is free)"), AUTO)
-        for device in list_devices() if devices is None else devices:
+        devices = list_devices() if devices is None else devices
+        cards = [device for device in devices if device.id.startswith("cuda")]
+        tool_tip = _("What to compute on. Auto takes the graphics card with the most free memory.")
+        if several and len(cards) > 1:
+            combo_box.addItem(_("All {count} graphics cards together").format(count=len(cards)), ALL)
+            tool_tip += " " + _("On all cards together, each takes a batch of the chosen size at every step.")
+        for device in devices:
             combo_box.addItem(_title(device), device.id)
-        combo_box.toolTip = _("What to compute on. Auto takes the graphics card with the most free memory.")
+        combo_box.toolTip = tool_tip
         combo_box.connect("currentIndexChanged(int)", lambda index: self.changes.emit())
 
     def value(self) -> str:

@@ -49,7 +49,7 @@ class TrainSection(JobSection):
         self.run_folder = PathChooser(ui.trainRunFolderPathLineEdit)
         self.method = MethodWithParameters(task, ui)
         self.validation = ValidationChooser(ui.trainValidationComboBox, ui.trainFoldsSpinBox, ui.trainValidationNote)
-        self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices)
+        self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices, several=True)
         self.model_trained = Changes()
         self.plan = PlanView(ui.trainPlanTextEdit, self.status)
         for part in (self.dataset, self.method, self.device_chooser):
@@ -79,8 +79,9 @@ class TrainSection(JobSection):
 
     def update_buttons(self) -> None:
         busy = [_("A training is running.")] if self.monitor.is_busy() else []
+        stop_tip = _("Save a checkpoint and stop; Resume goes on from there.")
         if isinstance(self.monitor.job, PlanningJob):
-            busy = [_("A plan is being made.")]
+            busy, stop_tip = [_("A plan is being made.")], _("Stop making the plan.")
         ui = self.ui
         plan_tip = _("Say what a training would choose for these images and this device, and whether it fits.")
         explain_button(ui.trainPlanButton, busy or self._obstacles(), plan_tip)
@@ -89,7 +90,7 @@ class TrainSection(JobSection):
         stop_obstacles = [] if busy else [_("No training is running.")]
         if busy and self.monitor.job.folder.stop_requested():
             stop_obstacles = [_("It is being stopped already.")]
-        explain_button(ui.trainStopButton, stop_obstacles, _("Save a checkpoint and stop; Resume goes on from there."))
+        explain_button(ui.trainStopButton, stop_obstacles, stop_tip)
         no_curves = [] if self.chart.value() is not None else [_("There are no curves before a training.")]
         explain_button(ui.trainCurvesButton, no_curves, _("Show loss and validation in the plot view of the layout."))
 

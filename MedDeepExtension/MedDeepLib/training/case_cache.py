@@ -20,6 +20,7 @@ import psutil
 import torch
 
 from MedDeepLib.errors import CannotWrite
+from MedDeepLib.training import ranks
 from MedDeepLib.training.patches import CachedCase
 
 _SHARE_OF_FREE_MEMORY = 0.5
@@ -32,10 +33,12 @@ class CaseCache:
         """
         Args:
             folder: for what does not fit; made when it is needed.
-            memory_bytes: what cases may take in memory; 0: half of what is free now.
+            memory_bytes: what cases may take in memory; 0: half of what is free now. Processes that train together
+                share it.
         """
         self._folder = folder
         self._left = memory_bytes or int(_SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available)
+        self._left //= ranks.count_here()
         self._lock = threading.Lock()
 
     def find(self, key: str) -> CachedCase | None:
@@ -54,15 +57,20 @@ class CaseCache:
             self._left -= size if fits else 0
         if fits:
             return case
-        part, folder = self._folder / f"{key}.part", self._folder / key
+        folder = self._folder / key
+        part = self._folder / f"{key}.{ranks.rank()}.part"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             for name, tensor in _tensors(case).items():
                 np.save(part / f"{name}.npy", tensor.numpy())
             np.savez(part / "voxels.npz", **{str(value): index for value, index in case.voxels.items()})
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(part, folder)
+            try:
+                os.replace(part, folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                shutil.rmtree(part)  # another process that trains along was faster
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
@@ -73,8 +81,9 @@ class CaseCache:
         return _mapped(folder)
 
     def remove(self) -> None:
-        """Delete the files; cases out of them must not be used any more."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Delete the files; cases out of them must not be used any more, here or in a process that trains along."""
+        if ranks.leads():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def cache_key(*files: Path, **settings: Any) -> str:

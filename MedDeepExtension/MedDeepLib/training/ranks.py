@@ -9,6 +9,7 @@ gains nothing: every process does the same work.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,11 @@ def leads() -> bool:
     return rank() == 0
 
 
+def count_here() -> int:
+    """How many of them share the memory of this computer; torch's launcher says so."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if distributed.is_initialized() else 1
+
+
 def from_leader(make: Callable[[], Any]) -> Any:
     """What the leader makes, for all: plain values and tensors on the processor. Only the leader calls ``make``."""
     if count() == 1:
@@ -37,6 +43,20 @@ def from_leader(make: Callable[[], Any]) -> Any:
     box = [make() if leads() else None]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def summed(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of what each process has, for all; gradients flow through it.
+
+    For losses that are no mean over samples, such as Dice over a batch: built from such sums, each process has the loss
+    of all samples, and the averaged gradients are those of one process with the whole batch. All processes must call
+    it equally often.
+    """
+    if count() == 1:
+        return tensor
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(tensor)
 
 
 class Decisions:

@@ -22,7 +22,7 @@ class PartsTrainer(SupervisedTrainer):
     MONAI's own accumulation takes several iterations for a step, so that the number of a step, and with it the learning
     rate, the samples and the checkpoints, would depend on the memory there is. Here only the gradients are summed up in
     another order. A loss that is no mean over the samples (Dice over a batch) and batch normalisation see a part at a
-    time.
+    time; of several processes, batch normalisation sees what is its own.
 
     Attributes:
         parts: in how many parts a batch goes through the network; doubled when memory runs out.

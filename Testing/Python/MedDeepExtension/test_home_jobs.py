@@ -28,6 +28,7 @@ def state(panel, folder) -> str:
     return panel.row("jobs", folder.path)["State"]
 
 
+@pytest.mark.alone
 def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     job = running(steps=3000, validate_every=10)
     heartbeat = Heartbeat()

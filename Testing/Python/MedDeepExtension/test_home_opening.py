@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from opening import MAXIMUM_SECONDS, REPOSITORY, open_in_new_process, packages_of_the_worker
 
 MODULE = REPOSITORY / "MedDeepExtension" / "MedDeepExtension.py"
 
 
+@pytest.mark.alone
 def test_opens_quickly_and_without_torch(tmp_path):
     """The least of three measurements counts: a busy machine makes a process slower, never faster."""
     measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(3)]

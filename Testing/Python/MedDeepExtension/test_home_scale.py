@@ -57,6 +57,7 @@ def line(**event) -> bytes:
     return json.dumps({"time": 1.7e9, **event}).encode() + b"\n"
 
 
+@pytest.mark.alone
 def test_hundreds_of_jobs_never_stop_the_event_loop(closed_panel, many):
     """From the first look on: everything is read, further looks, details, sorting, curves, and events that come."""
     import slicer

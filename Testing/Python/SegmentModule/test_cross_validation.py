@@ -129,6 +129,7 @@ def test_events_tell_the_fold_and_how_far_the_whole_is(undisturbed):
     assert 1.4 / 3 < half["overall"] < 2 / 3 and half["remaining"] > 0
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_in_the_second_fold_it_comes_to_the_same_report(undisturbed, dataset, tmp_path):
     folder = JobFolder.create(tmp_path / "run", request(dataset))
     running = launch(folder)

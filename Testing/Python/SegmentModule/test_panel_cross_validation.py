@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import toy_cases
 
 QUICK = {"steps": 24, "patch_size": [24, 24, 16], "validate_every": 8}
@@ -94,6 +95,7 @@ def test_what_the_dataset_does_not_allow_is_said(panel):
     assert 'has no site: give every case of balls a "site"' in panel.wait("train")
 
 
+@pytest.mark.slow
 def test_an_interrupted_cross_validation_is_offered_again(panel):
     """After a restart, and whatever is chosen then: Resume does what was begun."""
     panel.choose_training(**QUICK | {"steps": 3000})

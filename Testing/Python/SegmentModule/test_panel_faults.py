@@ -22,6 +22,7 @@ def start(panel, **changes):
     return JobFolder(panel.run_folder())
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, monkeypatch):
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # the imports of a worker are silent too
     folder = start(panel)

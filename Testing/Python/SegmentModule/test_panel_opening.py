@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from opening import MAXIMUM_SECONDS, REPOSITORY, open_in_new_process, packages_of_the_worker
 
 MODULE = REPOSITORY / "SegmentModule" / "SegmentModule.py"
 
 
+@pytest.mark.alone
 def test_opens_quickly_and_without_torch(tmp_path):
     """The least of three measurements counts: a busy machine makes a process slower, never faster."""
     measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(3)]

@@ -43,6 +43,7 @@ def test_a_plan_goes_when_a_setting_changes(panel):
 def test_a_plan_can_be_stopped_and_fails_in_words(panel, tmp_path):
     panel.choose_training()
     panel.ui.trainPlanButton.click()
+    assert panel.ui.trainStopButton.toolTip == "Stop making the plan."
     panel.ui.trainStopButton.click()
     assert panel.wait("train") == "Stopped; there is no plan."
     assert panel.ui.trainPlanTextEdit.toPlainText() == ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from heartbeat import LONGEST_GAP, Heartbeat, worker_processes
 
 
+@pytest.mark.alone
 def test_stop_resume_and_finish(panel, runs_folder):
     from MedDeepLib.jobs import JobFolder, State
 

@@ -96,6 +96,7 @@ def test_the_order_can_be_changed_for_one_of_several_devices(lease, board):
     assert titles(waiting(OTHER, board)) == ["other", "both"]
 
 
+@pytest.mark.alone
 def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
     lease().take()
     waiter = lease()

@@ -69,10 +69,10 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
         wait_for(lambda: any(map(computing, folders)) and any(map(waits, folders)))
         first = 0 if computing(folders[0]) else 1
         holder, waiter = folders[first], folders[1 - first]
-        assert len(waits(waiter)) == 1 and not waits(holder)
-        assert re.fullmatch(
-            rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)", waits(waiter)[0]
-        )
+        reason = rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)"
+        # It may have looked when the other one was next in line and had not taken the card yet.
+        wait_for(lambda: re.fullmatch(reason, waits(waiter)[-1]), 5)
+        assert len(waits(waiter)) <= 2 and not waits(holder)
         assert not computing(waiter)
         began = time.monotonic()
         end(applications[first], holder)

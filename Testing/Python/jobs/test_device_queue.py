@@ -81,6 +81,7 @@ def waiting_application() -> str:
     return psutil.Process().name() + ", "
 
 
+@pytest.mark.alone
 def test_a_job_that_waits_is_stopped_at_once_and_can_be_started_again(start):
     first = start("first")
     wait_for(lambda: computing(first))

@@ -276,6 +276,7 @@ def test_each_device_has_its_worker(start, plays):
     assert workers.submit(plays("play", "auto")).pid in {job.pid for job in jobs}, "any of them may be what auto means"
 
 
+@pytest.mark.alone
 def test_it_leaves_after_some_idle_time(start, plays):
     workers = start(idle_seconds=0.5)
     job = workers.submit(plays("one"))
@@ -412,6 +413,7 @@ def until_predicting(workers: WarmWorkers, folder: JobFolder) -> float:
     return next(e["time"] for e in events if e.get("phase", "").startswith("Applying")) - began
 
 
+@pytest.mark.alone
 def test_from_request_to_predicting(start, real_workers, request_for):
     first = until_predicting(real_workers, request_for())
     # The best of some: what other processes take on a busy computer is not the worker's.

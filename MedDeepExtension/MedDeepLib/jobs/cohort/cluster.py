@@ -11,7 +11,7 @@ from typing import Any
 from MedDeepLib.devices import Device, Lease, usable_devices
 from MedDeepLib.errors import JobError, Stopped, UserError
 from MedDeepLib.jobs.cohort import probe as probe_module
-from MedDeepLib.jobs.device_queue import leased_device
+from MedDeepLib.jobs.device_queue import leased_devices
 from MedDeepLib.jobs.folder import JobFolder, State
 from MedDeepLib.jobs.job import Job
 
@@ -193,12 +193,13 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
     """
     from distributed import Client, LocalCluster
 
-    with leased_device(job, folder, report, stop_requested) as (device, threads), contextlib.ExitStack() as others:
+    with leased_devices(job, folder, report, stop_requested) as (devices, threads), contextlib.ExitStack() as others:
+        device = devices[0]
         if device.shared:
             count = min(job.workers or _processes(threads, device), cases)
             devices, threads = [device] * count, max(1, threads // count)
         else:
-            devices = [device, *_more_cards(job, folder, device, cases, others)]
+            devices = [*devices, *_more_cards(job, folder, devices, cases, others)]
         workers = f"{len(devices)} process{'es' if len(devices) > 1 else ''}"
         if len(devices) > 1:
             report("message", message=f"{workers} compute a case each, on {' and '.join(_names(devices))}.")
@@ -226,12 +227,14 @@ def _processes(threads: int, device: Device) -> int:
     return max(1, min(threads, room))
 
 
-def _more_cards(job: Job, folder: JobFolder, first: Device, cases: int, stack: contextlib.ExitStack) -> list[Device]:
+def _more_cards(
+    job: Job, folder: JobFolder, held: list[Device], cases: int, stack: contextlib.ExitStack
+) -> list[Device]:
     """The other cards that are free now, if the job may take any, and leases on them until the stack is closed."""
-    most = min(job.workers or cases, cases) - 1
+    most = min(job.workers or cases, cases) - len(held)
     found: list[Device] = []
     for device in usable_devices(job.device)[0]:
-        if device.id == first.id or device.shared or len(found) >= most:
+        if device.id in {card.id for card in held} or device.shared or len(found) >= most:
             continue
         lease = stack.enter_context(Lease([device], job.title, folder.path, job.threads))
         if lease.take():

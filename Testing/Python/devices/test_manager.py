@@ -23,7 +23,7 @@ def test_ways_to_name_a_device(request_):
 
 @pytest.mark.parametrize("request_", ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto ", "cuda:0 "])
 def test_what_is_no_device_is_refused(request_):
-    with pytest.raises(UserError, match="is not a device: use auto, cpu"):
+    with pytest.raises(UserError, match="is not a device: use auto, all, cpu"):
         check_request(request_)
 
 

@@ -21,6 +21,8 @@ _BYTES_FOR_A_PROCESS = 3e9  # torch, a network and an image of 512 x 512 x 600 v
 # Nothing of dask's own is shown on a port, and memory is left to us: dask would stop a worker that holds a large image.
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # who tries again, and how often, is decided here
+    # By default dask lets the allocator give back every large block at once, which doubles the time of a network.
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.worker.memory.target": False,

@@ -26,7 +26,10 @@ class ImportedApplyParameters:
 
     largest_component: bool = parameter(False, "Keep only the largest connected piece of each structure.")
     allow_cpu: bool = parameter(
-        False, "Compute on the CPU what does not fit into the card's memory, which takes much longer.", advanced=True
+        False,
+        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
+        advanced=True,
+        matters=False,
     )
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True

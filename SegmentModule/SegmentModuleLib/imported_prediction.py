@@ -31,6 +31,8 @@ from SegmentModuleLib.prediction import SegmentationPrediction, TileProgress, ke
 class OverlappingPrediction(Prediction):
     """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``."""
 
+    unit = "ml"
+
     masks: np.ndarray
     affine: np.ndarray
     classes: tuple[Segment, ...]

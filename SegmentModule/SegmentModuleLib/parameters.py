@@ -127,9 +127,12 @@ class ApplyParameters:
     largest_component: bool = parameter(True, "Keep only the largest connected piece of each structure.")
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
-    tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True)
+    tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True, matters=False)
     allow_cpu: bool = parameter(
-        False, "Compute on the CPU what does not fit into the card's memory, which takes much longer.", advanced=True
+        False,
+        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
+        advanced=True,
+        matters=False,
     )
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True

@@ -30,6 +30,8 @@ from SegmentModuleLib.parameters import ApplyParameters
 class SegmentationPrediction(Prediction):
     """A label map (I, J, K) on the case's own grid, with its classes."""
 
+    unit = "ml"
+
     labels: np.ndarray
     affine: np.ndarray
     classes: tuple[Segment, ...]

@@ -1,4 +1,4 @@
-"""What a worker does for each action: train, plan, apply, evaluate, crossvalidate. The same for every task."""
+"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate; the same for every task."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.images import check_writable
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.jobs.cohort.driver import apply_to_cohort
 from MedDeepLib.jobs.cross_validation import cross_validate
 from MedDeepLib.jobs.device_queue import leased_devices
 from MedDeepLib.jobs.evaluation import score_cases
@@ -23,6 +24,7 @@ from MedDeepLib.jobs.last_model import LastModel, Load
 from MedDeepLib.jobs.planning import make_plan
 from MedDeepLib.jobs.repeatable import repeatable_operations
 from MedDeepLib.jobs.together import train_together
+from MedDeepLib.jobs.tracking import Tracking
 from MedDeepLib.jobs.training import train_model
 from MedDeepLib.methods import Context, Predictor
 from MedDeepLib.training.accounting import Accounting
@@ -46,21 +48,26 @@ def perform(
     job = folder.job()
     if job.action == "plan":
         return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
+    if job.action == "cohort":
+        with Tracking(job, folder, report) as tracking:
+            return {"task": job.task, "action": job.action, **apply_to_cohort(job, folder, tracking, stop_requested)}
     leased = leased_devices(job, folder, report, stop_requested)
     with leased as (devices, threads), repeatable_operations(job.deterministic, report):
         if len(devices) > 1:
             return train_together(folder, [device.id for device in devices], threads, stop_requested)
-        context = _context(job, folder, devices[0].id, threads, report, stop_requested)
-        accounting = Accounting(context.device)
-        load = (models or LastModel()).load
-        work = {
-            "train": _train,
-            "apply": partial(_apply, load),
-            "evaluate": partial(_evaluate, load),
-            "crossvalidate": cross_validate,
-        }
-        result = work[job.action](job, folder, context)
-        usage = accounting.usage()
+        with Tracking(job, folder, report) as tracking:
+            context = _context(job, folder, devices[0].id, threads, tracking, stop_requested)
+            accounting = Accounting(context.device)
+            load = (models or LastModel()).load
+            work = {
+                "train": _train,
+                "apply": partial(_apply, load),
+                "evaluate": partial(_evaluate, load),
+                "crossvalidate": cross_validate,
+            }
+            result = work[job.action](job, folder, context)
+            usage = accounting.usage()
+            tracking.finish(result)
     report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
     return {"task": job.task, "action": job.action, **result, "usage": usage}
 
@@ -69,11 +76,14 @@ def train_here(
     folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
     """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    from MedDeepLib.training import ranks
+
     job = folder.job()
-    with repeatable_operations(job.deterministic, report):
-        context = _context(job, folder, device, threads, report, stop_requested)
+    with repeatable_operations(job.deterministic, report), Tracking(job, folder, report, ranks.leads()) as tracking:
+        context = _context(job, folder, device, threads, tracking, stop_requested)
         accounting = Accounting(context.device)
         result = _train(job, folder, context)
+        tracking.finish(result)
         return {"task": job.task, "action": job.action, **result, "usage": accounting.usage()}
 
 

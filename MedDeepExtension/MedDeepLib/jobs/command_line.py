@@ -20,6 +20,7 @@ from MedDeepLib.bundles.trust import trust
 from MedDeepLib.data.files import stem
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.evaluation.report import TABLES, readable
+from MedDeepLib.jobs.cohort.request import cohort_folder
 from MedDeepLib.jobs.command_parser import make_parser
 from MedDeepLib.jobs.console import watch
 from MedDeepLib.jobs.devices_command import table
@@ -145,7 +146,13 @@ def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
 def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
     if model.method_class().paired:
         items = pair_items(options)
+    elif options.inputs or options.output_dir:
+        return _run_cohort(cohort_folder(_cohort_job(options, model), options.model))
     else:
+        if not options.input or not options.output:
+            raise UserError("apply needs --input and --output, or --inputs and --output-dir for a cohort.")
+        if options.scheduler or options.workers:
+            raise UserError("--scheduler and --workers are for cohorts: name the cases with --inputs and --output-dir.")
         items = _items(options.input, options.output, len(model.channels), output_ending)
     job = Job(
         task=model.task,
@@ -157,6 +164,25 @@ def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) 
         threads=options.threads,
     )
     return _run_in_temporary_folder(job)
+
+
+def _cohort_job(options: argparse.Namespace, model: Model) -> Job:
+    if options.input or options.output:
+        raise UserError("A cohort is named by --inputs and --output-dir: leave out --input and --output.")
+    if not options.inputs or not options.output_dir:
+        raise UserError("A cohort needs both --inputs and --output-dir.")
+    return Job(
+        task=model.task,
+        action="cohort",
+        parameters=_settings(options.set),
+        model=_absolute(model.folder),
+        inputs=_absolute(options.inputs),
+        output=_absolute(options.output_dir),
+        scheduler=options.scheduler,
+        workers=options.workers,
+        device=options.device,
+        threads=options.threads,
+    )
 
 
 def _evaluate(options: argparse.Namespace, task: str, _: str) -> int:
@@ -220,6 +246,13 @@ def _run(folder: JobFolder) -> int:
         print(f"To go on: {folder.job().action} --resume {folder.path}")
     _print_tables(folder.result())
     return code
+
+
+def _run_cohort(folder: JobFolder) -> int:
+    code = watch(launch(folder))
+    if code == EXIT_BAD_INPUT:  # the request itself was refused
+        folder.discard()
+    return code or folder.result().get("exit_code", 0)
 
 
 def _run_in_temporary_folder(job: Job) -> int:

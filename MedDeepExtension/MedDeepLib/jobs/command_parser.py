@@ -9,7 +9,22 @@ from MedDeepLib.jobs.job import BY_SITE
 from MedDeepLib.jobs.pair_arguments import add_pair_arguments
 from MedDeepLib.methods import methods
 
+_ONE_WORKER = "Apply a model. All inputs are done by one worker that loads the model once."
+_COHORTS = (
+    "Apply a model. The files of --input are done by one worker that loads the model once.\n"
+    "The hundreds of cases of --inputs are a cohort: they are dealt out to several processes of this\n"
+    "computer, or to the workers of a dask scheduler. What is done already is never computed again, so a\n"
+    "cohort that was stopped, or whose list has grown, goes on when the same command is given again."
+)
 _EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
+
+_COHORT_HELP = """Cohorts:
+  The list has the column image, and image2, ... for a model with several inputs (the names of its channels do as well);
+  paths are relative to the list. The columns case (name of the result) and patient are optional. Of a folder, all
+  images and folders of DICOM files are taken; several inputs are named a_0000.nii.gz, a_0001.nii.gz, ... there.
+  summary.csv says of every case what has become of it and why; a bad case costs nothing but itself.
+  Several computers: 'dask scheduler' on one of them, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with
+  MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all have under the same name."""
 
 
 def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
@@ -95,7 +110,7 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
     apply = actions.add_parser(
         "apply",
         help="apply a trained model to images",
-        description="Apply a model. All inputs are done by one worker that loads the model once.",
+        description=_ONE_WORKER if _is_paired(task) else _COHORTS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"Examples:\n{_apply_examples(task, output_ending)}\n\n{_EXIT_CODES}",
     )
@@ -152,7 +167,11 @@ def _apply_examples(task: str, ending: str) -> str:
     return (
         f"  {script} runs/first --input head.nii.gz --output head{ending}\n"
         f"  {script} runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
-        f"  {script} two_channels --input t1.nrrd t2.nrrd --output a{ending} --input u1.nrrd u2.nrrd --output b{ending}"
+        f"  {script} two_channels --input t1.nrrd t2.nrrd --output a{ending} "
+        f"--input u1.nrrd u2.nrrd --output b{ending}\n"
+        f"  {script} runs/first --inputs list.csv --output-dir results\n"
+        f"  {script} runs/first --inputs scans/ --output-dir results --workers 4\n"
+        f"  {script} runs/first --inputs list.csv --output-dir results --scheduler tcp://10.0.0.1:8786\n\n{_COHORT_HELP}"
     )
 
 
@@ -161,7 +180,6 @@ def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
         "--input",
         nargs="+",
         action="append",
-        required=True,
         metavar="FILE",
         help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
         "(a model with one channel also takes a list of cases)",
@@ -169,9 +187,25 @@ def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
     parser.add_argument(
         "--output",
         action="append",
-        required=True,
         metavar="FILE",
         help=f"*{output_ending}, one for each case, or one folder for all",
+    )
+    cohort = parser.add_argument_group("cohorts")
+    cohort.add_argument("--inputs", metavar="LIST", help="a CSV list, or a folder of images (see below)")
+    cohort.add_argument("--output-dir", metavar="FOLDER", help="for the results of --inputs and their summary.csv")
+    cohort.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="of a dask scheduler with workers on one or many computers, e.g. tcp://10.0.0.1:8786 (default: this "
+        "computer)",
+    )
+    cohort.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="processes of this computer (default: one for each free card, or as many as processor and memory allow)",
     )
 
 

@@ -14,8 +14,9 @@ from MedDeepLib.jobs.folder import JobFolder
 _ASIDE = ".deleted-"
 _OF_A_JOB = ("job.json", "worker.json", "resources.json", "events.jsonl", "log.txt", "stop")
 _OF_TRAINING = ("parameters.json", "manifest.json", "repeats.json", "cache", "*.pt", "folds.json", "fold_*")
+_OF_TRACKING = ("tensorboard", "mlflow.json")
 _OF_RESULTS = ("result.json", "metrics*.csv", "input", "output.*", "*.part")
-_PATTERNS = (*_OF_A_JOB, *_OF_TRAINING, *_OF_RESULTS)
+_PATTERNS = (*_OF_A_JOB, *_OF_TRAINING, *_OF_TRACKING, *_OF_RESULTS)
 _NAMED_AT_MOST = 3
 
 

@@ -12,6 +12,8 @@
     log.txt          everything else the worker said, tracebacks included
     stop             present once the user has asked to stop
     checkpoint.pt    training as far as it has come
+    tensorboard/     its curves, for TensorBoard
+    mlflow.json      the run of MLflow that is told how it goes
     model/           the trained model, a MONAI bundle
     result.json      written last, atomically: the job is done
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from MedDeepLib.errors import UserError
 from MedDeepLib.methods import ApplyItem, from_mapping, get, methods
 
 SCHEMA_VERSION = 1
-ACTIONS = ("train", "plan", "apply", "evaluate", "crossvalidate")
+ACTIONS = ("train", "plan", "apply", "cohort", "evaluate", "crossvalidate")
 BY_SITE = "site"
 MOST_PROCESSES = 64
+_SCHEDULER = re.compile(r"(tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
 _VERBS = {"crossvalidate": "cross-validate"}
 
 
@@ -26,13 +28,18 @@ class Job:
 
     Attributes:
         task: segment, register, detect or classify.
-        action: train, plan (what a training would choose), apply, evaluate or crossvalidate.
+        action: train, plan (what a training would choose), apply, cohort (apply to hundreds of cases), evaluate or
+            crossvalidate.
         method: name of the method to train.
         parameters: of the method (train, plan, crossvalidate) or of the application (apply, evaluate), by name.
         dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
         folds: of a cross-validation: how many by patient, or "site" to leave one site out after the other.
         model: folder of the model to apply or evaluate, or a run that holds one.
         items: what to apply the model to.
+        inputs: CSV list or folder of the cases of a cohort.
+        output: the folder for the results of a cohort.
+        scheduler: address of the dask scheduler that knows the workers for a cohort; empty: this computer.
+        workers: processes of this computer for a cohort; 0: as many as the devices and the memory allow.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N, mps, or for a training all: every card of this computer.
         processes: how many train together, each on a card of its own or all on the CPU; 0: one for each device that
@@ -51,6 +58,10 @@ class Job:
     folds: str = ""
     model: str = ""
     items: tuple[ApplyItem, ...] = ()
+    inputs: str = ""
+    output: str = ""
+    scheduler: str = ""
+    workers: int = 0
     report: str = ""
     device: str = "auto"
     processes: int = 0
@@ -119,6 +130,19 @@ class Job:
             if output in outputs:
                 raise UserError(f"Two inputs would write to the same output {file}: give each its own.")
             outputs.add(output)
+
+    def _validate_cohort(self) -> None:
+        if not self.model:
+            raise UserError("A cohort needs a model: a run folder, a model folder, or the name of a released model.")
+        if not self.inputs or not self.output:
+            raise UserError("A cohort needs inputs, a CSV list or a folder of images, and a folder for the results.")
+        if self.scheduler and not _SCHEDULER.fullmatch(self.scheduler):
+            raise UserError(
+                f"'{self.scheduler}' is not the address of a scheduler: give the one that 'dask scheduler' prints, "
+                "e.g. tcp://10.0.0.1:8786."
+            )
+        if self.workers < 0:
+            raise UserError(f"The number of workers must be 0 (as many as fit) or more, not {self.workers}.")
 
     def _validate_evaluate(self) -> None:
         if not self.model:

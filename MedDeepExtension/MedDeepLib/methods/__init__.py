@@ -4,7 +4,7 @@ from MedDeepLib.methods.context import Context
 from MedDeepLib.methods.explanation import Explanation
 from MedDeepLib.methods.item import ApplyItem
 from MedDeepLib.methods.method import Method, Prediction, Predictor
-from MedDeepLib.methods.parameters import describe, from_mapping, parameter, to_mapping
+from MedDeepLib.methods.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
 from MedDeepLib.methods.registry import get, methods, tasks
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "get",
     "methods",
     "parameter",
+    "settings_that_matter",
     "tasks",
     "to_mapping",
 ]

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Prediction(ABC):
-    """What a model says about one case, on the case's own grid."""
+    """What a model says about one case, on the case's own grid; ``unit`` is that of the figures in its summary."""
+
+    unit: ClassVar[str] = ""
 
     @abstractmethod
     def write(self, path: Path) -> None:

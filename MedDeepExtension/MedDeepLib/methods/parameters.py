@@ -25,7 +25,10 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """One parameter as a form or a help text needs it; ``item`` is the type of a tuple's members."""
+    """One parameter as a form or a help text needs it; ``item`` is the type of a tuple's members.
+
+    ``matters`` says whether results depend on it, as they do not on what only saves time or memory.
+    """
 
     name: str
     type: type
@@ -36,11 +39,13 @@ class ParameterInfo:
     maximum: float | None = None
     choices: tuple = ()
     advanced: bool = False
+    matters: bool = True
     item: type | None = None
 
 
-def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False):
-    """A dataclass field with what a person must know of it: help, unit, range or choices."""
+def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False, matters=True):
+    """A dataclass field with what a person must know of it: help, unit, range or choices, and whether results depend
+    on it."""
     metadata = {
         "help": help,
         "unit": unit,
@@ -48,6 +53,7 @@ def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(),
         "maximum": maximum,
         "choices": tuple(choices),
         "advanced": advanced,
+        "matters": matters,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -91,6 +97,12 @@ def to_mapping(parameters) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(parameters).items()
     }
+
+
+def settings_that_matter(parameters) -> dict[str, Any]:
+    """Those of the parameters, as plain JSON values, on which results depend."""
+    values = to_mapping(parameters)
+    return {info.name: values[info.name] for info in describe(type(parameters)) if info.matters}
 
 
 def _checked(info: ParameterInfo, value):

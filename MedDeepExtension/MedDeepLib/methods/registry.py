@@ -69,6 +69,12 @@ def imported_method(task: str) -> type[Method]:
         ) from None
 
 
+def package_folder(task: str) -> Path:
+    """The folder of the package that holds the methods of a task. Raises UserError as :func:`methods` does."""
+    methods(task)
+    return Path(importlib.import_module(_TASK_PACKAGES[task]).__file__).parent
+
+
 @cache
 def _collect(package_name: str, task: str, own_folders: str) -> dict[str, type[Method]]:
     package = importlib.import_module(package_name)

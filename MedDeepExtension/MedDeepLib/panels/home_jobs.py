@@ -303,12 +303,14 @@ def _resume_problem(job: Overview, mine: bool = False) -> str:
         return _("It is running.")
     if job.state is State.DONE:
         return _("It is done: there is nothing to resume.")
-    if job.job.action not in ("train", "crossvalidate"):
-        return _("Only trainings can be resumed: start it again from its own panel.")
+    if job.job.action not in ("train", "crossvalidate", "cohort"):
+        return _("Only trainings and cohorts can be resumed: start it again from its own panel.")
     return ""
 
 
 def _resume_words(job: Overview | None) -> str:
+    if job is not None and job.job is not None and job.job.action == "cohort":
+        return _("Go on with the cases that are not done yet, in the background.")
     if job is not None and not job.folder.has_checkpoint():
         return _("Start it again from the beginning, in the background: it left no checkpoint.")
     return _("Go on from the last checkpoint, in the background.")

@@ -129,7 +129,8 @@ def test_resume_says_why_it_cannot(panel, make_job):
     fresh = make_job("early", ("state", {"state": "running"}), ("state", {"state": "stopped"}))
     panel.look()
     panel.choose("jobs", fresh.path.with_name("evaluation"))
-    assert panel.ui.jobsResumeButton.toolTip == "Only trainings can be resumed: start it again from its own panel."
+    reason = "Only trainings and cohorts can be resumed: start it again from its own panel."
+    assert panel.ui.jobsResumeButton.toolTip == reason
     assert "No test cases." in panel.text("jobsDetails")
     panel.choose("jobs", fresh.path)
     assert panel.ui.jobsResumeButton.enabled and "from the beginning" in panel.ui.jobsResumeButton.toolTip

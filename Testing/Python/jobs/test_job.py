@@ -47,7 +47,7 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
     [
         (
             Job(**TRAIN | {"action": "learn"}),
-            "There is no action 'learn': use train, plan, apply, evaluate, crossvalidate.",
+            "There is no action 'learn': use train, plan, apply, cohort, evaluate, crossvalidate.",
         ),
         (Job(**TRAIN | {"task": "knit"}), "There is no task 'knit'"),
         (Job(**TRAIN | {"method": "wnet"}), "There is no method 'wnet'"),

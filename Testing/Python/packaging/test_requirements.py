@@ -16,6 +16,7 @@ from packaging.version import Version
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 REQUIREMENTS = REPOSITORY / "MedDeepExtension" / "Resources" / "requirements.txt"
+OPTIONAL_REQUIREMENTS = REQUIREMENTS.with_name("requirements-optional.txt")
 DEVELOPMENT_REQUIREMENTS = REPOSITORY / "Testing" / "requirements.txt"
 
 OWN_PACKAGES = {"MedDeepLib", "RegisterModuleLib", "SegmentModuleLib"}
@@ -23,7 +24,7 @@ PART_OF_SLICER = {"ctk", "numpy", "packaging", "qt", "slicer", "vtk"}
 # torch is installed by the PyTorch extension, whose module is PyTorchUtils; see the head of requirements.txt.
 FROM_PYTORCH_EXTENSION = {"PyTorchUtils", "torch"}
 # Distributions that our code never names, but which a library imports when we use this part of it.
-IMPORTED_FOR_US = {"tensorboard": "torch.utils.tensorboard"}
+IMPORTED_FOR_US = {"tensorboard": "torch.utils.tensorboard", "cryptography": "distributed.security"}
 
 
 def requirement_lines(path: Path) -> list[str]:
@@ -34,8 +35,10 @@ def requirement_lines(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def requirements() -> dict[str, Requirement]:
-    parsed = [Requirement(line) for line in requirement_lines(REQUIREMENTS)]
-    assert parsed
+    """Those that everyone gets, and those that only some need."""
+    lines = requirement_lines(REQUIREMENTS), requirement_lines(OPTIONAL_REQUIREMENTS)
+    assert all(lines) and not set(lines[0]) & set(lines[1])
+    parsed = [Requirement(line) for line in [*lines[0], *lines[1]]]
     return {canonicalize_name(requirement.name): requirement for requirement in parsed}
 
 

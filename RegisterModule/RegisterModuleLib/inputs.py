@@ -85,7 +85,7 @@ def check_pair(fixed: Image, moving: Image) -> None:
         raise UserError(f"{flat} is a single slice and {volume} is a volume: choose two of one kind.")
     if len(fixed.array) != len(moving.array):
         raise UserError(
-            f"{names[0]} has {len(fixed.array)} channels and {names[1]} has {len(moving.array)}: choose images with "
+            f"{names[0]} has {_channels(fixed)} and {names[1]} has {_channels(moving)}: choose images with "
             "the same channels, or extract one channel of each."
         )
     same_grid = fixed.shape == moving.shape and affines_match(fixed.affine, moving.affine, fixed.shape)
@@ -143,6 +143,11 @@ def _read_labels(path: str, moving: Image) -> Labels:
             "or resample them to its grid."
         )
     return Labels(array, affine, segments)
+
+
+def _channels(image: Image) -> str:
+    count = len(image.array)
+    return f"{count} channel{'s' if count > 1 else ''}"
 
 
 def _name(image: Image, otherwise: str) -> str:

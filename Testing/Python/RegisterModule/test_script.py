@@ -141,7 +141,7 @@ def test_a_slice_with_a_volume(refused, files, tmp_path):
 def test_different_numbers_of_channels(refused, files, tmp_path):
     two = np.stack([draw("plain"), 1 - draw("plain")]).astype(np.float32)
     write_image(tmp_path / "two.nrrd", two, GRIDS["plain"][0])
-    assert "1 channels and" in refused(files / "fixed.nrrd", tmp_path / "two.nrrd")
+    assert "has 1 channel and" in refused(files / "fixed.nrrd", tmp_path / "two.nrrd")
 
 
 def test_no_overlap(refused, tmp_path, files):

@@ -180,4 +180,5 @@ class Morph(RegistrationMethod):
         if "field" in networks:
             spacing = float(model.metadata["plan"]["spacing"])
             start = alignment.network_field(networks["field"], spacing, networks.get("structures"))
-        alignment.refine_field(start, options.steps)
+        if start is not None or options.steps:
+            alignment.refine_field(start, options.steps)

@@ -40,7 +40,7 @@ def test_its_weights_are_those_it_names_and_fit_the_networks():
     for name, digest in model.metadata["files"].items():
         assert file_hash(model.folder / Path(name)) == digest
     networks = model.make_method().networks(model)
-    assert set(networks) == {"structures", "field"}
+    assert set(networks) == {"structures"}
 
 
 def test_it_gives_an_invertible_transform():

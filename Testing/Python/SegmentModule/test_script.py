@@ -266,7 +266,7 @@ def test_methods_are_explained(segment_in_process):
         (["train", "--dataset", "x", "--method", "unet"], "train needs --output"),
         (["train", "--resume", "nowhere"], "holds no run"),
         (["train", "--resume", "x", "--method", "unet"], "leave out --method"),
-        (["apply", "--model", "x"], "required: --input, --output"),
+        (["apply", "--model", "x"], "There is no model 'x'"),
         (["apply", "--model", "x", "--input", "a", "--output", "b", "--seed", "x"], "unrecognized arguments: --seed x"),
         (["evaluate", "--model", "x", "--dataset", "d", "--output", "r.csv", "--seed", "x"], "invalid int value: 'x'"),
     ],

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,11 +241,19 @@ def released_models(task: str = "") -> dict[str, Path]:
     for resources in (root / "Resources", *root.parent.glob("*Module/Resources")):
         for file in sorted((resources / "Models").glob(f"*/{METADATA.as_posix()}")):
             folder = file.parents[1]
-            with contextlib.suppress(UserError):
-                if task:
-                    open_model(folder, task)
+            if not task or _is_for(task, folder, file.stat().st_mtime_ns):
                 found[folder.name] = folder
     return found
+
+
+@lru_cache(maxsize=64)
+def _is_for(task: str, folder: Path, modified: int) -> bool:
+    """Whether a model can be opened for a task; asked again when its metadata are ``modified``."""
+    try:
+        open_model(folder, task)
+    except UserError:
+        return False
+    return True
 
 
 def models_below(models_folder: Path, task: str) -> list[Model]:

@@ -15,8 +15,8 @@ MODULE = REPOSITORY / "SegmentModule" / "SegmentModule.py"
 
 @pytest.mark.alone
 def test_opens_quickly_and_without_torch(tmp_path):
-    """The least of three measurements counts: a busy machine makes a process slower, never faster."""
-    measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(3)]
+    """The least of five measurements counts: a busy machine makes a process slower, never faster."""
+    measurements = [open_in_new_process(MODULE, tmp_path) for _ in range(5)]
     assert not {"torch", "monai", "ignite", "itk"} & set(measurements[0]["packages"])
     assert min(measurement["seconds"] for measurement in measurements) < MAXIMUM_SECONDS
 

@@ -283,7 +283,8 @@ def test_it_leaves_after_some_idle_time(start, plays):
     job.wait(20)
     wait_for(lambda: gone(job.pid), 10)
     after = workers.submit(plays("two"))
-    assert after.pid != job.pid and after.wait(20) == 0
+    # One that is about to end may still be handed the job, which then goes to its successor.
+    assert after.wait(20) == 0 and after.pid != job.pid
 
 
 def test_retiring_ends_the_idle_and_lets_the_busy_finish(start, plays):

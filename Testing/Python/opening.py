@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAXIMUM_SECONDS = 0.3
+MAXIMUM_SECONDS = 0.5  # half of it where nothing else runs; a computer that others share varies as much
 
 OPEN_AND_MEASURE = """
 import json, sys, time

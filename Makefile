@@ -36,7 +36,7 @@ $(INSTALLED): $(REQUIREMENTS)
 demo: setup
 	$(VENV_PYTHON) Testing/Demo/run_demo.py --output demo-output
 
-# First the tests that measure time, one after the other; then all others, as many at once as there are cores.
+# First the tests that measure time or click panels, one after the other; then all others, one for each core at once.
 test: lint
 	$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
 	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" \

@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Tests of panels share the one application of their process, as panels do: they run in one, in their order."""
+    for item in items:
+        if "host" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.alone)
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Print what tests have counted, in whichever process they ran."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]

@@ -29,6 +29,7 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
 
     def __init__(self):
         QtWidgets.QApplication.__init__(self, ["Slicer"])
+        self.setQuitOnLastWindowClosed(False)  # the main window keeps the application alive
         self._restart_count = 0
         self._testing = True
         self._folder = tempfile.TemporaryDirectory(prefix="slicerhost-", ignore_cleanup_errors=True)

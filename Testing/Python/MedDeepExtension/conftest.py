@@ -15,6 +15,14 @@ MODULE = Path(__file__).resolve().parents[3] / "MedDeepExtension" / "MedDeepExte
 OLD = 1.7e9
 
 
+@pytest.fixture(autouse=True)
+def without_released_models(monkeypatch):
+    """What comes with the extension is in every list; here each test says what there is."""
+    from MedDeepLib.jobs import models
+
+    monkeypatch.setattr(models, "released_models", dict)
+
+
 class Panel:
     """The open module with what a person does at it, and what he sees."""
 

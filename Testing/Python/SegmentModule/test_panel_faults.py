@@ -50,6 +50,7 @@ def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, mo
     panel.wait("train")
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_deleted_under_a_training(panel):
     folder = start(panel)
     worker = psutil.Process(folder.worker_pid())

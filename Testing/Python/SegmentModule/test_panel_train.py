@@ -58,6 +58,7 @@ def test_curves_are_shown_in_the_layout(panel):
     assert selection.GetActivePlotChartID() == section.curves.chart.GetID()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
     panel.choose_training(steps=3000, validate_every=5)
     panel.ui.trainStartButton.click()

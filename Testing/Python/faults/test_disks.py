@@ -122,6 +122,7 @@ if "MedDeepLib.jobs.worker" in sys.orig_argv and os.environ.get("LARGEST_FILE"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process as POSIX does")
 def test_a_file_that_may_not_grow_is_said_in_one_sentence(undisturbed, tmp_path, monkeypatch):
     write_sitecustomize(monkeypatch, tmp_path, LIMITED)

@@ -97,6 +97,7 @@ def work_until_killed(folder: Path, notes: Path) -> None:
     os._exit(worker.main([str(folder), "--quiet"]))
 
 
+@pytest.mark.slow
 def test_killed_before_and_after_every_file_that_is_put_in_place(undisturbed, tmp_path, tally):
     """The moments at which a half-written run would show: checkpoint, best weights, model, manifest, result."""
     context = multiprocessing.get_context("forkserver")
@@ -143,6 +144,7 @@ def test_a_worker_whose_launcher_is_killed_saves_and_leaves(undisturbed, tmp_pat
     assert "application that started this job has ended" in folder.log_file.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_launcher_whose_number_was_given_away_is_not_taken_for_alive(undisturbed, tmp_path):
     """The launcher dies while its worker still starts, and another process gets its number."""
     folder = JobFolder.create(tmp_path / "run", training_job(undisturbed.dataset))

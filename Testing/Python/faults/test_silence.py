@@ -199,6 +199,7 @@ class Hangs(UNet):
 """
 
 
+@pytest.mark.slow
 def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
     """A real training hangs; begun again it does not, and ends with the weights of the method it is derived from."""
     (tmp_path / "methods").mkdir()

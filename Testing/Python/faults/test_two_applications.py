@@ -92,6 +92,7 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
         assert folder.worker_pid() is None or gone(folder.worker_pid())
 
 
+@pytest.mark.slow
 def test_a_training_gives_the_same_weights_beside_another_one(toy_dataset, tmp_path, monkeypatch, tally):
     """The number of threads changes the last bits of a sum, so it may not depend on what else runs."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

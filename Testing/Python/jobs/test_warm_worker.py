@@ -479,6 +479,7 @@ def test_bad_images_and_models_cost_only_their_own_job(real_workers, request_for
     assert len(pids) == 1
 
 
+@pytest.mark.alone
 def test_memory_does_not_grow_over_many_jobs(real_workers, request_for):
     resident = []
     for _ in range(20):

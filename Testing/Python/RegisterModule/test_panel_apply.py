@@ -75,7 +75,10 @@ def keeping(panel, monkeypatch, tmp_path):
     return panel
 
 
-@pytest.mark.parametrize(("fixed", "moving"), [("oblique", "left-handed"), ("anisotropic", "oblique")])
+@pytest.mark.parametrize(
+    ("fixed", "moving"),
+    [("oblique", "left-handed"), pytest.param("anisotropic", "oblique", marks=pytest.mark.slow)],
+)
 def test_a_matrix_puts_the_moving_volume_into_place(keeping, fixed, moving):
     panel = keeping
     target, other = panel.add_volume("target", fixed), panel.add_volume("other", moving, to_body)
@@ -156,6 +159,7 @@ def test_volumes_are_made_on_request_and_can_be_compared(panel):
     assert not panel.ui.compareBlendSlider.enabled
 
 
+@pytest.mark.slow
 def test_without_a_volume_the_moving_one_is_compared_where_it_lies_now(panel):
     import slicer
 
@@ -167,7 +171,7 @@ def test_without_a_volume_the_moving_one_is_compared_where_it_lies_now(panel):
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 2
 
 
-@pytest.mark.parametrize("kind", ["matrix", "grid", "nested"])
+@pytest.mark.parametrize("kind", [pytest.param("matrix", marks=pytest.mark.slow), "grid", "nested"])
 def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, kind, tmp_path):
     """It is suggested, its effect is part of the result, and the result takes its place."""
     import slicer

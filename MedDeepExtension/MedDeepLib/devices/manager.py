@@ -85,7 +85,12 @@ def check_request(request: str) -> None:
 def list_devices() -> list[Device]:
     """All devices, the fastest first, with who uses them and who waits; the CPU is always there and always last."""
     tickets = _tickets()
-    return [_with_jobs(device, tickets) for device in [*_cuda_devices(), *_apple_devices(), _cpu()]]
+    return [_with_jobs(device, tickets) for device in present_devices()]
+
+
+def present_devices() -> list[Device]:
+    """The same devices without the jobs on them, for who only offers them: the queue need not be read."""
+    return [*_cuda_devices(), *_apple_devices(), _cpu()]
 
 
 def resolve(request: str, devices: list[Device] | None = None) -> Device:

@@ -16,7 +16,7 @@ import traceback
 from datetime import timedelta
 from typing import Any
 
-from MedDeepLib.errors import EXIT_DONE, EXIT_STOPPED, Stopped, UserError
+from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, Stopped, UserError
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_identity
 from MedDeepLib.jobs.together import write_outcome
@@ -79,7 +79,12 @@ def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: 
     except Stopped:
         return {"exit_code": EXIT_STOPPED}
     except FolderGone:
-        return {"exit_code": UserError.exit_code}
+        return {
+            "exit_code": EXIT_FAILED,
+            "message": f"The job folder {folder.path} was deleted, moved or taken over by another worker: leave it "
+            "alone while the job runs.",
+            "kind": "input",
+        }
     except Exception as error:
         logging.error("%s", traceback.format_exc())
         failure = explain(error)
@@ -108,7 +113,7 @@ def _tell(folder: JobFolder, report: EventWriter, outcome: dict[str, Any]) -> No
         report("state", state="done")
     elif outcome["exit_code"] == EXIT_STOPPED:
         report("state", state="stopped")
-    elif "message" in outcome:
+    else:
         report("state", state="failed", **outcome)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedDeepLib.devices import ALL, Device, list_devices
+from MedDeepLib.devices import ALL, Device, present_devices
 from MedDeepLib.panels.changes import Changes
 
 AUTO = "auto"
@@ -25,7 +25,7 @@ class DeviceChooser:
         self._combo_box = combo_box
         combo_box.clear()
         combo_box.addItem(_("Auto (the fastest that is free)"), AUTO)
-        devices = list_devices() if devices is None else devices
+        devices = present_devices() if devices is None else devices
         cards = [device for device in devices if device.id.startswith("cuda")]
         tool_tip = _("What to compute on. Auto takes the graphics card with the most free memory.")
         if several and len(cards) > 1:

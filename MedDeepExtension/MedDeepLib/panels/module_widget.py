@@ -66,12 +66,12 @@ class TaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.trainSection.offer_interrupted_run()
 
     def _makeSections(self):
-        from MedDeepLib.devices import list_devices
+        from MedDeepLib.devices import present_devices
         from MedDeepLib.panels.evaluate_section import EvaluateSection
         from MedDeepLib.panels.status import JobLog
         from MedDeepLib.panels.train_section import TrainSection
 
-        devices = list_devices()
+        devices = present_devices()
         log = JobLog(self.ui.logTextEdit, self.ui.workerLogButton)
         self.applySection = self.makeApplySection(log, devices)
         self.trainSection = TrainSection(self.ui, self.task, log, devices, self.logic)

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "alone: measures time, or uses Qt's application; nothing runs beside it")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     """Tests of panels share the one application of their process, as panels do: they run in one, in their order."""

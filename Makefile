@@ -1,7 +1,7 @@
 # The commands of a working copy. They need git, make and Python 3.11 or 3.12; everything else goes into .venv.
 #
 #   make demo     set up, train a small network on a real brain and apply it to another one (see README.md)
-#   make test     set up, check the style and the import contracts, run the tests and print their coverage
+#   make test     set up, check the style and the import contracts, run the tests
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,13 +11,16 @@ INSTALLED := $(VENV)/installed.stamp
 # Where the packages lie, for tools that are not run through pytest (pyproject.toml tells pytest the same).
 SOURCE_PATH := MedDeepExtension:SegmentModule:RegisterModule
 
-.PHONY: help setup demo test test-slow lint benchmark clean distclean
+BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
+.PHONY: help setup demo test coverage test-slow lint benchmark clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup      create $(VENV) with all packages; done again only when $(REQUIREMENTS) changes"
 	@echo "make demo       train and apply a network on real images; results in demo-output/"
-	@echo "make test       lint and the quick tests, with coverage"
+	@echo "make test       lint and the quick tests"
+	@echo "make coverage   the quick tests, and which lines they ran; takes about twice as long"
 	@echo "make test-slow  the tests that train for minutes"
 	@echo "make lint       ruff and the import contracts"
 	@echo "make benchmark  speed and memory, printed as ratios"
@@ -38,9 +41,13 @@ demo: setup
 
 # First the tests that measure time or click panels, one after the other; then all others, one for each core at once.
 test: lint
-	$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
-	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" \
-	  --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV_PYTHON) -m pytest -m "alone and not slow"
+	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE)
+
+# Counting lines slows many tests down by half, and some of them measure time.
+coverage: setup
+	-$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
+	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" $(BESIDE)
 
 test-slow: setup
 	$(VENV_PYTHON) -m pytest -m slow

@@ -34,8 +34,9 @@ from RegisterModuleLib.transforms import Displacement, SpatialTransform
 _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
-_VELOCITY_RATE = 0.3
-_FIELD_LEVELS = (4, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
+_VELOCITY_RATE = 0.6
+_FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
+_FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest axis
 _WORTH_TRYING = 3.0  # mm between two beginnings of the search
 _FEWEST_VOXELS, _FEWEST_STRUCTURES = 2.0, 5
 _REPORT_SECONDS = 0.5
@@ -186,10 +187,11 @@ class Alignment:
             metric = similarity(self._similarity("local-correlation"), options.window)
             bending = options.regularization == "bending"
             refinement = VelocityRefinement(grid, self.matrix, metric, options.smoothness, bending, velocity)
-            self._phase("Deforming", len(_FIELD_LEVELS) * steps)
-            for coarser in _FIELD_LEVELS:
+            spacings = self._field_spacings()
+            self._phase("Deforming", len(spacings) * steps)
+            for spacing in spacings:
                 if not self.stopped:
-                    at = level(self.fixed, self.moving, self.box, coarser * self.finest)
+                    at = level(self.fixed, self.moving, self.box, spacing, averaged=spacing / 2)
                     refinement.run(at, steps, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
@@ -273,6 +275,11 @@ class Alignment:
         affordable = float((np.prod(extent) / _MOST_VOXELS[len(extent)]) ** (1 / len(extent)))
         native = np.sort(self.pair.fixed.spacing)
         return max(affordable, float(native[0]))
+
+    def _field_spacings(self) -> list[float]:
+        """Voxel sizes at which the deformation is sought, the coarsest first."""
+        most = float(self.box.extent.max()) / _FEWEST_STEPS
+        return [factor * self.finest for factor in _FIELD_LEVELS if factor * self.finest <= most or factor == 1]
 
     def _similarity(self, automatic: str) -> str:
         chosen = self._options.similarity

@@ -49,12 +49,22 @@ def composed(first: torch.Tensor, then: torch.Tensor, indices: torch.Tensor) -> 
 
 
 def inverted(
-    displacement: torch.Tensor, indices: torch.Tensor, start: torch.Tensor | None = None, steps: int = 30
+    displacement: torch.Tensor, indices: torch.Tensor, start: torch.Tensor | None = None, steps: int = 60
 ) -> torch.Tensor:
-    """The displacement that undoes another one that does not fold, by fixed-point iteration from ``start``."""
+    """The displacement that undoes another one that does not fold, by fixed-point iteration from ``start``.
+
+    Where space is stretched to more than twice its size the plain iteration runs away; a voxel that would come out
+    worse therefore stays as it is and goes on with a smaller step.
+    """
     inverse = -displacement if start is None else start
+    left = inverse + sampled(displacement, indices + inverse, outside="border")
+    pace = torch.ones_like(left[:1])
     for _ in range(steps):
-        inverse = -sampled(displacement, indices + inverse, outside="border")
+        tried = inverse - pace * left
+        then_left = tried + sampled(displacement, indices + tried, outside="border")
+        better = then_left.square().sum(0, keepdim=True) < left.square().sum(0, keepdim=True)
+        inverse, left = torch.where(better, tried, inverse), torch.where(better, then_left, left)
+        pace = torch.where(better, (1.3 * pace).clamp_max(1.0), pace / 2)
     return inverse
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from RegisterModuleLib.fields import gradients, integrated
-from RegisterModuleLib.grids import Box, Grid, inside, matrix_coordinates, resized, sampled, taper, to_grid
+from RegisterModuleLib.grids import Box, Grid, inside, matrix_coordinates, resized, sampled, taper
 from RegisterModuleLib.similarity import Similarity
 
 _RADIUS = 80.0  # mm; a matrix entry of 1 / 80 moves what is 80 mm away by 1 mm
@@ -47,15 +47,26 @@ Step = Callable[[int, int], bool]
 """``step(done, total)`` is called after each step; false: end here, with the best so far."""
 
 
-def level(fixed: Scan, moving: Scan, box: Box, spacing: float) -> Level:
-    """The pair at a resolution of ``spacing`` mm."""
+def level(fixed: Scan, moving: Scan, box: Box, spacing: float, averaged: float | None = None) -> Level:
+    """The pair at a resolution of ``spacing`` mm.
+
+    ``averaged``: edge in mm of the blocks that the images are averaged over; None: as coarse as the grid. A deformation
+    stretches the blocks of one image and not those of the other, so that coarse blocks are never quite alike.
+    """
     grid = box.grid(spacing)
-    values, weight = to_grid(fixed.values, fixed.affine, grid)
-    blocks = [int(max(1, min(round(spacing / s), n))) for s, n in zip(_spacing(moving), moving.shape, strict=True)]
-    reduced = F.avg_pool3d(moving.values[None], blocks, ceil_mode=True, count_include_pad=False)[0]
+    fixed, moving = (_block_means(scan, averaged or spacing) for scan in (fixed, moving))
+    points = matrix_coordinates(np.linalg.inv(fixed.affine) @ grid.affine, grid.indices(fixed.values.device))
+    return Level(grid, sampled(fixed.values, points, outside="border"), inside(points, fixed.shape), moving)
+
+
+def _block_means(scan: Scan, edge: float) -> Scan:
+    blocks = [int(max(1, min(round(edge / s), n))) for s, n in zip(_spacing(scan), scan.shape, strict=True)]
+    if max(blocks) == 1:
+        return scan
+    values = F.avg_pool3d(scan.values[None], blocks, ceil_mode=True, count_include_pad=False)[0]
     from_block = np.diag([*map(float, blocks), 1.0])
     from_block[:3, 3] = (np.array(blocks) - 1) / 2
-    return Level(grid, values, weight, Scan(reduced, moving.affine @ from_block))
+    return Scan(values, scan.affine @ from_block)
 
 
 class MatrixRefinement:

@@ -71,7 +71,7 @@ class MorphParameters(TrainingParameters):
 @dataclass(frozen=True)
 class MorphApplyParameters(ApplyParameters):
     steps: int = parameter(
-        60,
+        40,
         "Instance optimisation: gradient steps on the deformation of this very pair at each resolution; 0: the network "
         "alone.",
         unit="steps",

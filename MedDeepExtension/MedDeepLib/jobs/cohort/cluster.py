@@ -23,6 +23,9 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # who tries again, and how often, is decided here
     # By default dask lets the allocator give back every large block at once, which doubles the time of a network.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
+    # Looking a hundred times a second at what every thread does is for those who mend programs.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.worker.memory.target": False,

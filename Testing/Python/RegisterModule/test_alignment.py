@@ -65,11 +65,11 @@ def test_a_matrix_is_found_again(fixed, moving, kind):
 def test_a_deformation_is_found_again(fixed, moving):
     bend = wave(6.0)
     images = pair(fixed, moving, bend)  # from the moving image's space to the body's, which is the fixed image's
-    prediction = registered("morph", images, steps=60, matrix_steps=30)
+    prediction = registered("morph", images, steps=30, matrix_steps=30)
     found = errors(prediction, lambda points: inverse_of(bend, points))
     before = np.linalg.norm(inner_points() - inverse_of(bend, inner_points()), axis=1)
     assert before.mean() > 3
-    assert found.mean() < 0.3 * before.mean(), (found.mean(), before.mean())
+    assert found.mean() < 0.25 * before.mean(), (found.mean(), before.mean())
     figures = prediction.summary()
     assert figures["folded_percent"] == 0 and figures["inverse_error_mm"] < 0.1 * VOXEL
     assert figures["similarity_after"] > figures["similarity_before"] + 0.1

@@ -486,5 +486,6 @@ def test_memory_does_not_grow_over_many_jobs(real_workers, request_for):
         job = real_workers.submit(request_for())
         finish(job)
         resident.append(psutil.Process(job.pid).memory_info().rss / 2**20)
-    print(f"resident after the 1st, 5th and 20th job: {resident[0]:.0f}, {resident[4]:.0f}, {resident[-1]:.0f} MiB")
-    assert resident[-1] < resident[4] + 15
+    early, late = max(resident[:10]), max(resident[10:])  # single ones go up and down by some 40 MiB
+    print(f"resident after the first ten jobs and the next ten at most: {early:.0f} and {late:.0f} MiB")
+    assert late < early + 10

@@ -98,7 +98,10 @@ def test_a_matrix_puts_the_moving_volume_into_place(keeping, fixed, moving):
     assert "Similarity" in node.GetDescription()
 
 
-@pytest.mark.parametrize(("fixed", "moving"), [("plain", "left-handed"), ("anisotropic", "oblique")])
+@pytest.mark.parametrize(
+    ("fixed", "moving"),
+    [pytest.param("plain", "left-handed", marks=pytest.mark.slow), ("anisotropic", "oblique")],
+)
 def test_a_deformation_is_hardened_as_the_network_warps(keeping, fixed, moving):
     panel = keeping
     bend = wave(6.0)
@@ -171,7 +174,9 @@ def test_without_a_volume_the_moving_one_is_compared_where_it_lies_now(panel):
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 2
 
 
-@pytest.mark.parametrize("kind", [pytest.param("matrix", marks=pytest.mark.slow), "grid", "nested"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("matrix", "grid")), "nested"]
+)
 def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, kind, tmp_path):
     """It is suggested, its effect is part of the result, and the result takes its place."""
     import slicer

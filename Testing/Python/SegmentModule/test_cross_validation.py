@@ -197,6 +197,7 @@ def test_one_action_does_not_resume_the_other(interrupted, segment):
     assert code == 2 and "was begun with crossvalidate: go on with crossvalidate --resume." in errors
 
 
+@pytest.mark.slow
 def test_leaving_one_site_out(tmp_path, segment):
     """Both networks learn, each is judged on the other site, and chooses its voxel size without looking there."""
     settings = [f"{key}={json.dumps(value).strip('[]')}" for key, value in toy_cases.TRAINING.items()]

@@ -29,6 +29,7 @@ def long_folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_odd_and_long_names_everywhere(undisturbed, tmp_path, tally):
     root = long_folder(tmp_path)
     data = root / "Données"

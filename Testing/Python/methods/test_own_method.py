@@ -29,6 +29,7 @@ def healthy(tmp_path) -> Path:
     return tmp_path / "healthy.json"
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own_from_the_script(healthy, segment, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDEEP_METHODS", str(FOLDER))
     assert len((FOLDER / "anomaly.py").read_text(encoding="utf-8").splitlines()) < 110

@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/installed.stamp
 # Where the packages lie, for tools that are not run through pytest (pyproject.toml tells pytest the same).
 SOURCE_PATH := MedDeepExtension:SegmentModule:RegisterModule
 
+# How tests run beside each other: one file after the other in each process.
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo test coverage test-slow lint benchmark clean distclean
@@ -20,7 +21,7 @@ help:
 	@echo "make setup      create $(VENV) with all packages; done again only when $(REQUIREMENTS) changes"
 	@echo "make demo       train and apply a network on real images; results in demo-output/"
 	@echo "make test       lint and the quick tests"
-	@echo "make coverage   the quick tests, and which lines they ran; takes about twice as long"
+	@echo "make coverage   the quick tests, and which lines they ran"
 	@echo "make test-slow  the tests that train for minutes"
 	@echo "make lint       ruff and the import contracts"
 	@echo "make benchmark  speed and memory, printed as ratios"
@@ -44,7 +45,7 @@ test: lint
 	$(VENV_PYTHON) -m pytest -m "alone and not slow"
 	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE)
 
-# Counting lines slows many tests down by half, and some of them measure time.
+# Apart, since counting lines doubles the time of some tests, and others measure time.
 coverage: setup
 	-$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
 	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" $(BESIDE)

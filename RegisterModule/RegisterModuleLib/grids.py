@@ -182,13 +182,18 @@ def taper(grid: Grid, device: torch.device | str = "cpu") -> torch.Tensor:
     return factor
 
 
+def block_means(volume: torch.Tensor, blocks: Sequence[int]) -> tuple[torch.Tensor, np.ndarray]:
+    """The mean of each block of ``blocks`` (3) voxels, and the 4x4 matrix from blocks' indices to the volume's."""
+    if max(blocks) == 1:
+        return volume, np.eye(4)
+    from_block = np.diag([*map(float, blocks), 1.0])
+    from_block[:3, 3] = (np.array(blocks) - 1) / 2
+    return F.avg_pool3d(volume[None], blocks, ceil_mode=True, count_include_pad=False)[0], from_block
+
+
 def _reduced(volume: torch.Tensor, to_image: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
     """The image averaged over blocks that are no larger than the grid's voxels, and the matrix to its indices."""
     reach = np.abs(to_image[:3, :3]).max(axis=1)
     blocks = [int(max(1, min(round(r), n))) for r, n in zip(reach, volume.shape[1:], strict=True)]
-    if max(blocks) == 1:
-        return volume, to_image
-    volume = F.avg_pool3d(volume[None], blocks, ceil_mode=True, count_include_pad=False)[0]
-    to_block = np.diag([*(1 / np.array(blocks)), 1.0])
-    to_block[:3, 3] = (1 / np.array(blocks) - 1) / 2
-    return volume, to_block @ to_image
+    volume, from_block = block_means(volume, blocks)
+    return volume, np.linalg.inv(from_block) @ to_image

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from RegisterModuleLib.fields import gradients, integrated
-from RegisterModuleLib.grids import Box, Grid, inside, matrix_coordinates, resized, sampled, taper
+from RegisterModuleLib.grids import Box, Grid, block_means, inside, matrix_coordinates, resized, sampled, taper
 from RegisterModuleLib.similarity import Similarity
 
 _RADIUS = 80.0  # mm; a matrix entry of 1 / 80 moves what is 80 mm away by 1 mm
@@ -54,18 +54,14 @@ def level(fixed: Scan, moving: Scan, box: Box, spacing: float, averaged: float |
     stretches the blocks of one image and not those of the other, so that coarse blocks are never quite alike.
     """
     grid = box.grid(spacing)
-    fixed, moving = (_block_means(scan, averaged or spacing) for scan in (fixed, moving))
+    fixed, moving = (_averaged(scan, averaged or spacing) for scan in (fixed, moving))
     points = matrix_coordinates(np.linalg.inv(fixed.affine) @ grid.affine, grid.indices(fixed.values.device))
     return Level(grid, sampled(fixed.values, points, outside="border"), inside(points, fixed.shape), moving)
 
 
-def _block_means(scan: Scan, edge: float) -> Scan:
+def _averaged(scan: Scan, edge: float) -> Scan:
     blocks = [int(max(1, min(round(edge / s), n))) for s, n in zip(_spacing(scan), scan.shape, strict=True)]
-    if max(blocks) == 1:
-        return scan
-    values = F.avg_pool3d(scan.values[None], blocks, ceil_mode=True, count_include_pad=False)[0]
-    from_block = np.diag([*map(float, blocks), 1.0])
-    from_block[:3, 3] = (np.array(blocks) - 1) / 2
+    values, from_block = block_means(scan.values, blocks)
     return Scan(values, scan.affine @ from_block)
 
 

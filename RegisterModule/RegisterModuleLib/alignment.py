@@ -184,7 +184,7 @@ class Alignment:
         if start is not None:
             velocity = on_other_grid(start[1], start[0].shape, grid.shape)
         if steps and not self.stopped:
-            metric = similarity(self._similarity("local-correlation"), options.window)
+            metric = similarity(self._similarity("local-information"), options.window)
             bending = options.regularization == "bending"
             refinement = VelocityRefinement(grid, self.matrix, metric, options.smoothness, bending, velocity)
             spacings = self._field_spacings()

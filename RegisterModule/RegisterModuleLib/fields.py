@@ -13,6 +13,7 @@ import torch
 from RegisterModuleLib.grids import resized, sampled
 
 SQUARINGS = 6
+_CLOSE = 1e-4  # voxels; an inverse this exact is not improved any further
 
 
 def on_other_grid(velocity: torch.Tensor, before: tuple, after: tuple, smooth: bool = False) -> torch.Tensor:
@@ -60,6 +61,8 @@ def inverted(
     left = inverse + sampled(displacement, indices + inverse, outside="border")
     pace = torch.ones_like(left[:1])
     for _ in range(steps):
+        if float(left.abs().max()) < _CLOSE:
+            break
         tried = inverse - pace * left
         then_left = tried + sampled(displacement, indices + tried, outside="border")
         better = then_left.square().sum(0, keepdim=True) < left.square().sum(0, keepdim=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from MedDeepLib.methods import parameter
 
-SIMILARITIES = ("local-correlation", "correlation", "mutual-information", "mean-square")
+SIMILARITIES = ("local-correlation", "local-information", "correlation", "mutual-information", "mean-square")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ApplyParameters:
     similarity: str = parameter(
         "automatic",
         "What the gradient steps make as large as possible; automatic: mutual information for a matrix, local "
-        "correlation for a deformation. Mutual information suits images of different kinds, e.g. MR and CT.",
+        "information for a deformation. Mutual information suits images of different kinds, e.g. MR and CT.",
         choices=("automatic", *SIMILARITIES),
     )
     center: bool = parameter(

@@ -14,11 +14,12 @@ Similarity = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 _BINS = 32
 _MOST_SAMPLES = 50_000
+_NOISE = 0.02  # share of the variance that is never explained
 
 
 def mean_square(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean squared difference."""
-    return (weight * (fixed - moved) ** 2).sum() / weight.sum().clamp_min(1e-6)
+    return _mean((fixed - moved) ** 2, weight)
 
 
 def correlation(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -38,14 +39,17 @@ class LocalCorrelation:
         self._window = window
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return 1 - _mean(self.squared(fixed, moved, weight), weight)
+
+    def squared(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """r² (1, I, J, K) around each voxel."""
         fixed, moved = fixed * weight, moved * weight
         parts = torch.cat([weight, fixed, moved, fixed * fixed, moved * moved, fixed * moved])
         n, f, m, ff, mm, fm = self._means(parts).unbind()
         n = n.clamp_min(1e-3)
         cross = fm - f * m / n
         variances = (ff - f * f / n).clamp_min(0) * (mm - m * m / n).clamp_min(0)
-        likeness = cross * cross / (variances + 1e-6)
-        return 1 - (weight[0] * likeness).sum() / weight.sum().clamp_min(1e-6)
+        return (cross * cross / (variances + 1e-6))[None]
 
     def _means(self, images: torch.Tensor) -> torch.Tensor:
         means = images[None]
@@ -56,6 +60,18 @@ class LocalCorrelation:
                 padding = [window // 2 if n == axis else 0 for n in range(3)]
                 means = F.avg_pool3d(means, size, 1, padding)
         return means[0]
+
+
+class LocalInformation(LocalCorrelation):
+    """Negative mutual information -½ ln(1 - r²) of Gaussian grey values within a window around each voxel, averaged.
+
+    Next to r² itself, what matches well pulls harder and what cannot be matched pulls less, as in a likelihood with
+    unknown noise: the same weight of smoothness then serves images that are alike and images that are not.
+    """
+
+    def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        unexplained = (1 - self.squared(fixed, moved, weight)).clamp_min(0)
+        return _mean((unexplained + _NOISE).log() / 2, weight)
 
 
 class MutualInformation:
@@ -89,6 +105,7 @@ def similarity(name: str, window: int = 7) -> Similarity:
     """The similarity of that name, one of ``parameters.SIMILARITIES``; the mean over the channels."""
     of_one = {
         "local-correlation": LocalCorrelation(window),
+        "local-information": LocalInformation(window),
         "correlation": correlation,
         "mutual-information": MutualInformation(),
         "mean-square": mean_square,
@@ -98,3 +115,7 @@ def similarity(name: str, window: int = 7) -> Similarity:
         return torch.stack([of_one(f[None], m[None], weight) for f, m in zip(fixed, moved, strict=True)]).mean()
 
     return of_all
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (weight * values).sum() / weight.sum().clamp_min(1e-6)

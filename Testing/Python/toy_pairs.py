@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def write(path: Path, grid: str, to_body=lambda points: points, values=body) -> 
     return path
 
 
+@cache
 def displacement(spacing: float = 2.0, size: float = 6.0, seed: int = 0):
     """The flow of a random smooth velocity field around the body; about ``size`` mm."""
     import torch

@@ -78,7 +78,7 @@ class MorphApplyParameters(ApplyParameters):
         minimum=0,
         maximum=100_000,
     )
-    smoothness: float = parameter(0.3, "Weight of the field's roughness in these steps.", minimum=0.0, maximum=1e6)
+    smoothness: float = parameter(1.0, "Weight of the field's roughness in these steps.", minimum=0.0, maximum=1e6)
     regularization: str = parameter(
         "diffusion",
         "Roughness: first derivatives (diffusion) or second ones (bending).",
@@ -94,7 +94,7 @@ class MorphApplyParameters(ApplyParameters):
         advanced=True,
     )
     window: int = parameter(
-        5, "Edge of the window of the local correlation.", unit="voxels", minimum=3, maximum=51, advanced=True
+        5, "Edge of the window of the local similarities.", unit="voxels", minimum=3, maximum=51, advanced=True
     )
 
 

@@ -72,7 +72,7 @@ def test_a_deformation_is_found_again(fixed, moving):
     assert found.mean() < 0.25 * before.mean(), (found.mean(), before.mean())
     figures = prediction.summary()
     assert figures["folded_percent"] == 0 and figures["inverse_error_mm"] < 0.1 * VOXEL
-    assert figures["similarity_after"] > figures["similarity_before"] + 0.1
+    assert figures["similarity_after"] > figures["similarity_before"] + 0.09
 
 
 def test_another_contrast_needs_mutual_information():

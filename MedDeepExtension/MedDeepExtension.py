@@ -12,6 +12,7 @@ from MedDeepLib.jobs.listing import JobList
 from MedDeepLib.jobs.models import ModelEntry, ModelList
 from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview
+from MedDeepLib.panels.scene_widget import SceneWidget
 from MedDeepLib.scene import runs, scene_jobs
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -20,9 +21,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 
 class MedDeepExtension(ScriptedLoadableModule):
@@ -54,42 +53,29 @@ class MedDeepExtensionParameterNode:
     modelOrder: str = "-made"
 
 
-class MedDeepExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class MedDeepExtensionWidget(SceneWidget):
     """The panel: connects its sections with the form, the parameter node and the life of the scene."""
 
+    alwaysSet = "jobOrder"
+
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic: MedDeepExtensionLogic | None = None
+        super().__init__(parent)
         self.home: Any = None
-        self._parameterNode: MedDeepExtensionParameterNode | None = None
-        self._guiTags: list[int] = []
-        self._settings: dict[str, str] = {}
 
     def setup(self):
         from MedDeepLib.panels.home import Home
 
-        ScriptedLoadableModuleWidget.setup(self)
+        super().setup()
         panel = slicer.util.loadUI(self.resourcePath("UI/MedDeepExtension.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = MedDeepExtensionLogic()
         self.home = Home(self.ui, self.logic.resume)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        slicer.app.connect("aboutToQuit()", self.shutDown)
-        self.initializeParameterNode()
-
-    def cleanup(self):
-        self.shutDown()
-        slicer.app.disconnect("aboutToQuit()", self.shutDown)
-        self.removeObservers()
-        self.setParameterNode(None)
+        self.bindToScene()
 
     def enter(self):
-        self.initializeParameterNode()
+        super().enter()
         self.home.begin()
 
     def exit(self):
@@ -100,41 +86,11 @@ class MedDeepExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Stop all that goes on: the panel or the application goes away. A training can be resumed later."""
         self.home.shut_down()
 
-    def onSceneStartClose(self, caller, event):
+    def sceneCloses(self):
         self.home.scene_closes()
-        if self._parameterNode is not None:
-            names = self._parameterNode.allParameters
-            self._settings = {name: self._parameterNode.getValue(name) for name in names}
-        self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller, event):
-        """The loaded scene may have brought other values for the same parameter node."""
-        if self._parameterNode is not None:
-            self.setParameterNode(None)
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self):
-        """Bind the panel to the scene's parameter node; a new one gets the choices made before the scene closed."""
-        # Closing the scene does not remove the node but empties it.
-        isEmpty = not ScriptedLoadableModuleLogic.getParameterNode(self.logic).HasParameter("jobOrder")
-        parameterNode = self.logic.getParameterNode()
-        if isEmpty:
-            for name, value in self._settings.items():
-                parameterNode.setValue(name, value)
-        if self._parameterNode is None or self._parameterNode.parameterNode is not parameterNode.parameterNode:
-            self.setParameterNode(parameterNode)
-
-    def setParameterNode(self, parameterNode: MedDeepExtensionParameterNode | None):
-        for tag in self._guiTags:
-            self._parameterNode.disconnectGui(tag)
-        self._guiTags = []
-        self._parameterNode = parameterNode
-        if parameterNode is not None:
-            self._guiTags.append(parameterNode.connectParametersToGui(self.home.connectors()))
+    def connectGui(self, parameterNode: MedDeepExtensionParameterNode) -> list[int]:
+        return [parameterNode.connectParametersToGui(self.home.connectors())]
 
 
 class MedDeepExtensionLogic(ScriptedLoadableModuleLogic):

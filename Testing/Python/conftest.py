@@ -10,15 +10,7 @@ import pytest
 
 
 def pytest_configure(config) -> None:
-    config.addinivalue_line("markers", "alone: measures time, or uses Qt's application; nothing runs beside it")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items) -> None:
-    """Tests of panels share the one application of their process, as panels do: they run in one, in their order."""
-    for item in items:
-        if "host" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.alone)
+    config.addinivalue_line("markers", "alone: measures time; nothing runs beside it")
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -60,6 +52,7 @@ def host():
     try:
         yield slicerhost
         slicerhost.process_events()
+        assert not slicerhost.is_quitting(), "The test told Qt to quit, so that dialogs of later tests would not open"
     finally:
         slicerhost.unload_all_modules()
         slicerhost.close_scene()

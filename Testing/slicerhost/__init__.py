@@ -35,6 +35,7 @@ from slicerhost.dialogs import UnexpectedDialogError, answers
 from slicerhost.host import (
     close_scene,
     forget_settings,
+    is_quitting,
     load_module,
     process_events,
     quit_application,
@@ -49,6 +50,7 @@ __all__ = [
     "answers",
     "close_scene",
     "forget_settings",
+    "is_quitting",
     "load_module",
     "process_events",
     "quit_application",

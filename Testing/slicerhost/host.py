@@ -180,6 +180,15 @@ def quit_application() -> None:
     slicer.app.exec_()
 
 
+def is_quitting() -> bool:
+    """Whether Qt was told to leave the main event loop outside of it: dialogs would then end as soon as they begin."""
+    from PySide6 import QtCore
+
+    loop = QtCore.QEventLoop()
+    QtCore.QTimer.singleShot(0, loop.quit)
+    return loop.exec() == -1
+
+
 def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) -> Path:
     """Save a picture of a widget (or of the panel of a <Module>Widget) as PNG. Shows the widget if need be.
 

@@ -65,7 +65,7 @@ def check_that_it_trains(configuration: Configuration) -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-@pytest.mark.parametrize("gigabytes", [2, 8, 24])
+@pytest.mark.parametrize("gigabytes", [2, pytest.param(8, marks=pytest.mark.slow), 24])
 @pytest.mark.parametrize(
     "method, grid",
     [("unet", BRAIN), ("unet", THICK), ("unet", SAGITTAL), ("unet", ABDOMEN), ("segresnet", BRAIN)],

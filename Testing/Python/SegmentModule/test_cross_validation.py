@@ -198,6 +198,7 @@ def test_one_action_does_not_resume_the_other(interrupted, segment):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_leaving_one_site_out(tmp_path, segment):
     """Both networks learn, each is judged on the other site, and chooses its voxel size without looking there."""
     settings = [f"{key}={json.dumps(value).strip('[]')}" for key, value in toy_cases.TRAINING.items()]

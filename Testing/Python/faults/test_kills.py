@@ -52,6 +52,7 @@ def killed_at_random(undisturbed, tmp_path: Path, kills: int, seed: int, tally) 
     assert all(same)
 
 
+@pytest.mark.slow
 def test_killed_five_times(undisturbed, tmp_path, tally):
     killed_at_random(undisturbed, tmp_path, kills=5, seed=1, tally=tally)
 

@@ -30,6 +30,7 @@ def long_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_odd_and_long_names_everywhere(undisturbed, tmp_path, tally):
     root = long_folder(tmp_path)
     data = root / "Données"
@@ -92,6 +93,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_to_and_fro_changes_nothing(undisturbed, tmp_path, monkeypatch, tally):
     """In the worker and in the launcher, twice a second, by hours and by years."""
     write_sitecustomize(monkeypatch, tmp_path, CLOCK)

@@ -40,7 +40,7 @@ $(INSTALLED): $(REQUIREMENTS)
 demo: setup
 	$(VENV_PYTHON) Testing/Demo/run_demo.py --output demo-output
 
-# First the tests that measure time or click panels, one after the other; then all others, one for each core at once.
+# First the tests that measure time, one after the other; then all others, one for each core at once.
 test: lint
 	$(VENV_PYTHON) -m pytest -m "alone and not slow"
 	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE)

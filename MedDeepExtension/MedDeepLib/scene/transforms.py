@@ -9,7 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from MedDeepLib.errors import UserError
+
+_MOST_POINTS = 80_000  # of a sampled transform: more would keep the panel waiting for longer than 50 ms
 
 
 def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) -> Path | None:
@@ -18,7 +22,7 @@ def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) 
     Args:
         fixed, moving: transform nodes; None stands for the world.
         around: the fixed volume. What is neither a matrix nor a plain displacement field is written as what it does
-            within this volume.
+            within this volume, at every n-th voxel where there are many.
 
     Raises UserError when it cannot be written.
     """
@@ -41,14 +45,44 @@ def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) 
         return _write(moving, path)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "initial")
     node.SetAndObserveTransformFromParent(between)
+    places = _every_nth_voxel(around)
     try:
-        grid = slicer.modules.transforms.logic().ConvertToGridTransform(node, around)
+        grid = slicer.modules.transforms.logic().ConvertToGridTransform(node, places)
     finally:
-        slicer.mrmlScene.RemoveNode(node)
+        for made in (node, places):
+            slicer.mrmlScene.RemoveNode(made)
     try:
         return _write(grid, path)
     finally:
         slicer.mrmlScene.RemoveNode(grid)
+
+
+def _every_nth_voxel(volume: Any) -> Any:
+    """A volume node on every n-th voxel of another one along all axes, to the last voxel and beyond."""
+    import slicer
+    import vtk
+
+    shape = np.array(volume.GetImageData().GetDimensions())
+    factor = 1
+    while np.prod(_reaching(shape, factor)) > _MOST_POINTS:
+        factor += 1
+    image = vtk.vtkImageData()
+    image.SetDimensions([int(n) for n in _reaching(shape, factor)])
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    to_ras, step = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(to_ras)
+    for axis in range(3):
+        step.SetElement(axis, axis, factor)
+    vtk.vtkMatrix4x4.Multiply4x4(to_ras, step, to_ras)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "places of the initial transform")
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(to_ras)
+    return node
+
+
+def _reaching(shape: np.ndarray, factor: int) -> np.ndarray:
+    """How many points, ``factor`` voxels apart, reach from the first to the last of ``shape`` voxels."""
+    return -(-(shape - 1) // factor) + 1
 
 
 def transform_from_file(path: str | Path, name: str, into: Any = None) -> Any:

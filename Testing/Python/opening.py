@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAXIMUM_SECONDS = 0.3
+# Opening takes 0.13 s of processor time where starting Qt, VTK and the scene takes 1.2 s: about a tenth, on any computer.
+MAXIMUM_SHARE_OF_START = 0.25
 
 OPEN_AND_MEASURE = """
 import json, sys, time
@@ -23,16 +24,18 @@ REFUSED = set(sys.argv[2:])
 sys.meta_path.insert(0, Refuse())
 import slicerhost
 slicerhost.start()
-start = time.perf_counter()
+started = time.process_time()
 slicerhost.load_module(sys.argv[1])
-seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "packages": sorted({name.partition(".")[0] for name in sys.modules})}))
+opened = time.process_time() - started
+packages = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"start": started, "opening": opened, "packages": packages}))
 """
 
 
 def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
     """Open the panel of ``module`` in a new process in which some packages cannot be imported; only Testing/ is on the
-    path, as Slicer adds nothing but the module's own folder. Returns the seconds that it took and all packages."""
+    path, as Slicer adds nothing but the module's own folder. Returns the processor seconds that starting an application
+    and opening the panel took, and all packages."""
     paths = [REPOSITORY / "Testing", REPOSITORY / "MedDeepExtension"]
     environment = {
         **os.environ,
@@ -55,11 +58,12 @@ def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
 
 
 def check_opening(module: Path, tmp_path: Path) -> None:
-    """It is quick and loads nothing of the worker's. The least of five measurements counts: a busy machine makes a
-    process slower, never faster."""
+    """It is quick, beside the start of the application, and loads nothing of the worker's. The least of five
+    measurements counts, and processor time only: other programs make a process slower, never faster."""
     measurements = [open_in_new_process(module, tmp_path) for _ in range(5)]
     assert not {"torch", "monai", "ignite", "itk"} & set(measurements[0]["packages"])
-    assert min(measurement["seconds"] for measurement in measurements) < MAXIMUM_SECONDS
+    opening, start = (min(measurement[name] for measurement in measurements) for name in ("opening", "start"))
+    assert opening < MAXIMUM_SHARE_OF_START * start, f"opening takes {opening:.3f} s, the application {start:.3f} s"
 
 
 def packages_of_the_worker() -> list[str]:

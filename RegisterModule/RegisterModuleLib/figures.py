@@ -75,15 +75,17 @@ def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
 def case_scores(
     prediction: RegistrationPrediction, case: Case, names: Mapping[int, str] = MappingProxyType({})
 ) -> list[dict[str, Any]]:
-    """A row for the whole pair and one for each structure that both of its label maps have.
+    """A row for each structure that both label maps of the pair have, and one for the whole image.
 
     ``names``: of the structures by their values; for others the label maps' own.
     """
     pair, transform = prediction.pair, prediction.transform
     own = {key: value for key, value in prediction.figures.items() if not isinstance(value, (bool, list))}
-    rows = [_row("whole image", own | _landmark_figures(case, transform) | _truth_figures(case, transform, pair))]
-    if case.label and case.moving and case.moving.label:
-        rows += _structure_rows(prediction, case, names)
+    labelled = case.label and case.moving and case.moving.label
+    # What a reader looks for first stands first: columns in the order of the rows that have them.
+    rows = _structure_rows(prediction, case, names) if labelled else []
+    known = _landmark_figures(case, transform) | _truth_figures(case, transform, pair)
+    rows.append({"structure": "whole image", **known, **own})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in keys} for row in rows]
 
@@ -105,9 +107,14 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
     unmoved = type(prediction)(pair, before).warped_labels(labels)
     scores = structure_scores(warped, reference, pair.fixed.affine, classes)
     earlier = structure_scores(unmoved, reference, pair.fixed.affine, classes)
-    wanted = ("dice", "hd95_mm", "assd_mm")
     return [
-        _row(now["structure"], {key: now[key] for key in wanted} | {"dice_before": then["dice"]})
+        {
+            "structure": now["structure"],
+            "dice": now["dice"],
+            "dice_before": then["dice"],
+            "hd95_mm": now["hd95_mm"],
+            "assd_mm": now["assd_mm"],
+        }
         for now, then in zip(scores, earlier, strict=True)
     ]
 
@@ -155,10 +162,6 @@ def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
     places = np.argwhere(values > background_threshold(sample))
     places = places[:: max(1, len(places) // most)]
     return places @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
-
-
-def _row(structure: str, figures: dict[str, Any]) -> dict[str, Any]:
-    return {"structure": structure, **figures}
 
 
 def _matrix_figures(matrix: np.ndarray) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Photograph the Deep Registration panel at work, for the README.
 
-    python Testing/tools/take_register_screenshots.py --fixed IMAGE --moving IMAGE [--steps 30] [--output FOLDER]
+    python Testing/tools/take_register_screenshots.py --fixed IMAGE --moving IMAGE --dataset DATASET.json
+        [--steps 30] [--output FOLDER]
 
 Everything in the pictures really happens: the released model registers the two images, and Slicer's slice views show
-the result beside the panel, blended and as a checkerboard.
+the result beside the panel, blended and as a checkerboard; it is evaluated on the dataset's test pairs, and a training
+on the dataset is started and stopped once its curves can be seen.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fixed", type=Path, required=True)
     parser.add_argument("--moving", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, required=True, help="images to train with, and test pairs or an atlas")
     parser.add_argument("--model", default="brain", help="%(default)s")
     parser.add_argument("--steps", type=int, default=30, help="of the instance optimisation (%(default)s)")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "RegisterModule" / "Screenshots")
@@ -34,8 +37,10 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="runs-") as runs:
         os.environ["MEDDEEP_RUNS"] = runs
-        photographer = RegisterPhotographer(Path(), arguments.output, "RegisterModule")
-        photographer.register(arguments.fixed, arguments.moving, arguments.model, arguments.steps)
+        photographer = RegisterPhotographer(arguments.model, arguments.output, "RegisterModule")
+        photographer.register(arguments.fixed, arguments.moving, arguments.steps)
+        photographer.evaluate(arguments.dataset.resolve())
+        photographer.train(arguments.dataset.resolve(), "morph", {"point_steps": 0})
         photographer.close()
     return 0
 
@@ -43,12 +48,12 @@ def main() -> int:
 class RegisterPhotographer(Photographer):
     """The open panel, and two images that it aligns."""
 
-    def register(self, fixed: Path, moving: Path, model: str, steps: int) -> None:
+    def register(self, fixed: Path, moving: Path, steps: int) -> None:
         import slicer
 
         self._show_only("apply")
         section = self.panel.applySection
-        section.model_chooser.set_value(model)
+        section.model_chooser.set_value(self.model)
         for path, chooser in ((fixed, section.fixed), (moving, section.moving)):
             chooser.selectors[0].setCurrentNode(slicer.util.loadVolume(str(path)))
         self.panel.logic.getParameterNode().applyOptions = json.dumps({"steps": steps})

@@ -35,10 +35,10 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="runs-") as runs:
         os.environ["MEDDEEP_RUNS"] = runs
-        photographer = Photographer(arguments.run.resolve(), arguments.output)
+        photographer = Photographer(str(arguments.run.resolve()), arguments.output)
         photographer.apply(arguments.volume)
         photographer.evaluate(arguments.dataset.resolve())
-        photographer.train(arguments.dataset.resolve())
+        photographer.train(arguments.dataset.resolve(), *method_of(arguments.run))
         photographer.close()
     return 0
 
@@ -46,11 +46,11 @@ def main() -> int:
 class Photographer:
     """The open panel and what is done with it."""
 
-    def __init__(self, run: Path, output: Path, module: str = "SegmentModule"):
+    def __init__(self, model: str, output: Path, module: str = "SegmentModule"):
         import slicerhost
 
         slicerhost.start()
-        self.host, self.run, self.output = slicerhost, run, output
+        self.host, self.model, self.output = slicerhost, model, output
         self.panel = slicerhost.load_module(REPOSITORY / module / f"{module}.py")
         self.ui = self.panel.ui
 
@@ -59,27 +59,25 @@ class Photographer:
 
         self._show_only("apply")
         slicer.util.loadVolume(str(volume))
-        self.panel.applySection.model_chooser.set_value(str(self.run))
+        self.panel.applySection.model_chooser.set_value(self.model)
         self.ui.applyButton.click()
         self._wait(self.panel.applySection, lambda: False)
         self._photograph("apply")
 
     def evaluate(self, dataset: Path) -> None:
         self._show_only("evaluate")
-        self.panel.evaluateSection.model_chooser.set_value(str(self.run))
+        self.panel.evaluateSection.model_chooser.set_value(self.model)
         self.ui.evaluateDatasetPathLineEdit.currentPath = str(dataset)
         self.ui.evaluateButton.click()
         self._wait(self.panel.evaluateSection, lambda: False)
         self._photograph("evaluate")
 
-    def train(self, dataset: Path) -> None:
-        from MedDeepLib.jobs import JobFolder
-
+    def train(self, dataset: Path, method: str, parameters: dict) -> None:
+        """Begin a training, which is stopped when the panel is closed."""
         self._show_only("train")
-        job = JobFolder(self.run).job()
         node = self.panel.logic.getParameterNode()
-        node.method = job.method
-        node.trainingParameters = json.dumps({job.method: {**job.parameters, "validate_every": 20}})
+        node.method = method
+        node.trainingParameters = json.dumps({method: {**parameters, "validate_every": 20}})
         self.ui.trainDatasetPathLineEdit.currentPath = str(dataset)
         self.ui.trainStartButton.click()
         self._wait(self.panel.trainSection, lambda: _fewest_points(node.trainingChart) >= POINTS_WORTH_SEEING)
@@ -130,6 +128,14 @@ class Photographer:
         picture = view.grab()
         view.delete()
         return picture
+
+
+def method_of(run: Path) -> tuple[str, dict]:
+    """The method that a run was trained with, and its parameters."""
+    from MedDeepLib.jobs import JobFolder
+
+    job = JobFolder(run).job()
+    return job.method, dict(job.parameters)
 
 
 def _fewest_points(chart) -> int:

@@ -95,7 +95,7 @@ def foreground_box(scan: Scan, margin: float = _MARGIN) -> Box:
     """The box around what is brighter than air."""
     values = scan.values.amax(0)
     threshold = max(background_threshold(sample_voxels(values)), 0.02)
-    return _box_of_mask((values > threshold).numpy(), scan.affine, margin)
+    return _box_of_mask((values > threshold).cpu().numpy(), scan.affine, margin)
 
 
 def structures_box(raw: Raw, values: Sequence[int], margin: float = _MARGIN) -> Box:

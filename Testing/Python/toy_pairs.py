@@ -129,13 +129,16 @@ def inner_points(count: int = 400, seed: int = 1) -> np.ndarray:
     return points[((points / (36, 44, 38)) ** 2).sum(1) < 1][:count]
 
 
-def write_label_dataset(folder: Path, count: int = 6) -> Path:
-    """A list of label maps without images, each body bent its own way, for training on painted images."""
+def write_label_dataset(folder: Path, count: int = 6, images: bool = False) -> Path:
+    """A list of label maps, each body bent its own way; without images, for training on painted ones, or with them."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number in range(count):
         write(folder / f"body{number}.nrrd", "plain", random_bend(number), _tissue)
-        entries.append({"label": f"body{number}.nrrd", "patient": f"p{number}"})
+        entry = {"label": f"body{number}.nrrd", "patient": f"p{number}"}
+        if images:
+            entry["image"] = write(folder / f"image{number}.nrrd", "plain", random_bend(number)).name
+        entries.append(entry)
     labels = {str(value): name for value, name in STRUCTURES.items()}
     content = {"name": "bodies", "channels": ["any"], "labels": labels, "training": entries}
     path = folder / "dataset.json"

@@ -180,7 +180,7 @@ def sample_voxels(channel: torch.Tensor) -> np.ndarray:
     """Enough voxels of one channel, evenly spread, to estimate its distribution."""
     stride = int(np.ceil((channel.numel() / _SAMPLED_VOXELS) ** (1 / 3)))
     strides = [slice(None, None, stride if n > 4 * stride else 1) for n in channel.shape]
-    return channel[tuple(strides)].numpy().ravel()
+    return channel[tuple(strides)].cpu().numpy().ravel()
 
 
 def background_threshold(values: np.ndarray) -> float:

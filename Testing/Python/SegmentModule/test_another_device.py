@@ -1,0 +1,35 @@
+"""Segmentation on a device whose memory is not the processor's: nothing is left behind on either side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from another_device import stand_in, train_one_step
+from MedDeepLib.bundles.model import open_model
+from MedDeepLib.data.dataset import load_dataset
+from MedDeepLib.methods import ApplyItem, Context, from_mapping, get, methods
+
+
+@pytest.fixture
+def device(monkeypatch) -> torch.device:
+    return stand_in(monkeypatch)
+
+
+@pytest.mark.parametrize("method", sorted(methods("segment")))
+@pytest.mark.parametrize("augmentation", [False, True], ids=["plain", "augmented"])
+def test_a_network_is_trained(device, method, augmentation, toy_dataset, tmp_path):
+    context = Context(device, folder=tmp_path, dataset=load_dataset(toy_dataset))
+    kind = get("segment", method)
+    trained = kind(from_mapping(kind.Parameters, {})).configured(context)
+    for stage in trained.stages(context):
+        train_one_step(stage)
+
+
+def test_an_image_is_segmented(device, toy_dataset, toy_run, tmp_path):
+    model, context = open_model(toy_run, "segment"), Context(device, folder=tmp_path)
+    method = model.make_method()
+    predictor = method.predictor(model, context, from_mapping(method.ApplyParameters, {}))
+    item = ApplyItem((str(toy_dataset.parent / "image5.nii.gz"),), str(tmp_path / "out.seg.nrrd"))
+    prediction = predictor.predict(predictor.read(item), context)
+    assert prediction is not None

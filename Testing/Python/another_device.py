@@ -1,0 +1,51 @@
+"""A stand-in for a graphics card, on which tensors lie elsewhere than the processor's.
+
+torch's *meta* device computes shapes and no values. Like a card's, its tensors can neither be mixed with the processor's
+nor be read by numpy: whatever forgets to move one fails here as it would on a card, and without one.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.fx.experimental._config
+
+DEVICE = torch.device("meta")
+_VALUE = 0.5  # of any single number that is read from it
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """The device; what is explicitly brought back from it has made-up values from 0 to 1."""
+    monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True, raising=False)
+    originals = {name: getattr(torch.Tensor, name) for name in ("cpu", "item", "__float__", "__bool__", "__int__")}
+
+    def brought_back(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_meta:
+            return originals["cpu"](tensor)
+        if tensor.ndim == 2:  # may be a matrix that someone inverts
+            return torch.eye(*tensor.shape).to(tensor.dtype)
+        return torch.rand(tensor.shape).to(tensor.dtype)
+
+    def read(name: str, value: float | bool):
+        return lambda tensor: value if tensor.is_meta else originals[name](tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", brought_back)
+    for name, value in (("item", _VALUE), ("__float__", _VALUE), ("__bool__", True), ("__int__", 0)):
+        monkeypatch.setattr(torch.Tensor, name, read(name, value))
+    return DEVICE
+
+
+def train_one_step(stage) -> float:
+    """What an engine does in a step with the first sample, on the device; the loss."""
+    (network,) = list(stage.networks.values())[:1]
+    network.to(DEVICE)
+    sample = {name: value.to(DEVICE) for name, value in stage.sample(0).items() if isinstance(value, torch.Tensor)}
+    if stage.augment is not None:
+        sample = stage.augment(sample, torch.Generator())
+    batch = stage.collate([sample])
+    loss = stage.loss(network(batch["image"]), batch)
+    assert loss.device == DEVICE
+    loss.backward()
+    if stage.validate is not None:
+        assert stage.validate()
+    return float(loss)

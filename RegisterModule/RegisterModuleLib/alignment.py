@@ -104,10 +104,10 @@ class Alignment:
             grid = box.grid(2 * spacing)
             values = to_grid(scan.values, scan.affine, grid)[0]
             with torch.no_grad():
-                found = network.points(values[None])[0].double()[:count]
-            affine = torch.from_numpy(grid.affine).to(found.device)
+                found = network.points(values[None])[0].cpu().double()[:count]
+            affine = torch.from_numpy(grid.affine)
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
-        return fitted_matrix(points[0].float(), points[1].float(), kind).double().cpu().numpy()
+        return fitted_matrix(points[0].float(), points[1].float(), kind).double().numpy()
 
     def structure_matrix(self, network: torch.nn.Module, spacing: float, kind: str) -> np.ndarray:
         """The matrix that takes the middles of the structures found in one image to those found in the other."""
@@ -117,7 +117,7 @@ class Alignment:
             with torch.no_grad():
                 maps = network.maps(to_grid(scan.values, scan.affine, grid)[0])
             sure = (maps > 0.5).float() * maps
-            places = middles(sure).double().cpu().numpy() @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+            places = middles(sure).cpu().double().numpy() @ grid.affine[:3, :3].T + grid.affine[:3, 3]
             found.append((places, sure.sum((1, 2, 3)).cpu().numpy()))
         (fixed, fixed_size), (moving, moving_size) = found
         known = np.minimum(fixed_size, moving_size) > _FEWEST_VOXELS

@@ -59,7 +59,8 @@ def run_elastix(alignment: Alignment, options: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="meddeep-elastix-") as name:
         folder = Path(name)
         moving, affine = alignment.moving_before_start()
-        write_image(folder / "fixed.nrrd", np.asarray(pair.fixed.array[0], np.float32), pair.fixed.affine)
+        # Both from 0 to 1: a squared difference must not depend on the numbers of two scanners.
+        write_image(folder / "fixed.nrrd", np.asarray(alignment.fixed.values[0].cpu()), alignment.fixed.affine)
         write_image(folder / "moving.nrrd", moving, affine)
         request = {
             "fixed": str(folder / "fixed.nrrd"),

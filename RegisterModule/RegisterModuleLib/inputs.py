@@ -14,7 +14,7 @@ from MedDeepLib.data.preparation import stack_channels
 from MedDeepLib.data.segmentation_file import Segment, read_segmentation
 from MedDeepLib.errors import UserError
 
-from RegisterModuleLib.grids import Box, Grid, inside, is_flat, matrix_coordinates
+from RegisterModuleLib.grids import Box, Grid, box_of, inside, is_flat, matrix_coordinates
 from RegisterModuleLib.transforms import SpatialTransform, read_transform
 
 if TYPE_CHECKING:
@@ -94,11 +94,19 @@ def check_pair(fixed: Image, moving: Image) -> None:
 
 
 def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
-    """Raise UserError when next to nothing of the fixed image lies within the moving one."""
-    grid = box.grid(max(float(box.extent.max()) / 32, 1e-6))
-    to_moving = np.linalg.inv(pair.moving.affine) @ matrix @ grid.affine
-    share = float(inside(matrix_coordinates(to_moving, grid.indices()), pair.moving.shape).mean())
-    if share < _LEAST_OVERLAP:
+    """Raise UserError when next to nothing of each image lies within the other one.
+
+    Args:
+        box: around what the fixed image shows.
+        matrix: fixed RAS to moving RAS.
+    """
+    whole = box_of(Grid(pair.moving.affine, pair.moving.shape))
+    shares = []
+    for one, to_other, other in ((box, matrix, pair.moving), (whole, np.linalg.inv(matrix), pair.fixed)):
+        grid = one.grid(max(float(one.extent.max()) / 32, 1e-6))
+        to_index = np.linalg.inv(other.affine) @ to_other @ grid.affine
+        shares.append(float(inside(matrix_coordinates(to_index, grid.indices()), other.shape).mean()))
+    if max(shares) < _LEAST_OVERLAP:
         raise UserError(
             "The two images do not overlap in space: switch on the option center to bring their middles together "
             "first, or give an initial transform."

@@ -17,8 +17,8 @@ from RegisterModuleLib.fields import gradients, integrated
 from RegisterModuleLib.grids import Box, Grid, block_means, inside, matrix_coordinates, resized, sampled, taper
 from RegisterModuleLib.similarity import Similarity
 
-_RADIUS = 80.0  # mm; a matrix entry of 1 / 80 moves what is 80 mm away by 1 mm
-_LEAST_OVERLAP = 0.4
+_RADIUS = 0.4  # of the box's longest side; a matrix entry of one by this radius moves what is so far away by 1 mm
+_LEAST_OVERLAP, _LEAST_SHARE_KEPT = 0.4, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +68,8 @@ def _averaged(scan: Scan, edge: float) -> Scan:
 class MatrixRefinement:
     """Improves a matrix (4x4, fixed RAS to moving RAS) by gradient steps.
 
-    Its parameters are millimetres by which the matrix moves what lies 80 mm from the box's centre, so that one learning
-    rate suits all. Within the plane only where the images are single slices.
+    Its parameters are millimetres by which the matrix moves what lies far from the box's centre, so that one learning
+    rate suits shifts and rotations. Within the plane only where the images are single slices.
     """
 
     def __init__(self, box: Box, kind: str, metric: Similarity, start: np.ndarray):
@@ -78,6 +78,7 @@ class MatrixRefinement:
         self._frame = np.eye(4)  # from the box's axes about its centre to RAS
         self._frame[:3, :3], self._frame[:3, 3] = box.directions, box.center
         self._allowed = torch.tensor(np.where(box.extent > 0, 1.0, 0.0), dtype=torch.float32)
+        self._radius = _RADIUS * float(box.extent.max())
         self.best = self._start
         self.loss = math.inf
 
@@ -94,6 +95,7 @@ class MatrixRefinement:
         indices = at.grid.indices(device)
         self.loss = math.inf  # of another resolution
         best = parameters.detach().clone()
+        least = _LEAST_OVERLAP
         for number in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * number / steps)))
@@ -102,8 +104,10 @@ class MatrixRefinement:
             coordinates = matrix_coordinates(to_moving @ frame @ matrix @ frame_back, indices)
             weight = at.weight * inside(coordinates, at.moving.shape)
             overlap = weight.sum() / at.weight.sum().clamp_min(1.0)
+            if number == 0:  # an image of a part is not to be stretched over the whole
+                least = min(least, _LEAST_SHARE_KEPT * float(overlap.detach()))
             moved = sampled(at.moving.values, coordinates, outside="border")
-            loss = self._metric(at.fixed, moved, weight) + 4 * (_LEAST_OVERLAP - overlap).clamp_min(0)
+            loss = self._metric(at.fixed, moved, weight) + 4 * (least - overlap).clamp_min(0)
             value = float(loss.detach())
             if value < self.loss:
                 self.loss, best = value, parameters.detach().clone()
@@ -111,11 +115,11 @@ class MatrixRefinement:
             optimizer.step()
             if not step(number + 1, steps):
                 break
-        found = self._matrix(best, allowed).double().cpu().numpy()
+        found = self._matrix(best, allowed).cpu().double().numpy()
         self.best = begin @ self._frame @ found @ np.linalg.inv(self._frame)
 
     def _matrix(self, parameters: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
-        linear = parameters[:, :3] / _RADIUS
+        linear = parameters[:, :3] / self._radius
         turn = (linear - linear.T) / 2
         if self._kind == "rigid":
             linear = turn

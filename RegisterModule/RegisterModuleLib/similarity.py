@@ -35,8 +35,8 @@ class LocalCorrelation:
     """1 - r² within a window around each voxel, averaged (Avants et al. 2008, 10.1016/j.media.2007.06.004)."""
 
     def __init__(self, window: int = 7):
-        """``window``: edge in voxels, odd."""
-        self._window = window
+        """``window``: edge in voxels; an even one is made odd, to have a middle."""
+        self._window = window | 1
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return 1 - _mean(self.squared(fixed, moved, weight), weight)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib.methods import Context
 
 if TYPE_CHECKING:
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.training.stage import Sample, Stage
 
     from RegisterModuleLib.registration import RegistrationMethod
     from RegisterModuleLib.training import Changes, TrainingSet
@@ -92,6 +92,7 @@ def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check,
         batch_size=settings.batch_size,
         steps=steps,
         sample=sampler,
+        collate=_collated,
         optimizer=torch.optim.Adam(network.parameters(), settings.learning_rate),
         loss=loss,
         max_gradient_norm=12.0,
@@ -102,3 +103,11 @@ def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check,
         validate_every=settings.validate_every,
         seconds=60 * settings.minutes,
     )
+
+
+def _collated(samples: list[Sample]) -> Sample:
+    """A batch of what all samples have: where only some cases have label maps, a batch with others goes without."""
+    from torch.utils.data import default_collate
+
+    common = set(samples[0]).intersection(*samples[1:])
+    return default_collate([{name: value for name, value in one.items() if name in common} for one in samples])

@@ -18,7 +18,7 @@ from MedDeepLib.data.files import atomic_path
 from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.fields import inverted
-from RegisterModuleLib.grids import Box, Grid, box_of, sampled
+from RegisterModuleLib.grids import Box, Grid, box_of, matrix_coordinates, sampled
 
 ENDINGS = (".h5", ".hdf5", ".tfm", ".txt")
 _FLIP = geometry.LPS_TO_RAS
@@ -169,9 +169,12 @@ def _from_itk(transform: Any, around: Grid, path: Path) -> SpatialTransform:
     kind = type(transform).__name__
     if "CompositeTransform" in kind:
         parts = [transform.GetNthTransformConstPointer(n) for n in range(transform.GetNumberOfTransforms())]
+        parts = [_downcast(part) for part in reversed(parts)]
+        if not all(part.IsLinear() or _has_own_grid(part) for part in parts):
+            return _sampled(transform, around)
         whole = SpatialTransform()
-        for part in reversed(parts):
-            whole = whole.then(_from_itk(_downcast(part), around, path))
+        for part in parts:
+            whole = whole.then(_from_itk(part, around, path))
         return whole
     if transform.GetInputSpaceDimension() != 3:
         raise UserError(f"The transform {path} is not for three dimensions: save it again from a 3D scene.")
@@ -179,7 +182,11 @@ def _from_itk(transform: Any, around: Grid, path: Path) -> SpatialTransform:
         return SpatialTransform((_FLIP @ _linear(transform) @ _FLIP,))
     if "DisplacementFieldTransform" in kind:
         return SpatialTransform((_displacement_of(transform),))
-    return SpatialTransform((_sampled_displacement(transform, around),))
+    return _sampled(transform, around)
+
+
+def _has_own_grid(transform: Any) -> bool:
+    return "DisplacementFieldTransform" in type(transform).__name__
 
 
 def _downcast(transform: Any) -> Any:
@@ -210,8 +217,27 @@ def _displacement_of(transform: Any) -> Displacement:
     return Displacement(Grid(affine, shape), torch.from_numpy(vectors))
 
 
+def _sampled(transform: Any, around: Grid) -> SpatialTransform:
+    """What a transform of any kind does on a grid around the fixed image: a displacement, then a matrix.
+
+    The matrix is the one that fits best, so that what is left to the displacement is small and ends at 0 outside.
+    """
+    found = _sampled_displacement(transform, around)
+    points = matrix_coordinates(found.grid.affine, found.grid.indices()).reshape(3, -1).T.numpy().astype(np.float64)
+    moves = found.vectors.reshape(3, -1).T.numpy().astype(np.float64)
+    center = points.mean(0)
+    # Of the moves, not of where they lead: across a single slice, of which nothing is known, nothing is stretched.
+    slopes, *_ = np.linalg.lstsq(np.c_[points - center, np.ones(len(points))], moves, rcond=None)
+    matrix = np.eye(4)
+    matrix[:3, :3] += slopes[:3].T
+    matrix[:3, 3] = slopes[3] - slopes[:3].T @ center
+    rest = (points + moves - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T - points
+    rest = torch.from_numpy(np.ascontiguousarray(rest.T.reshape(3, *found.grid.shape), np.float32))
+    return SpatialTransform((Displacement(found.grid, rest), matrix))
+
+
 def _sampled_displacement(transform: Any, around: Grid) -> Displacement:
-    """What a transform of any kind does on a grid around the fixed image."""
+    """The displacement on a grid around the fixed image."""
     import itk
 
     box = box_of(around)

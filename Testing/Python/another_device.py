@@ -1,10 +1,12 @@
 """A stand-in for a graphics card, on which tensors lie elsewhere than the processor's.
 
-torch's *meta* device computes shapes and no values. Like a card's, its tensors can neither be mixed with the processor's
-nor be read by numpy: whatever forgets to move one fails here as it would on a card, and without one.
+torch's *meta* device computes shapes and no values. Like a card's, its tensors can neither be mixed with the
+processor's nor be read by numpy: whatever forgets to move one fails here as it would on a card, and without one.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 import torch
@@ -29,6 +31,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     def read(name: str, value: float | bool):
         return lambda tensor: value if tensor.is_meta else originals[name](tensor)
 
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "cpu", brought_back)
     for name, value in (("item", _VALUE), ("__float__", _VALUE), ("__bool__", True), ("__int__", 0)):
         monkeypatch.setattr(torch.Tensor, name, read(name, value))
@@ -39,9 +42,9 @@ def train_one_step(stage) -> float:
     """What an engine does in a step with the first sample, on the device; the loss."""
     (network,) = list(stage.networks.values())[:1]
     network.to(DEVICE)
-    sample = {name: value.to(DEVICE) for name, value in stage.sample(0).items() if isinstance(value, torch.Tensor)}
+    sample = {n: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for n, v in stage.sample(0).items()}
     if stage.augment is not None:
-        sample = stage.augment(sample, torch.Generator())
+        sample = stage.augment(sample, None)
     batch = stage.collate([sample])
     loss = stage.loss(network(batch["image"]), batch)
     assert loss.device == DEVICE

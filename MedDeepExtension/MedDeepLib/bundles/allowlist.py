@@ -34,7 +34,8 @@ COMPONENT_MODULES = (
     "DetectModuleLib.exported",
     "ClassifyModuleLib.exported",
 )
-# ... except for these: they compile code, write files, load files, or look classes up by a name in a string.
+# ... except for these: they compile code, write or load files, fetch from the network, wait, or look classes up by a
+# name in a string.
 _DENIED_MODULES = (
     "monai.networks.blocks.hyena",
     "monai.networks.blocks.text_embedding",
@@ -53,10 +54,14 @@ _DENIED_NAMES = (
     "RandCuCIM",
     "RandTorchIO",
     "RandTorchVision",
+    "SaveClassification",
     "SaveImage",
+    "SimulateDelay",
     "TorchIO",
     "TorchVision",
+    "WSISlidingWindowSplitter",
     "WriteFileMapping",
+    "get_pretrained_resnet_medicalnet",
 )
 _SHORT_MODULES = ("torch.nn", "monai.inferers")  # where some of these are found under shorter names
 

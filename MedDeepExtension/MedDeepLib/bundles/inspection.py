@@ -118,6 +118,18 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, content, config, task, channels, outputs, checkpoint, script, tuple(findings))
 
 
+def findings_in(folder: Path) -> tuple[Finding, ...]:
+    """What the inference configuration in a folder asks for that needs the user's trust; nothing where there is none.
+
+    Raises UserError when it cannot be read.
+    """
+    file = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
+    if file is None:
+        return ()
+    config = resolve_macros(read_config(file), folder)
+    return tuple(_findings(config, _checkpoint(config)))
+
+
 def is_target(value: Any, names: tuple[str, ...]) -> bool:
     """Whether a configuration's entry makes one of these classes, under whatever path."""
     target = value.get("_target_") if isinstance(value, dict) else None

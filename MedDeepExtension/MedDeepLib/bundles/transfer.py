@@ -19,7 +19,7 @@ from pathlib import Path
 
 from MedDeepLib.bundles import archive
 from MedDeepLib.bundles.archive import Progress
-from MedDeepLib.bundles.inspection import read_bundle
+from MedDeepLib.bundles.inspection import findings_in, read_bundle
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import SCHEMA
 from MedDeepLib.bundles.model import Model, open_model
@@ -44,8 +44,7 @@ def import_bundle(source: str | Path, models_folder: Path, progress: Progress = 
     part = models_folder / f".part-{uuid.uuid4().hex[:12]}"
     try:
         root = _fetch(source, part, progress)
-        task = task_of(root)
-        open_model(root, task)
+        _check_own_configuration(open_model(root, task_of(root)))
         _check_files(root)
         name = _folder_name(source)
         existing = _same_one(models_folder, name, root)
@@ -72,6 +71,7 @@ def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda 
     if target.exists() and (target.is_dir() or target.suffix != ".zip"):
         raise UserError(f"{target} is there already: give the exported model another name.")
     model = open_model(folder, task_of(folder))
+    _check_own_configuration(model)
     part = target.with_name(f".part-{uuid.uuid4().hex[:12]}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +172,19 @@ def _check_files(root: Path) -> None:
             raise UserError(f"The model {root} is not complete, {name} is missing: copy it again.")
         if file_hash(file) != expected:
             raise UserError(f"{file} is damaged or was changed since the model was made: copy the model again.")
+
+
+def _check_own_configuration(model: Model) -> None:
+    """A model that says it was trained here asks for nothing but what is made here.
+
+    Its configuration is not run here, but MONAI's own command line would do whatever it says.
+    """
+    findings = () if model.is_foreign else findings_in(model.folder)
+    if findings:
+        raise UserError(
+            f"The model {model.folder} was changed after it was trained: {findings[0].in_words()}. Do not use it, and "
+            "get it again from whoever made it."
+        )
 
 
 def _complete(model: Model, folder: Path) -> None:

@@ -173,3 +173,30 @@ def test_a_transform_that_folds_is_reported():
     folded = predictor.predict(pair("plain", "plain", bend), context).summary()["folded_percent"]
     assert folded > 0.3
     assert any(event == "warning" and "folds in" in fields["message"] for event, fields in events)
+
+
+@pytest.mark.parametrize("size", [0.1, 5.0])
+def test_a_rotation_is_found_in_bodies_of_any_size(size):
+    """A mouse's head is turned as far as a man's, in fewer millimetres."""
+    truth = matrix_of((0, 0, 14), (3, 0, 0))
+    images = pair("plain", "plain", lambda points: moved_by(np.linalg.inv(truth), points))
+    scale = np.diag([size, size, size, 1.0])
+    images = Pair(*(Image(one.array, scale @ one.affine) for one in (images.fixed, images.moving)), SpatialTransform())
+    prediction = registered("global", images, transform="rigid", similarity="correlation")
+    points = inner_points()
+    found = prediction.transform.of_points(size * points) / size
+    assert np.linalg.norm(found - moved_by(truth, points), axis=1).mean() < 0.2 * VOXEL
+
+
+def test_an_image_of_a_part_is_registered_to_the_whole():
+    """It covers less of the fixed image than would be a misunderstanding the other way round."""
+    whole = pair("plain", "plain", lambda points: moved_by(matrix_of((0, 0, 0), (-3, 2, 0)), points))
+    corner, shape = np.array([12, 16, 10]), np.array([14, 14, 14])
+    part = whole.moving.array[(slice(None), *(slice(a, a + n) for a, n in zip(corner, shape, strict=True)))]
+    moved = whole.moving.affine.copy()
+    moved[:3, 3] += moved[:3, :3] @ corner
+    assert part.size < 0.1 * whole.fixed.array.size and part.std() > 0
+    prediction = registered("global", Pair(whole.fixed, Image(part, moved), SpatialTransform()), transform="rigid")
+    center = moved[:3, :3] @ (shape / 2) + moved[:3, 3]
+    wanted = moved_by(matrix_of((0, 0, 0), (3, -2, 0)), center[None])
+    assert np.linalg.norm(prediction.transform.of_points(center[None]) - wanted) < 1.5 * VOXEL

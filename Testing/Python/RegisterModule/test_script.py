@@ -205,7 +205,7 @@ def test_elastix_finds_the_matrix(register, files, tmp_path):
     code, _, errors = register(
         *("apply", "--model", "elastix", "--fixed", files / "fixed.nrrd", "--moving", files / "moving.nii.gz"),
         *("--output-transform", tmp_path / "t.h5", "--device", "cpu"),
-        *("--set", "transform=rigid", "--set", "iterations=100"),
+        *("--set", "transform=rigid", "--set", "iterations=100", "--set", "similarity=mean-square"),
     )
     assert code == 0, errors
     (transform,) = itk.transformread(str(tmp_path / "t.h5"))

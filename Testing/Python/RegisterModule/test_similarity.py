@@ -15,6 +15,12 @@ def image(seed: int, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
     return torch.rand((1, *shape), generator=torch.Generator().manual_seed(seed))
 
 
+def test_an_even_window_gets_a_middle():
+    one, other = image(1), image(2)
+    for name in ("local-correlation", "local-information"):
+        assert similarity(name, 4)(one, other, whole(one)) == similarity(name, 5)(one, other, whole(one))
+
+
 def whole(like: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(like)
 

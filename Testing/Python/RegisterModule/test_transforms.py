@@ -119,6 +119,34 @@ def test_a_slice_keeps_its_plane(tmp_path):
     assert transform.of_points(points)[1, 0] > 22
 
 
+@pytest.mark.parametrize("shift", [0.0, 80.0])
+def test_a_spline_after_a_matrix_is_taken_where_the_fixed_image_lies(tmp_path, shift):
+    """However far away the moving image is: the spline's own grid lies around that one."""
+    spline = itk.BSplineTransform[itk.D, 3, 3].New()
+    spline.SetTransformDomainOrigin([-70.0 + shift] * 3)
+    spline.SetTransformDomainPhysicalDimensions([140.0] * 3)
+    spline.SetTransformDomainMeshSize([6] * 3)
+    values = itk.OptimizerParameters[itk.D](spline.GetNumberOfParameters())
+    for number, value in enumerate(np.random.default_rng(0).normal(0, 4, values.Size())):
+        values.SetElement(number, value)
+    spline.SetParameters(values)
+    matrix = itk.AffineTransform[itk.D, 3].New()
+    matrix.SetTranslation([shift] * 3)
+    whole = itk.CompositeTransform[itk.D, 3].New()
+    whole.AddTransform(spline)  # ITK applies first what was added last
+    whole.AddTransform(matrix)
+    writer = itk.TransformFileWriterTemplate[itk.D].New(FileName=str(tmp_path / "t.h5"))
+    writer.SetInput(whole)
+    writer.Update()
+    found = read_transform(tmp_path / "t.h5", Grid(*GRIDS["plain"]))
+    flip, points = np.array([-1, -1, 1.0]), inner_points(100)
+    wanted = np.array([whole.TransformPoint((point * flip).tolist()) for point in points]) * flip
+    assert np.linalg.norm(wanted - points - np.array([-1, -1, 1]) * shift, axis=1).mean() > 2
+    assert np.linalg.norm(found.of_points(points) - wanted, axis=1).max() < 0.1
+    back = found.inverse().of_points(wanted)
+    assert np.linalg.norm(back - points, axis=1).max() < 0.1
+
+
 def test_transforms_that_cannot_be_used(tmp_path):
     grid = Grid(*GRIDS["plain"])
     with pytest.raises(UserError, match="does not exist"):

@@ -114,6 +114,22 @@ def test_older_models_are_completed_on_their_way_out(toy_run, tmp_path):
     assert problems(json.loads((folder / METADATA).read_text(encoding="utf-8"))) == []
 
 
+@pytest.mark.parametrize("evil", [{"_target_": "os.system", "command": "x"}, "$__import__('os').system('x')"])
+def test_a_configuration_that_was_changed_on_the_way(toy_run, tmp_path, models, evil):
+    """It is not run here, but whoever gets the model may run it with MONAI's own command line."""
+    copy = shutil.copytree(toy_run / "model", tmp_path / "copy")
+    content = json.loads((copy / INFERENCE).read_text(encoding="utf-8"))
+    (copy / INFERENCE).write_text(json.dumps(content | {"something": evil}), encoding="utf-8")
+    with pytest.raises(UserError, match="was changed after it was trained: .*something"):
+        import_bundle(copy, models)
+    with pytest.raises(UserError, match="was changed after it was trained"):
+        export_bundle(copy, tmp_path / "again.zip")
+    (copy / INFERENCE).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError):
+        import_bundle(copy, models)
+    assert not (tmp_path / "again.zip").exists() and (not models.exists() or not list(models.iterdir()))
+
+
 def test_weights_that_were_changed_on_the_way(toy_run, tmp_path, models):
     copy = shutil.copytree(toy_run / "model", tmp_path / "copy")
     weights = torch.load(copy / WEIGHTS, weights_only=True)

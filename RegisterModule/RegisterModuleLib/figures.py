@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from RegisterModuleLib.prediction import RegistrationPrediction
 
+_SLAB_VOXELS = 2_000_000
 _SAMPLED_EDGE = 32  # points along each axis that figures in mm are averaged over
 _SMALLEST = 1e-6
 
@@ -60,15 +61,20 @@ def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
 
 
 def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
-    """The determinant at every voxel of a grid (I, J, K): how much larger its tissue is in the moving image."""
-    points = matrix_coordinates(grid.affine, grid.indices())
-    field = torch.einsum(
-        "ab,bijk->aijk",
-        torch.from_numpy(np.linalg.inv(grid.affine[:3, :3]).astype(np.float32)),
-        transform.at(points) - points,
-    )
-    determinants = jacobian_determinant(field)
+    """The determinant at every voxel of a grid (I, J, K): how much larger its tissue is in the moving image.
+
+    Slab by slab: a large image's fields would not fit into memory.
+    """
+    back = torch.from_numpy(np.linalg.inv(grid.affine[:3, :3]).astype(np.float32))
     padding = [n for axis in (2, 1, 0) for n in ((0, 1) if grid.shape[axis] > 1 else (0, 0))]
+    slab = max(1, _SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
+    last = max(grid.shape[0] - 1, 1)  # a voxel's derivatives need the next one
+    parts = []
+    for first in range(0, last, slab):
+        points = matrix_coordinates(grid.affine, grid.indices(first=first, last=min(first + slab, last) + 1))
+        field = torch.einsum("ab,bijk->aijk", back, transform.at(points) - points)
+        parts.append(jacobian_determinant(field))
+    determinants = torch.cat(parts)
     return torch.nn.functional.pad(determinants[None], padding, mode="replicate")[0].numpy().astype(np.float32)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from MedDeepLib.methods import ApplyItem
 
 _LEAST_OVERLAP = 0.02
+_SINGULAR = 1e6  # largest stretch by smallest, of a matrix that cannot be meant
 _SMALLER, _LARGER = 0.6, 2.2  # how much smaller or larger than in training a body part may be without a warning
 _OTHER_BRIGHTNESS = 4.0  # standard deviations
 
@@ -74,6 +75,8 @@ def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels) -> Pair:
     transform = SpatialTransform()
     for path in initial:
         transform = transform.then(read_transform(path, Grid(images[0].affine, images[0].shape)))
+        if any(isinstance(step, np.ndarray) and np.linalg.cond(step[:3, :3]) > _SINGULAR for step in transform.steps):
+            raise UserError(f"The transform {path} flattens space and cannot be undone: choose another initial one.")
     return Pair(*images, transform, _read_labels(labels, images[1]) if labels else None)
 
 

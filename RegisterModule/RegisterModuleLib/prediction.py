@@ -93,7 +93,7 @@ class RegistrationPrediction(Prediction):
         """Fixed and warped image by turns, each from 0 to 1 (I, J, K)."""
         fixed, warped = self._comparable()
         edge = max(fixed.shape) / _CHECKERS
-        index = sum(np.floor(np.indices(fixed.shape)[axis] / edge).astype(int) for axis in range(3))
+        index = sum(np.ogrid[tuple(map(slice, fixed.shape))][axis] // edge for axis in range(3))
         return np.where(index % 2 == 0, fixed, warped).astype(np.float32)
 
     def _comparable(self) -> tuple[np.ndarray, np.ndarray]:

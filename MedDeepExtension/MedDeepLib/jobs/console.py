@@ -9,7 +9,7 @@ from typing import Any
 from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED
 from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
-from MedDeepLib.jobs.words import in_words
+from MedDeepLib.jobs.words import in_words, registration_in_words
 
 _POLL_SECONDS = 0.1
 _PLAIN_PROGRESS_SECONDS = 10.0
@@ -72,7 +72,10 @@ class _Printer:
         elif kind == "warning":
             self.line(f"Warning: {event['message']}", sys.stderr)
         elif kind == "result":
-            self.line(f"Wrote {event['output']}")
+            for file in event.get("files", [event["output"]]):
+                self.line(f"Wrote {file}")
+            if "similarity_after" in event["summary"]:
+                self.line(registration_in_words(event["summary"]))
         elif kind == "metrics":
             self._figures |= event["values"]
         elif kind == "progress":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from MedDeepLib.data.images import WRITABLE_ENDINGS
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import ApplyItem
 
+_TRANSFORM_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt")
 _FURTHER_INPUTS = {
     "initial": "a transform (.h5, .tfm, .txt) that is applied first; the result contains it",
     "labels": "a label map of the moving image, for --output-labels",
@@ -62,6 +64,13 @@ def pair_items(options: argparse.Namespace) -> tuple[ApplyItem, ...]:
     further = {name: listed(f"output_{name}", False) for name in _FURTHER_OUTPUTS}
     if further["labels"] and not inputs["labels"]:
         raise UserError("--output-labels needs the moving image's label map: name it with --labels.")
+    if inputs["labels"] and not further["labels"]:
+        raise UserError("--labels has no effect without --output-labels: name the file to write, or leave it out.")
+    for name, files in further.items():
+        allowed = _TRANSFORM_ENDINGS if name == "inverse" else WRITABLE_ENDINGS
+        for file in files:
+            if not file.lower().endswith(allowed):
+                raise UserError(f"The output {file} of --output-{name} must end in one of {', '.join(allowed)}.")
     items = []
     for n, fixed in enumerate(options.fixed):
         named = {"moving": movings[n]} | {name: [files[n]] for name, files in inputs.items() if files}

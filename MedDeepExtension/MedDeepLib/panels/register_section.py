@@ -8,12 +8,13 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.jobs import State
+from MedDeepLib.jobs.words import registration_in_words
 from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.channel_volumes import ChannelVolumes
 from MedDeepLib.panels.comparison import Comparison
 from MedDeepLib.panels.model_section import ModelSection
 from MedDeepLib.panels.status import show_text
-from MedDeepLib.scene.registration_jobs import MAPS, RegistrationJob, figures_in_words
+from MedDeepLib.scene.registration_jobs import MAPS, RegistrationJob
 
 
 class RegisterSection(ModelSection):
@@ -33,6 +34,7 @@ class RegisterSection(ModelSection):
         self.fixed = ChannelVolumes(ui.applyFixedWidget, titles, guess=False)
         self.moving = ChannelVolumes(ui.applyMovingWidget, titles, guess=False)
         self.comparison = Comparison(ui)
+        self._suggested: str | None = None  # the node, by its ID, that is there because the panel has put it there
         self.moving.changes.connect(self._suggest_initial)
         self._show_figures("")
         return [self.fixed, self.moving]
@@ -70,7 +72,7 @@ class RegisterSection(ModelSection):
         elif state is State.DONE:
             show = self.status.warning if job.warnings else self.status.info
             show(" ".join([_("Done."), *job.notes, *job.warnings]))
-            self._show_figures(figures_in_words(job.figures))
+            self._show_figures(registration_in_words(job.figures))
             self.comparison.show(job)
 
     def scene_closes(self) -> None:
@@ -85,12 +87,16 @@ class RegisterSection(ModelSection):
         self.ui.applyFiguresLabel.setVisible(bool(text))
 
     def _suggest_initial(self) -> None:
-        """A volume that was put into place by hand lies under a transform: it is to begin from there."""
+        """A volume that was put into place by hand lies under a transform: it is to begin from there.
+
+        What was suggested for another volume goes, what the user has chosen himself stays.
+        """
         volumes = self.moving.value()
         parent = volumes[0].GetParentTransformNode() if volumes and volumes[0] is not None else None
-        if (
-            parent is not None
-            and self.ui.applyInitialSelector.currentNode() is None
-            and not self.comparison.made(parent)
-        ):
-            self.ui.applyInitialSelector.setCurrentNode(parent)
+        suggested = parent.GetID() if parent is not None and not self.comparison.made(parent) else None
+        current = self.ui.applyInitialSelector.currentNode()
+        if current is not None and current.GetID() != self._suggested:
+            return
+        if suggested != self._suggested or current is None:
+            self.ui.applyInitialSelector.setCurrentNode(parent if suggested else None)
+        self._suggested = suggested

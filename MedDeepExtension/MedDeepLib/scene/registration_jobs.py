@@ -12,6 +12,7 @@ import numpy as np
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import RunningJob
 from MedDeepLib.jobs.job import ApplyItem
+from MedDeepLib.jobs.words import registration_in_words
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 from MedDeepLib.scene.transforms import transform_from_file, transform_to_file
@@ -41,7 +42,7 @@ class RegistrationJob(ApplicationJob):
         item: ApplyItem,
         inputs: dict[Path, Any],
         fixed: Any,
-        moving: Any,
+        moving: Sequence[Any],
         into: dict[str, Any],
     ):
         """
@@ -49,7 +50,8 @@ class RegistrationJob(ApplicationJob):
             running: the worker.
             item: the files that it reads and writes.
             inputs: the volume nodes by the files that the worker reads.
-            fixed, moving: the first channels' volumes.
+            fixed: the first channel's volume.
+            moving: the volumes of all channels.
             into: nodes that get results, "transform" and "volume"; new ones where there is None.
         """
         super().__init__(running, inputs)
@@ -59,9 +61,9 @@ class RegistrationJob(ApplicationJob):
         self.warnings: list[str] = []
         self.wanted = True
         self._item = item
-        self._title = f"{moving.GetName()} to {fixed.GetName()}"
+        self._title = f"{moving[0].GetName()} to {fixed.GetName()}"
         # Node IDs, not nodes: the user may delete them while the job runs.
-        self._fixed_id, self._moving_id = fixed.GetID(), moving.GetID()
+        self._fixed_id, self._moving_ids = fixed.GetID(), [node.GetID() for node in moving]
         self._into_ids = {name: node.GetID() for name, node in into.items() if node is not None}
 
     def translate(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +73,8 @@ class RegistrationJob(ApplicationJob):
         return event
 
     def pair(self) -> tuple[Any, Any]:
-        """Fixed and moving volume; None for one that is gone."""
-        return self._node(self._fixed_id), self._node(self._moving_id)
+        """Fixed and moving volume, the first channel of each; None for one that is gone."""
+        return self._node(self._fixed_id), self._node(self._moving_ids[0])
 
     def take_over(self) -> None:
         if not self.wanted:
@@ -83,27 +85,30 @@ class RegistrationJob(ApplicationJob):
         self.transform = transform_from_file(self._item.output, self._title, chosen)
         if chosen is not None and self.transform is not chosen:
             self.notes.append(f"'{chosen.GetName()}' cannot hold this transform, so '{self._title}' was made.")
-        self.transform.SetDescription(figures_in_words(self.figures))
-        self._put_between(fixed, moving)
+        self.transform.SetDescription(registration_in_words(self.figures))
+        self._put_between(fixed)
         if "volume" in self._item.outputs:
             self.volume = self._volume("volume", f"{self._title} volume", fixed, self._chosen("volume"))
         for name, title in MAPS.items():
             if name in self._item.outputs:
                 self.maps[name] = self._volume(name, f"{self._title} {title}", fixed)
 
-    def _put_between(self, fixed: Any, moving: Any) -> None:
-        """The transform goes under the fixed volume's transform, and the moving volume under it."""
+    def _put_between(self, fixed: Any) -> None:
+        """The transform goes under the fixed volume's transform, and the moving volumes under it."""
         if fixed is not None:
             parent = fixed.GetParentTransformNode()
             if parent is self.transform:
                 fixed.SetAndObserveTransformNodeID(None)
             elif parent is None or not parent.IsTransformNodeMyParent(self.transform):
                 self.transform.SetAndObserveTransformNodeID(fixed.GetTransformNodeID())
-        if moving is None:
+        moving = [node for node in map(self._node, self._moving_ids) if node is not None]
+        if not moving:
             self.notes.append(f"The moving volume is gone; '{self.transform.GetName()}' belongs above its like.")
             return
-        moving.SetAndObserveTransformNodeID(self.transform.GetID())
-        self.notes.append(f"'{self.transform.GetName()}' puts '{moving.GetName()}' into place.")
+        for volume in moving:
+            volume.SetAndObserveTransformNodeID(self.transform.GetID())
+        names = " and ".join(f"'{volume.GetName()}'" for volume in moving)
+        self.notes.append(f"'{self.transform.GetName()}' puts {names} into place.")
 
     def _volume(self, name: str, title: str, fixed: Any, into: Any = None) -> Any:
         from MedDeepLib.data.images import read_image
@@ -175,7 +180,7 @@ def start_registration(
         running = start_application(folder, TASK, model, item, device, options)
     named = dict(zip([*files[0], *files[1]], [*fixed, *moving], strict=True))
     into = {"transform": transform, "volume": None if volume is True else volume}
-    return RegistrationJob(running, item, named, fixed[0], moving[0], into)
+    return RegistrationJob(running, item, named, fixed[0], moving, into)
 
 
 def overlap(fixed: Any, moving: Any, initial: Any = None) -> bool:
@@ -195,14 +200,3 @@ def overlap(fixed: Any, moving: Any, initial: Any = None) -> bool:
         boxes.append((points.min(0), points.max(0)))
     (low, high), (other_low, other_high) = boxes
     return bool((low <= other_high).all() and (other_low <= high).all())
-
-
-def figures_in_words(figures: dict[str, Any]) -> str:
-    """What a registration has achieved, in a sentence or two; folding is always told."""
-    words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
-    words += f"; points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
-    folded = figures["folded_percent"]
-    words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
-    if figures.get("stopped_early"):
-        words += f" Stopped after {figures['steps']} steps."
-    return words

@@ -215,6 +215,24 @@ def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, ki
     assert np.linalg.norm(hardened_points(node, truth(points)) - points, axis=1).mean() < 0.5
 
 
+def test_what_was_suggested_for_one_volume_is_not_kept_for_another(panel):
+    import slicer
+
+    target, first, second = (panel.add_volume(name, "plain") for name in ("target", "first", "second"))
+    above, chosen = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", n) for n in ("above", "chosen"))
+    first.SetAndObserveTransformNodeID(above.GetID())
+    initial = panel.ui.applyInitialSelector
+    panel.choose("global", target, first)
+    assert initial.currentNode() is above
+    panel.choose("global", target, second)
+    assert initial.currentNode() is None
+    panel.choose("global", target, first)
+    assert initial.currentNode() is above
+    initial.setCurrentNode(chosen)
+    panel.choose("global", target, second)
+    assert initial.currentNode() is chosen, "the user's own choice stays"
+
+
 def test_the_fixed_volumes_own_transform_stays_above_the_result(panel):
     """Both volumes lie on each other in the world, wherever the fixed one has been put."""
     import slicer

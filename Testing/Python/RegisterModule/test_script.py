@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from MedDeepLib.data.images import read_image, write_image
 from MedDeepLib.data.segmentation_file import Segment, read_segmentation, write_segmentation
+from RegisterModuleLib.transforms import SpatialTransform, write_transform
 from toy_pairs import GRIDS, STRUCTURES, draw, inner_points, matrix_of, moved_by, structures, write
 
 TRUTH = matrix_of((5, -4, 8), (6, -5, 4))
@@ -43,7 +44,9 @@ def test_apply_writes_everything_that_is_asked_for(register, files, tmp_path):
         *flags,
     )
     assert code == 0, errors
-    assert "Wrote" in printed
+    for file in ("t.h5", *outputs.values()):
+        assert f"Wrote {tmp_path / file}" in printed
+    assert "Similarity 0." in printed and "nothing folds" in printed
     (transform,) = itk.transformread(str(tmp_path / "t.h5"))
     flip = np.array([-1, -1, 1.0])
     points = inner_points(50)
@@ -183,6 +186,29 @@ def test_what_is_missing_or_of_another_kind(refused, files, tmp_path):
     assert "does not exist" in refused(files / "fixed.nrrd", tmp_path / "none.nrrd")
     assert "does not exist" in refused(files / "fixed.nrrd", files / "moving.nii.gz", "--initial", tmp_path / "none.h5")
     assert "There is no model 'brane'" in refused(files / "fixed.nrrd", files / "moving.nii.gz", model="brane")
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [("volume", "v.jpg"), ("inverse", "i.nrrd"), ("jacobian", "j.h5"), ("labels", "l.txt")],
+)
+def test_endings_are_looked_at_before_anything_is_done(refused, files, tmp_path, output, name):
+    labels = ("--labels", files / "moving.seg.nrrd") if output == "labels" else ()
+    sentence = refused(
+        files / "fixed.nrrd", files / "moving.nii.gz", f"--output-{output}", tmp_path / name, *labels
+    )
+    assert name in sentence and f"--output-{output} must end in" in sentence
+
+
+def test_labels_that_nobody_wants_moved(refused, files):
+    sentence = refused(files / "fixed.nrrd", files / "moving.nii.gz", "--labels", files / "moving.seg.nrrd")
+    assert "no effect without --output-labels" in sentence
+
+
+def test_an_initial_transform_that_flattens_space(refused, files, tmp_path):
+    write_transform(tmp_path / "flat.tfm", SpatialTransform((np.diag([1.0, 1.0, 0.0, 1.0]),)))
+    sentence = refused(files / "fixed.nrrd", files / "moving.nii.gz", "--initial", tmp_path / "flat.tfm")
+    assert "flat.tfm flattens space" in sentence
 
 
 def test_elastix_where_it_is_not_installed(refused, files, monkeypatch):

@@ -107,6 +107,18 @@ def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
     assert np.percentile(difference, 99.9) < 2.0, np.percentile(difference, 99.9)
 
 
+@pytest.mark.parametrize("shape", [(9, 12, 10), (1, 12, 10), (9, 12, 1)])
+def test_the_map_of_determinants_is_the_same_slab_by_slab(monkeypatch, shape):
+    from RegisterModuleLib import figures
+
+    transform = SpatialTransform((displacement(), MATRIX))
+    grid = Grid(GRIDS["oblique"][0], shape)
+    whole = figures.jacobian_map(transform, grid)
+    monkeypatch.setattr(figures, "_SLAB_VOXELS", 2 * shape[1] * shape[2])
+    assert whole.shape == shape and whole.std() > 0.01
+    assert np.allclose(figures.jacobian_map(transform, grid), whole, atol=1e-6)
+
+
 def test_a_slice_keeps_its_plane(tmp_path):
     """A field of a single slice is written with neighbours, so that ITK interpolates within it."""
     grid = Grid(np.diag([2.0, 2.0, 5.0, 1.0]), (20, 22, 1))

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from MedDeepLib.data.images import write_image
 from MedDeepLib.data.segmentation_file import Segment, write_segmentation
-from MedDeepLib.errors import UserError
+from MedDeepLib.devices.memory import is_out_of_memory
+from MedDeepLib.errors import OutOfMemory, UserError
 from MedDeepLib.methods import ApplyItem, Context, Prediction, Predictor
 
 from RegisterModuleLib import inputs
@@ -150,7 +151,15 @@ class RegistrationPredictor(Predictor):
                 f"The model needs images with {len(channels)} channel{'s' if len(channels) > 1 else ''} "
                 f"({', '.join(channels)}), but these have {len(pair.fixed.array)}."
             )
-        aligned = self.align(pair, context)
+        try:
+            aligned = self.align(pair, context)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                "There was not enough memory to align these images: choose a coarser finest_spacing, resample them, "
+                "close other programs, or use another device."
+            ) from error
         figures = aligned.figures | deformation_figures(aligned.transform, pair)
         if figures["folded_percent"] > 0:
             context.report(

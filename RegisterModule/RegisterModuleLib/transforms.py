@@ -156,9 +156,10 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
         raise UserError(f"The transform {path} does not exist; check the name and the folder.")
     try:
         listed = list(itk.transformread(str(path)))
-    except Exception as error:  # ITK's wrapping raises many kinds
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise UserError(f"The transform {path} cannot be read ({reason}); save it again as .h5 or .tfm.") from None
+    except Exception:  # ITK's wrapping raises many kinds, with words for programmers
+        raise UserError(
+            f"The transform {path} cannot be read: it is damaged or no transform; save it again as .h5 or .tfm."
+        ) from None
     transform = SpatialTransform()
     for part in reversed(listed) if len(listed) > 1 else listed:
         transform = transform.then(_from_itk(part, around, path))

@@ -53,6 +53,9 @@ def import_bundle(source: str | Path, models_folder: Path, progress: Progress = 
         target = _free_name(models_folder, name)
         os.replace(root, target)
         return target
+    except UserError as error:  # which knows the copy only
+        error.args = (str(error).replace(str(part), str(source)),)
+        raise
     except OSError as error:
         raise CannotWrite(f"{source} could not be imported into {models_folder} ({error}): make room.") from error
     finally:
@@ -162,6 +165,8 @@ def _from_torchscript(source: Path, root: Path) -> Path:
 def _check_files(root: Path) -> None:
     """Compare the files with the checksums that the bundle itself lists."""
     check_large_files(root)
+    if not any((root / WEIGHTS.parent).glob("*")):
+        raise UserError(f"The model {root} is not complete, {WEIGHTS.as_posix()} is missing: copy it again.")
     own = json.loads((root / METADATA).read_text(encoding="utf-8")).get("meddeep")
     listed = own.get("files", {}) if isinstance(own, dict) else {}
     for name, expected in listed.items() if isinstance(listed, dict) else ():

@@ -218,17 +218,23 @@ def _usable_model(reference: str, task: str, trusted: bool) -> Model:
 
 def _methods(options: argparse.Namespace, task: str, _: str) -> int:
     found = methods(task)
-    for name, method in found.items():
-        if options.name in (None, name):
-            print(f"{name}: {method.title}. {method.summary}\n    {method.reference}")
+    chosen = found if options.name is None else {options.name: found.get(options.name)}
+    if None in chosen.values():
+        try:
+            chosen = {options.name: open_model(options.name, task).method_class()}
+        except UserError:
+            raise UserError(
+                f"There is no method or model '{options.name}': choose one of {', '.join(found)}, or a model."
+            ) from None
+    for name, method in chosen.items():
+        print(f"{name}: {method.title}. {method.summary}\n    {method.reference}")
     if options.name is None:
         return 0
-    if options.name not in found:
-        raise UserError(f"There is no method '{options.name}': choose one of {', '.join(found)}.")
+    (method,) = chosen.values()
     print("\nParameters for train, as --set NAME=VALUE:")
-    _print_parameters(describe(found[options.name].Parameters))
+    _print_parameters(describe(method.Parameters))
     print("\nParameters for apply and evaluate:")
-    _print_parameters(describe(found[options.name].ApplyParameters))
+    _print_parameters(describe(method.ApplyParameters))
     return 0
 
 

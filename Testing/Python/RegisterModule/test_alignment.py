@@ -7,7 +7,7 @@ import pytest
 import torch
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.data.images import Image
-from MedDeepLib.errors import UserError
+from MedDeepLib.errors import OutOfMemory, UserError
 from MedDeepLib.methods import Context, from_mapping
 from RegisterModuleLib.inputs import Pair
 from RegisterModuleLib.transforms import SpatialTransform
@@ -186,6 +186,18 @@ def test_a_rotation_is_found_in_bodies_of_any_size(size):
     points = inner_points()
     found = prediction.transform.of_points(size * points) / size
     assert np.linalg.norm(found - moved_by(truth, points), axis=1).mean() < 0.2 * VOXEL
+
+
+def test_too_little_memory_is_told_in_words(monkeypatch):
+    from RegisterModuleLib import alignment
+
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(alignment, "level", full)
+    images = pair("plain", "plain", lambda points: points + 3)
+    with pytest.raises(OutOfMemory, match="coarser finest_spacing"):
+        registered("global", images)
 
 
 def test_an_image_of_a_part_is_registered_to_the_whole():

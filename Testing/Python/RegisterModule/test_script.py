@@ -119,6 +119,13 @@ def test_evaluate_writes_overlap_landmarks_and_the_known_truth(register, files, 
     assert all(float(row["dice"]) > 0.8 and float(row["dice"]) > float(row["dice_before"]) for row in scored.values())
 
 
+def test_the_options_of_a_model_are_those_of_its_method(register):
+    code, printed, _ = register("methods", "brain")
+    assert code == 0 and "matrix_steps" in printed and "smoothness" in printed
+    code, _, errors = register("methods", "brane")
+    assert code == 2 and "There is no method or model 'brane'" in errors
+
+
 def test_methods_are_explained(register):
     code, printed, _ = register("methods", "morph")
     assert code == 0 and "field_spacing" in printed and "label_weight" in printed

@@ -254,7 +254,7 @@ def test_methods_are_explained(segment_in_process):
     code, out, _ = segment_in_process("methods", "unet")
     assert code == 0 and "  learning_rate=" in out and "Parameters for apply and evaluate:" in out
     code, _, errors = segment_in_process("methods", "wnet")
-    assert code == 2 and "There is no method 'wnet'" in errors
+    assert code == 2 and "There is no method or model 'wnet'" in errors
 
 
 @pytest.mark.parametrize(

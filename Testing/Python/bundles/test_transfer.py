@@ -76,6 +76,13 @@ def test_what_is_no_model_leaves_nothing(tmp_path, models, bundle):
     assert not models.exists() or not list(models.iterdir())
 
 
+def test_what_is_wrong_is_told_of_the_users_own_files(bundle, models):
+    (bundle / WEIGHTS).unlink()
+    with pytest.raises(UserError, match=r"is not complete, models/model.pt is missing") as refused:
+        import_bundle(bundle, models)
+    assert str(bundle) in str(refused.value) and ".part-" not in str(refused.value)
+
+
 def test_an_import_that_is_cut_short_leaves_nothing(bundle, models, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

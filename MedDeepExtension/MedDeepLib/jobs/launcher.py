@@ -194,6 +194,8 @@ def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, st
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What torch cannot do yet on an Apple GPU, the processor does; without it the job would fail.
+    environment.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, env=environment, **detached)
 

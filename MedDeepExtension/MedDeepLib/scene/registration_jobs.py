@@ -99,7 +99,7 @@ class RegistrationJob(ApplicationJob):
             parent = fixed.GetParentTransformNode()
             if parent is self.transform:
                 fixed.SetAndObserveTransformNodeID(None)
-            elif parent is None or not parent.IsTransformNodeMyParent(self.transform):
+            elif parent is None or not parent.IsTransformNodeMyParent(self.transform):  # put there meanwhile
                 self.transform.SetAndObserveTransformNodeID(fixed.GetTransformNodeID())
         moving = [node for node in map(self._node, self._moving_ids) if node is not None]
         if not moving:
@@ -168,6 +168,12 @@ def start_registration(
         raise UserError(f"Fixed and moving volume are both '{fixed[0].GetName()}': choose another moving volume.")
     if volume is not None and volume in (*fixed, *moving):
         raise UserError(f"The moved volume would replace '{volume.GetName()}', an input: choose another one.")
+    parent = fixed[0].GetParentTransformNode()
+    if transform is not None and parent is not None and parent.IsTransformNodeMyParent(transform):
+        raise UserError(
+            f"'{transform.GetName()}' also moves the fixed volume '{fixed[0].GetName()}': choose another transform for "
+            "the result."
+        )
     unknown = sorted(set(maps) - set(MAPS))
     if unknown:
         raise UserError(f"There is no map '{unknown[0]}': choose from {', '.join(MAPS)}.")

@@ -251,6 +251,21 @@ def test_the_fixed_volumes_own_transform_stays_above_the_result(panel):
     assert np.linalg.norm(found - moved_by(away, points), axis=1).max() < 1.0
 
 
+def test_a_transform_that_moves_the_fixed_volume_too_is_not_overwritten(panel):
+    import slicer
+
+    target, other = panel.add_volume("target", "plain"), panel.add_volume("other", "plain", to_body)
+    inner, outer = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", n) for n in ("inner", "outer"))
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+    target.SetAndObserveTransformNodeID(inner.GetID())
+    panel.choose("global", target, other, **RIGID)
+    panel.ui.applyOutputSelector.setCurrentNode(outer)
+    panel.ui.applyButton.click()
+    assert "'outer' also moves the fixed volume 'target'" in panel.status("apply") and not panel.is_busy("apply")
+    assert np.allclose(slicer.util.arrayFromTransformMatrix(outer), np.eye(4))
+    assert other.GetParentTransformNode() is None
+
+
 def test_a_chosen_transform_gets_the_result_if_it_can_hold_it(panel):
     import slicer
 

@@ -201,9 +201,7 @@ def test_what_is_missing_or_of_another_kind(refused, files, tmp_path):
 )
 def test_endings_are_looked_at_before_anything_is_done(refused, files, tmp_path, output, name):
     labels = ("--labels", files / "moving.seg.nrrd") if output == "labels" else ()
-    sentence = refused(
-        files / "fixed.nrrd", files / "moving.nii.gz", f"--output-{output}", tmp_path / name, *labels
-    )
+    sentence = refused(files / "fixed.nrrd", files / "moving.nii.gz", f"--output-{output}", tmp_path / name, *labels)
     assert name in sentence and f"--output-{output} must end in" in sentence
 
 

@@ -201,3 +201,13 @@ def write_images(folder: Path, count: int) -> list[dict]:
         image = draw("plain", random_bend(number, 12.0))
         write_image(folder / f"body{number}.nrrd", image.astype(np.float32), GRIDS["plain"][0])
     return [{"image": f"body{number}.nrrd", "patient": f"p{number}"} for number in range(count)]
+
+
+def test_a_batch_of_cases_with_and_without_labels_goes_without():
+    from RegisterModuleLib.stages import _collated
+
+    plain = {"image": torch.zeros(2, 4, 4, 4), "truth": torch.eye(4)}
+    labelled = plain | {"fixed_shares": torch.ones(3, 4, 4, 4), "moving_shares": torch.ones(3, 4, 4, 4)}
+    assert set(_collated([labelled, plain])) == set(_collated([plain, labelled])) == {"image", "truth"}
+    batch = _collated([labelled, labelled])
+    assert batch["fixed_shares"].shape == (2, 3, 4, 4, 4) and set(batch) == set(labelled)

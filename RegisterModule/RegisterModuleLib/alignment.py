@@ -149,13 +149,13 @@ class Alignment:
         best: MatrixRefinement | None = None
         for start in starts:
             tried = MatrixRefinement(self.box, kind, metric, start)
-            tried.run(coarse, steps, _COARSE_RATE * self._unit, self._step)
+            tried.run(coarse, steps, _COARSE_RATE * self.box.unit, self._step)
             if best is None or tried.loss < best.loss:
                 best = tried
         for spacing, rate in zip(spacings[1:], (_FINE_RATE, _FINEST_RATE), strict=False):
             if not self.stopped:
                 at = level(self.fixed, self.moving, self.box, spacing)
-                best.run(at, steps, rate * self._unit, self._step)
+                best.run(at, steps, rate * self.box.unit, self._step)
         self.matrix = best.best
 
     def network_field(
@@ -267,12 +267,7 @@ class Alignment:
         corners = np.concatenate([self.box.center + half, self.box.center - half])
         corners = np.concatenate([corners, np.ones((6, 1))], 1).T
         distances = [np.linalg.norm(((matrix - other) @ corners)[:3], axis=0).max() for other in others]
-        return min(distances) > _WORTH_TRYING * self._unit
-
-    @property
-    def _unit(self) -> float:
-        """Millimetres that count as much here as one does in a head."""
-        return float(self.box.extent.max()) / 200
+        return min(distances) > _WORTH_TRYING * self.box.unit
 
     def _affordable_spacing(self) -> float:
         """The voxel size at which the box has as many voxels as take bearable time; not below the image's."""

@@ -120,7 +120,7 @@ def alignment(raw: Raw, reference: Raw, box: Box, values: Sequence[int], stop: C
         return np.eye(4)
     start = np.eye(4)
     start[:3, 3] = foreground_box(raw.scan).center - box.center
-    unit = float(box.extent.max()) / 200  # mm that count as much here as one does in a head
+    unit = box.unit
     spacing = 4.0 * unit if not is_flat(raw.shape) else float(np.median(raw.scan.affine[:3, :3].__abs__().max(0))) * 2
     refinement = MatrixRefinement(box, "affine", MutualInformation(most_samples=30_000), start)
     for size, steps, rate in ((2 * spacing, 60, 2.0), (spacing, 40, 0.5)):

@@ -13,7 +13,7 @@ from MedDeepLib.data.segmentation_file import Segment, place_on_grid, read_segme
 from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.fields import jacobian_determinant
-from RegisterModuleLib.grids import Grid, matrix_coordinates
+from RegisterModuleLib.grids import SLAB_VOXELS, Grid, matrix_coordinates
 from RegisterModuleLib.inputs import Labels, Pair
 from RegisterModuleLib.transforms import Displacement, SpatialTransform, read_transform
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from RegisterModuleLib.prediction import RegistrationPrediction
 
-_SLAB_VOXELS = 2_000_000
 _SAMPLED_EDGE = 32  # points along each axis that figures in mm are averaged over
 _SMALLEST = 1e-6
 
@@ -67,7 +66,7 @@ def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     """
     back = torch.from_numpy(np.linalg.inv(grid.affine[:3, :3]).astype(np.float32))
     padding = [n for axis in (2, 1, 0) for n in ((0, 1) if grid.shape[axis] > 1 else (0, 0))]
-    slab = max(1, _SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
+    slab = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
     last = max(grid.shape[0] - 1, 1)  # a voxel's derivatives need the next one
     parts = []
     for first in range(0, last, slab):

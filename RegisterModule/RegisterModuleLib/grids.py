@@ -20,6 +20,8 @@ from MedDeepLib.data import geometry
 
 _TAPERED_VOXELS = 2
 
+SLAB_VOXELS = 2_000_000  # of a large image that are computed at once
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -66,6 +68,11 @@ class Box:
     def center(self) -> np.ndarray:
         """Its middle, RAS mm."""
         return self.origin + self.directions @ (self.extent / 2)
+
+    @property
+    def unit(self) -> float:
+        """Millimetres that count as much here as one does in a head."""
+        return float(self.extent.max()) / 200
 
     def grown(self, unit: float) -> Box:
         """The box enlarged on both sides alike to a multiple of ``unit`` mm along each axis it extends along."""

@@ -18,7 +18,7 @@ from MedDeepLib.methods import ApplyItem, Context, Prediction, Predictor
 from RegisterModuleLib import inputs
 from RegisterModuleLib.alignment import Aligned, Alignment
 from RegisterModuleLib.figures import deformation_figures, jacobian_map
-from RegisterModuleLib.grids import Grid, inside, matrix_coordinates, sampled
+from RegisterModuleLib.grids import SLAB_VOXELS, Grid, inside, matrix_coordinates, sampled
 from RegisterModuleLib.inputs import Labels, Pair
 from RegisterModuleLib.transforms import SpatialTransform, write_transform
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from RegisterModuleLib.parameters import ApplyParameters
     from RegisterModuleLib.registration import RegistrationMethod
 
-_SLAB_VOXELS = 2_000_000
 _CHECKERS = 8  # fields of a checkerboard along the longest axis
 
 
@@ -191,7 +190,7 @@ def resampled(
     """
     to_index = np.linalg.inv(affine)
     plane = grid.shape[1] * grid.shape[2]
-    slab = max(1, _SLAB_VOXELS // plane)
+    slab = max(1, SLAB_VOXELS // plane)
     parts = []
     for first in range(0, grid.shape[0], slab):
         points = matrix_coordinates(grid.affine, grid.indices(first=first, last=first + slab))

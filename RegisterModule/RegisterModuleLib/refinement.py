@@ -18,7 +18,7 @@ from RegisterModuleLib.grids import Box, Grid, block_means, inside, matrix_coord
 from RegisterModuleLib.similarity import Similarity
 
 _RADIUS = 0.4  # of the box's longest side; a matrix entry of one by this radius moves what is so far away by 1 mm
-_LEAST_OVERLAP, _LEAST_SHARE_KEPT = 0.4, 0.8
+_LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # of the fixed image; of what the moving one is large enough to cover of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,9 @@ class MatrixRefinement:
         indices = at.grid.indices(device)
         self.loss = math.inf  # of another resolution
         best = parameters.detach().clone()
-        least = _LEAST_OVERLAP
+        # An image of a part is not to be stretched over the whole.
+        coverable = _volume(at.moving.affine, at.moving.shape) / _volume(at.grid.affine, at.grid.shape)
+        least = min(_LEAST_OVERLAP, _LEAST_COVERED * coverable)
         for number in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * number / steps)))
@@ -104,8 +106,6 @@ class MatrixRefinement:
             coordinates = matrix_coordinates(to_moving @ frame @ matrix @ frame_back, indices)
             weight = at.weight * inside(coordinates, at.moving.shape)
             overlap = weight.sum() / at.weight.sum().clamp_min(1.0)
-            if number == 0:  # an image of a part is not to be stretched over the whole
-                least = min(least, _LEAST_SHARE_KEPT * float(overlap.detach()))
             moved = sampled(at.moving.values, coordinates, outside="border")
             loss = self._metric(at.fixed, moved, weight) + 4 * (least - overlap).clamp_min(0)
             value = float(loss.detach())
@@ -206,6 +206,12 @@ def roughness(field: torch.Tensor, bending: bool = False) -> torch.Tensor:
     if bending:
         parts = [second for first in parts for second in gradients(first)]
     return sum((part**2).mean() for part in parts)
+
+
+def _volume(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """In mm³; of single slices the area in mm²."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.prod([size * count for size, count in zip(spacing, shape, strict=True) if count > 1]))
 
 
 def _spacing(scan: Scan) -> np.ndarray:

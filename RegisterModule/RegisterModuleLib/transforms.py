@@ -167,27 +167,35 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
 
 
 def _from_itk(transform: Any, around: Grid, path: Path) -> SpatialTransform:
-    kind = type(transform).__name__
-    if "CompositeTransform" in kind:
-        parts = [transform.GetNthTransformConstPointer(n) for n in range(transform.GetNumberOfTransforms())]
-        parts = [_downcast(part) for part in reversed(parts)]
-        if not all(part.IsLinear() or _has_own_grid(part) for part in parts):
-            return _sampled(transform, around)
-        whole = SpatialTransform()
-        for part in parts:
-            whole = whole.then(_from_itk(part, around, path))
-        return whole
     if transform.GetInputSpaceDimension() != 3:
         raise UserError(f"The transform {path} is not for three dimensions: save it again from a 3D scene.")
+    if not _is_exact(transform):  # whole, since a spline after a matrix has its own place, not the fixed image's
+        return _sampled(transform, around)
+    if _is_composite(transform):
+        whole = SpatialTransform()
+        for part in _parts(transform):
+            whole = whole.then(_from_itk(part, around, path))
+        return whole
     if transform.IsLinear():
         return SpatialTransform((_FLIP @ _linear(transform) @ _FLIP,))
-    if "DisplacementFieldTransform" in kind:
-        return SpatialTransform((_displacement_of(transform),))
-    return _sampled(transform, around)
+    return SpatialTransform((_displacement_of(transform),))
 
 
-def _has_own_grid(transform: Any) -> bool:
-    return "DisplacementFieldTransform" in type(transform).__name__
+def _is_exact(transform: Any) -> bool:
+    """Whether it is made of matrices and displacement fields only."""
+    if _is_composite(transform):
+        return all(_is_exact(part) for part in _parts(transform))
+    return transform.IsLinear() or "DisplacementFieldTransform" in type(transform).__name__
+
+
+def _is_composite(transform: Any) -> bool:
+    return "CompositeTransform" in type(transform).__name__
+
+
+def _parts(transform: Any) -> list[Any]:
+    """Of a composite, in the order in which they are applied."""
+    count = transform.GetNumberOfTransforms()
+    return [_downcast(transform.GetNthTransformConstPointer(n)) for n in reversed(range(count))]
 
 
 def _downcast(transform: Any) -> Any:
@@ -221,7 +229,7 @@ def _displacement_of(transform: Any) -> Displacement:
 def _sampled(transform: Any, around: Grid) -> SpatialTransform:
     """What a transform of any kind does on a grid around the fixed image: a displacement, then a matrix.
 
-    The matrix is the one that fits best, so that what is left to the displacement is small and ends at 0 outside.
+    The matrix is the one that fits best and all that is left beyond the grid.
     """
     found = _sampled_displacement(transform, around)
     points = matrix_coordinates(found.grid.affine, found.grid.indices()).reshape(3, -1).T.numpy().astype(np.float64)

@@ -29,7 +29,7 @@ from MedDeepLib.jobs.job import ApplyItem, Job
 from MedDeepLib.jobs.launcher import launch
 from MedDeepLib.jobs.manifest import prepare_repeat
 from MedDeepLib.jobs.pair_arguments import pair_items
-from MedDeepLib.methods import describe, methods
+from MedDeepLib.methods import Method, describe, methods
 from MedDeepLib.methods.parameters import ParameterInfo
 
 _RESUMED = ("train", "crossvalidate")
@@ -145,7 +145,7 @@ def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
 
 def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
     if model.method_class().paired:
-        items = pair_items(options)
+        items = pair_items(options, model.method_class().output_endings)
     elif options.inputs or options.output_dir:
         return _run_cohort(cohort_folder(_cohort_job(options, model), options.model))
     else:
@@ -218,24 +218,26 @@ def _usable_model(reference: str, task: str, trusted: bool) -> Model:
 
 def _methods(options: argparse.Namespace, task: str, _: str) -> int:
     found = methods(task)
-    chosen = found if options.name is None else {options.name: found.get(options.name)}
-    if None in chosen.values():
-        try:
-            chosen = {options.name: open_model(options.name, task).method_class()}
-        except UserError:
-            raise UserError(
-                f"There is no method or model '{options.name}': choose one of {', '.join(found)}, or a model."
-            ) from None
-    for name, method in chosen.items():
-        print(f"{name}: {method.title}. {method.summary}\n    {method.reference}")
     if options.name is None:
+        for name, method in found.items():
+            _print_method(name, method)
         return 0
-    (method,) = chosen.values()
+    try:
+        method = found.get(options.name) or open_model(options.name, task).method_class()
+    except UserError:
+        raise UserError(
+            f"There is no method or model '{options.name}': choose one of {', '.join(found)}, or a model."
+        ) from None
+    _print_method(options.name, method)
     print("\nParameters for train, as --set NAME=VALUE:")
     _print_parameters(describe(method.Parameters))
     print("\nParameters for apply and evaluate:")
     _print_parameters(describe(method.ApplyParameters))
     return 0
+
+
+def _print_method(name: str, method: type[Method]) -> None:
+    print(f"{name}: {method.title}. {method.summary}\n    {method.reference}")
 
 
 def _run_or_discard(folder: JobFolder) -> int:

@@ -9,7 +9,6 @@ from MedDeepLib.data.images import WRITABLE_ENDINGS
 from MedDeepLib.errors import UserError
 from MedDeepLib.methods import ApplyItem
 
-_TRANSFORM_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt")
 _FURTHER_INPUTS = {
     "initial": "a transform (.h5, .tfm, .txt) that is applied first; the result contains it",
     "labels": "a label map of the moving image, for --output-labels",
@@ -48,8 +47,9 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--output-{name}", action="append", metavar="FILE", help=text)
 
 
-def pair_items(options: argparse.Namespace) -> tuple[ApplyItem, ...]:
-    """The pairs of a command line. Raises UserError when something is not given as often as --fixed."""
+def pair_items(options: argparse.Namespace, transform_endings: tuple[str, ...]) -> tuple[ApplyItem, ...]:
+    """The pairs of a command line. Raises UserError when something is not given as often as --fixed, or a file cannot
+    be written under its name."""
     count = len(options.fixed)
 
     def listed(name: str, needed: bool) -> list:
@@ -67,7 +67,7 @@ def pair_items(options: argparse.Namespace) -> tuple[ApplyItem, ...]:
     if inputs["labels"] and not further["labels"]:
         raise UserError("--labels has no effect without --output-labels: name the file to write, or leave it out.")
     for name, files in further.items():
-        allowed = _TRANSFORM_ENDINGS if name == "inverse" else WRITABLE_ENDINGS
+        allowed = transform_endings if name == "inverse" else WRITABLE_ENDINGS
         for file in files:
             if not file.lower().endswith(allowed):
                 raise UserError(f"The output {file} of --output-{name} must end in one of {', '.join(allowed)}.")

@@ -79,6 +79,7 @@ class RegisterSection(ModelSection):
         super().scene_closes()
         if self.monitor.job is not None:
             self.monitor.job.wanted = False
+        self._suggested = None
         self._show_figures("")
         self.comparison.clear()
 
@@ -97,6 +98,5 @@ class RegisterSection(ModelSection):
         current = self.ui.applyInitialSelector.currentNode()
         if current is not None and current.GetID() != self._suggested:
             return
-        if suggested != self._suggested or current is None:
-            self.ui.applyInitialSelector.setCurrentNode(parent if suggested else None)
         self._suggested = suggested
+        self.ui.applyInitialSelector.setCurrentNode(parent if suggested else None)

@@ -114,7 +114,7 @@ def test_the_map_of_determinants_is_the_same_slab_by_slab(monkeypatch, shape):
     transform = SpatialTransform((displacement(), MATRIX))
     grid = Grid(GRIDS["oblique"][0], shape)
     whole = figures.jacobian_map(transform, grid)
-    monkeypatch.setattr(figures, "_SLAB_VOXELS", 2 * shape[1] * shape[2])
+    monkeypatch.setattr(figures, "SLAB_VOXELS", 2 * shape[1] * shape[2])
     assert whole.shape == shape and whole.std() > 0.01
     assert np.allclose(figures.jacobian_map(transform, grid), whole, atol=1e-6)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import toy_cases
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.data.dataset import load_dataset
@@ -16,8 +17,7 @@ def device(monkeypatch) -> torch.device:
 
 
 @pytest.mark.parametrize("method", sorted(methods("segment")))
-@pytest.mark.parametrize("augmentation", [False, True], ids=["plain", "augmented"])
-def test_a_network_is_trained(device, method, augmentation, toy_dataset, tmp_path):
+def test_a_network_is_trained(device, method, toy_dataset, tmp_path):
     context = Context(device, folder=tmp_path, dataset=load_dataset(toy_dataset))
     kind = get("segment", method)
     trained = kind(from_mapping(kind.Parameters, {})).configured(context)
@@ -31,4 +31,4 @@ def test_an_image_is_segmented(device, toy_dataset, toy_run, tmp_path):
     predictor = method.predictor(model, context, from_mapping(method.ApplyParameters, {}))
     item = ApplyItem((str(toy_dataset.parent / "image5.nii.gz"),), str(tmp_path / "out.seg.nrrd"))
     prediction = predictor.predict(predictor.read(item), context)
-    assert prediction is not None
+    assert prediction.labels.shape == toy_cases.SHAPE

@@ -67,6 +67,17 @@ class RegistrationPrediction(Prediction):
         """Similarity before and after, how far and how evenly the transform moves, share of folded voxels."""
         return self.figures
 
+    def in_words(self) -> str:
+        """What has been achieved; folding is always told."""
+        figures = self.figures
+        words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
+        words += f"; points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
+        folded = figures["folded_percent"]
+        words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
+        if figures.get("stopped_early"):
+            words += f" Stopped after {figures['steps']} steps."
+        return words
+
     def warped(self) -> np.ndarray:
         """The moving image (C, I, J, K) on the fixed image's grid, in the moving image's numbers."""
         moving = self.pair.moving

@@ -138,6 +138,9 @@ def _apply_one(item, number: int, count: int, predictor: Predictor, context: Con
     context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
     files = prediction.save(item)
     outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
+    words = prediction.in_words()
+    if words:
+        outcome["words"] = words
     if len(files) > 1:
         outcome["files"] = files
     context.report("result", **outcome)

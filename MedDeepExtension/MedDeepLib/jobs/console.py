@@ -9,7 +9,7 @@ from typing import Any
 from MedDeepLib.errors import EXIT_FAILED, EXIT_STOPPED
 from MedDeepLib.jobs.folder import State
 from MedDeepLib.jobs.launcher import RunningJob
-from MedDeepLib.jobs.words import in_words, registration_in_words
+from MedDeepLib.jobs.words import in_words
 
 _POLL_SECONDS = 0.1
 _PLAIN_PROGRESS_SECONDS = 10.0
@@ -74,8 +74,8 @@ class _Printer:
         elif kind == "result":
             for file in event.get("files", [event["output"]]):
                 self.line(f"Wrote {file}")
-            if "similarity_after" in event["summary"]:
-                self.line(registration_in_words(event["summary"]))
+            if event.get("words"):
+                self.line(event["words"])
         elif kind == "metrics":
             self._figures |= event["values"]
         elif kind == "progress":

@@ -38,6 +38,10 @@ class Prediction(ABC):
     def summary(self) -> dict[str, Any]:
         """The figures worth showing beside the result (a volume in ml, a probability), as JSON values."""
 
+    def in_words(self) -> str:
+        """What has to be said of the result, in a sentence or two; mostly the figures speak for themselves."""
+        return ""
+
 
 class Predictor(ABC):
     """A trained model ready to be applied to any number of cases; networks are loaded once.

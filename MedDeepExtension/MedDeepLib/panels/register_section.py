@@ -8,7 +8,6 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.jobs import State
-from MedDeepLib.jobs.words import registration_in_words
 from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.channel_volumes import ChannelVolumes
 from MedDeepLib.panels.comparison import Comparison
@@ -72,7 +71,7 @@ class RegisterSection(ModelSection):
         elif state is State.DONE:
             show = self.status.warning if job.warnings else self.status.info
             show(" ".join([_("Done."), *job.notes, *job.warnings]))
-            self._show_figures(registration_in_words(job.figures))
+            self._show_figures(job.words)
             self.comparison.show(job)
 
     def scene_closes(self) -> None:

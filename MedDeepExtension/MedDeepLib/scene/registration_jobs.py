@@ -12,7 +12,6 @@ import numpy as np
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import RunningJob
 from MedDeepLib.jobs.job import ApplyItem
-from MedDeepLib.jobs.words import registration_in_words
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 from MedDeepLib.scene.transforms import transform_from_file, transform_to_file
@@ -31,7 +30,7 @@ class RegistrationJob(ApplicationJob):
         transform: the node, None before the end; it takes the moving volume's space to the fixed one's.
         volume: the node with the moved volume on the fixed one's grid, if asked for.
         maps: volume nodes by their names in ``MAPS``, if asked for.
-        figures: what the worker says of the result: similarity before and after, displacement, folding.
+        words: what the worker says of the result: similarity before and after, displacement, folding.
         warnings: what the worker wants to be read, in sentences.
         wanted: whether the result is to go into the scene; set it to False when that scene is closed.
     """
@@ -57,7 +56,7 @@ class RegistrationJob(ApplicationJob):
         super().__init__(running, inputs)
         self.transform = self.volume = None
         self.maps: dict[str, Any] = {}
-        self.figures: dict[str, Any] = {}
+        self.words = ""
         self.warnings: list[str] = []
         self.wanted = True
         self._item = item
@@ -79,13 +78,13 @@ class RegistrationJob(ApplicationJob):
     def take_over(self) -> None:
         if not self.wanted:
             return
-        self.figures = self.folder.result()["outputs"][0]["summary"]
+        self.words = self.folder.result()["outputs"][0]["words"]
         fixed, moving = self.pair()
         chosen = self._chosen("transform")
         self.transform = transform_from_file(self._item.output, self._title, chosen)
         if chosen is not None and self.transform is not chosen:
             self.notes.append(f"'{chosen.GetName()}' cannot hold this transform, so '{self._title}' was made.")
-        self.transform.SetDescription(registration_in_words(self.figures))
+        self.transform.SetDescription(self.words)
         self._put_between(fixed)
         if "volume" in self._item.outputs:
             self.volume = self._volume("volume", f"{self._title} volume", fixed, self._chosen("volume"))

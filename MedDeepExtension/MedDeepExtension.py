@@ -63,7 +63,7 @@ class MedDeepExtensionWidget(SceneWidget):
         self.home: Any = None
 
     def setup(self):
-        from MedDeepLib.panels.home import Home
+        from MedDeepLib.panels.home.panel import Home
 
         super().setup()
         panel = slicer.util.loadUI(self.resourcePath("UI/MedDeepExtension.ui"))

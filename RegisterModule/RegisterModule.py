@@ -23,8 +23,8 @@ except ImportError:
 
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.module_widget import TaskWidget
-from MedDeepLib.scene.registration_jobs import TASK, RegistrationJob, overlap, start_registration
 from MedDeepLib.scene.task_logic import TaskLogic
+from RegisterModuleLib.scene.registration_jobs import TASK, RegistrationJob, overlap, start_registration
 
 
 class RegisterModule(ScriptedLoadableModule):
@@ -92,7 +92,7 @@ class RegisterModuleWidget(TaskWidget):
         return RegisterModuleLogic()
 
     def makeApplySection(self, log, devices):
-        from MedDeepLib.panels.register_section import RegisterSection
+        from RegisterModuleLib.panel.register_section import RegisterSection
 
         return RegisterSection(self.ui, TASK, log, devices, self._startApply)
 
@@ -132,7 +132,7 @@ class RegisterModuleLogic(TaskLogic, ScriptedLoadableModuleLogic):
         options: dict[str, Any] | None = None,
     ) -> RegistrationJob:
         """Align a moving volume with a fixed one; see
-        :func:`MedDeepLib.scene.registration_jobs.start_registration`.
+        :func:`RegisterModuleLib.scene.registration_jobs.start_registration`.
         """
         return start_registration(fixed, moving, model, transform, initial, volume, maps, device, options)
 

@@ -22,8 +22,8 @@ except ImportError:
 
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.module_widget import TaskWidget
-from MedDeepLib.scene.segmentation_jobs import SegmentationJob, start_segmentation
 from MedDeepLib.scene.task_logic import TaskLogic
+from SegmentModuleLib.scene.segmentation_jobs import SegmentationJob, start_segmentation
 
 TASK = "segment"
 
@@ -84,7 +84,7 @@ class SegmentModuleWidget(TaskWidget):
         return SegmentModuleLogic()
 
     def makeApplySection(self, log, devices):
-        from MedDeepLib.panels.apply_section import ApplySection
+        from SegmentModuleLib.panel.apply_section import ApplySection
 
         return ApplySection(self.ui, TASK, log, devices, self._startApply)
 

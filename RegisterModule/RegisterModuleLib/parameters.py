@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MedDeepLib.methods import parameter
+from MedDeepLib.core import parameter
 
 SIMILARITIES = ("local-correlation", "local-information", "correlation", "mutual-information", "mean-square")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 _module = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_module), str(_module.parent / "MedDeepExtension")]
 
-from MedDeepLib.jobs.command_line import main  # noqa: E402
+from MedDeepLib.cli.command_line import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main("register", ".h5"))

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.data.images import Image
-from MedDeepLib.methods import Context, from_mapping, get
+from MedDeepLib.core import Context, from_mapping, get
+from MedDeepLib.data.sources.image import Image
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from SegmentModuleLib.parameters import ApplyParameters
-from SegmentModuleLib.prediction import SegmentationPredictor
-from SegmentModuleLib.segmentation import FLIP_AXES
+from SegmentModuleLib.parameters import FLIP_AXES, ApplyParameters
+from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 
 def make_network(method: str, parameters: dict[str, Any], channels: int, classes: int) -> torch.nn.Module:

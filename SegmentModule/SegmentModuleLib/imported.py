@@ -6,34 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from MedDeepLib.core import Context, Method
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import Context, Method, parameter
+
+from SegmentModuleLib.parameters import ImportedApplyParameters
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import Prediction, Predictor
     from MedDeepLib.data.dataset import Case
-    from MedDeepLib.methods import Prediction, Predictor
 
 
 @dataclass(frozen=True)
 class NoParameters:
     """A bundle from elsewhere is not trained here."""
-
-
-@dataclass(frozen=True)
-class ImportedApplyParameters:
-    """How a bundle from elsewhere is applied; all else is in its own configuration."""
-
-    largest_component: bool = parameter(False, "Keep only the largest connected piece of each structure.")
-    allow_cpu: bool = parameter(
-        False,
-        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
-        advanced=True,
-        matters=False,
-    )
-    resample_inputs: bool = parameter(
-        False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
-    )
 
 
 class Imported(Method):
@@ -55,11 +41,11 @@ class Imported(Method):
         raise UserError("A bundle from elsewhere cannot be trained here: choose a method.")
 
     def predictor(self, model: Model, context: Context, options: ImportedApplyParameters) -> Predictor:
-        from SegmentModuleLib.imported_prediction import ImportedPredictor
+        from SegmentModuleLib.worker.imported_prediction import ImportedPredictor
 
         return ImportedPredictor(model, context, options)
 
     def score(self, prediction: Prediction, case: Case) -> Sequence[dict[str, Any]]:
-        from SegmentModuleLib.imported_prediction import score
+        from SegmentModuleLib.worker.imported_prediction import score
 
         return score(prediction, case)

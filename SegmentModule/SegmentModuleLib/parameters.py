@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MedDeepLib.methods import parameter
+from MedDeepLib.core import parameter
+
+AXES = ("right", "anterior", "superior")
+FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,22 @@ class ApplyParameters:
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
     tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True, matters=False)
+    allow_cpu: bool = parameter(
+        False,
+        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
+        advanced=True,
+        matters=False,
+    )
+    resample_inputs: bool = parameter(
+        False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
+    )
+
+
+@dataclass(frozen=True)
+class ImportedApplyParameters:
+    """How a bundle from elsewhere is applied; all else is in its own configuration."""
+
+    largest_component: bool = parameter(False, "Keep only the largest connected piece of each structure.")
     allow_cpu: bool = parameter(
         False,
         "Compute on the CPU what does not fit into the card's memory, which takes much longer.",

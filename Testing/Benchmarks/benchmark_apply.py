@@ -26,14 +26,14 @@ import torch  # noqa: E402
 from MedDeepLib.bundles.model import open_model  # noqa: E402
 from MedDeepLib.data.dataset import load_dataset  # noqa: E402
 from MedDeepLib.data.geometry import to_canonical  # noqa: E402
-from MedDeepLib.data.images import read_image  # noqa: E402
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels  # noqa: E402
+from MedDeepLib.data.sources.image import read_image  # noqa: E402
 from MedDeepLib.devices import torch_device  # noqa: E402
 from MedDeepLib.evaluation.overlap import mean_dice  # noqa: E402
 from MedDeepLib.inference.sliding import TilingOptions, cut_tile, predict_labels  # noqa: E402
 from MedDeepLib.inference.tiles import foreground_hull, tiles  # noqa: E402
 from monai.inferers import sliding_window_inference  # noqa: E402
-from SegmentModuleLib.cases import read_reference  # noqa: E402
+from SegmentModuleLib.worker.cases import read_reference  # noqa: E402
 from verdicts import row  # noqa: E402
 
 OVERLAP = 0.25
@@ -131,8 +131,8 @@ import sys, threading, time
 from dataclasses import replace
 import numpy as np, psutil, torch
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.data.images import read_image
-from MedDeepLib.methods import Context
+from MedDeepLib.data.sources.image import read_image
+from MedDeepLib.core import Context
 
 process, peak, running = psutil.Process(), 0, True
 def sample():

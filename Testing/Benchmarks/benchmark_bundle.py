@@ -24,9 +24,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import zoo_bundles  # noqa: E402
 from MedDeepLib.bundles.model import open_model  # noqa: E402
-from MedDeepLib.data.images import read_image, write_image  # noqa: E402
+from MedDeepLib.core import Context  # noqa: E402
+from MedDeepLib.data.sources.image import read_image, write_image  # noqa: E402
 from MedDeepLib.devices import torch_device  # noqa: E402
-from MedDeepLib.methods import Context  # noqa: E402
 from monai.bundle import ConfigWorkflow  # noqa: E402
 
 MOST_OVER_MONAI = 1.1

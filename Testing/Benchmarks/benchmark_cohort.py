@@ -26,7 +26,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule"), str(_ROOT / "Testing" / "Python")]
 
 import psutil  # noqa: E402
-from MedDeepLib.data.images import write_image  # noqa: E402
+from MedDeepLib.data.sources.image import write_image  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, launch  # noqa: E402
 from toy_cases import TRAINING, toy_affine, toy_image, write_toy_dataset  # noqa: E402
 from verdicts import load, row  # noqa: E402
@@ -169,10 +169,10 @@ def _bare(run: Path, scans: Path, device: str, processes: int) -> float:
 def _predictions(run: Path, scans: Path, device: str) -> float:
     """Seconds of a prediction with one thread; the median of some."""
     import torch
-    from MedDeepLib.data.images import read_image
+    from MedDeepLib.core import Context
+    from MedDeepLib.data.sources.image import read_image
     from MedDeepLib.devices import torch_device
-    from MedDeepLib.jobs.last_model import LastModel
-    from MedDeepLib.methods import Context
+    from MedDeepLib.worker.last_model import LastModel
 
     torch.set_num_threads(1)
     context = Context(torch_device(device)[0])

@@ -25,18 +25,18 @@ sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from MedDeepLib.data.images import write_image  # noqa: E402
+from MedDeepLib.core import Context, get  # noqa: E402
+from MedDeepLib.data.sources.image import write_image  # noqa: E402
 from MedDeepLib.devices import torch_device  # noqa: E402
 from MedDeepLib.devices.threads import available_cores  # noqa: E402
-from MedDeepLib.methods import Context, get  # noqa: E402
-from MedDeepLib.training import patches  # noqa: E402
-from MedDeepLib.training.augmentation import Augmentation  # noqa: E402
 from MedDeepLib.training.batches import BatchStream  # noqa: E402
+from MedDeepLib.training.dense import patches  # noqa: E402
+from MedDeepLib.training.dense.augmentation import Augmentation  # noqa: E402
 from MedDeepLib.training.engine import train  # noqa: E402
 from MedDeepLib.training.precision import number_type  # noqa: E402
 from MedDeepLib.training.samplers import EachOnce  # noqa: E402
 from MedDeepLib.training.stage import Stage, random_state  # noqa: E402
-from SegmentModuleLib.losses import SegmentationLoss  # noqa: E402
+from SegmentModuleLib.worker.losses import SegmentationLoss  # noqa: E402
 from verdicts import load, row  # noqa: E402
 
 LEAST_OVER_BARE = 0.95

@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule"), str(_ROOT / "Testing" / "Python")]
 
 import numpy as np  # noqa: E402
-from MedDeepLib.data.images import write_image  # noqa: E402
+from MedDeepLib.data.sources.image import write_image  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder, launch  # noqa: E402
 from MedDeepLib.jobs.job import ApplyItem  # noqa: E402
 from toy_cases import TRAINING, write_toy_dataset  # noqa: E402

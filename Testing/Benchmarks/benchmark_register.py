@@ -33,19 +33,19 @@ import torch  # noqa: E402
 from Data.fetch import DEFAULT_CACHE, fetch  # noqa: E402
 from Demo.make_cases import label_values, map_labels  # noqa: E402
 from MedDeepLib.bundles.model import open_model  # noqa: E402
-from MedDeepLib.data.images import Image, read_image, write_image  # noqa: E402
+from MedDeepLib.core import Context, from_mapping  # noqa: E402
 from MedDeepLib.data.preparation import resample_array  # noqa: E402
+from MedDeepLib.data.sources.image import Image, read_image, write_image  # noqa: E402
 from MedDeepLib.errors import UserError  # noqa: E402
-from MedDeepLib.methods import Context, from_mapping  # noqa: E402
-from RegisterModuleLib.elastix_job import elastix_version  # noqa: E402
-from RegisterModuleLib.fields import integrated, on_other_grid  # noqa: E402
-from RegisterModuleLib.figures import foreground_points  # noqa: E402
-from RegisterModuleLib.grids import Grid, box_around, sampled  # noqa: E402
-from RegisterModuleLib.inputs import Labels, Pair  # noqa: E402
-from RegisterModuleLib.painting import rescaled  # noqa: E402
-from RegisterModuleLib.prediction import RegistrationPrediction, resampled  # noqa: E402
-from RegisterModuleLib.similarity import MutualInformation  # noqa: E402
-from RegisterModuleLib.transforms import Displacement, SpatialTransform  # noqa: E402
+from RegisterModuleLib.worker.elastix_job import elastix_version  # noqa: E402
+from RegisterModuleLib.worker.fields import integrated, on_other_grid  # noqa: E402
+from RegisterModuleLib.worker.figures import foreground_points  # noqa: E402
+from RegisterModuleLib.worker.grids import Grid, box_around, sampled  # noqa: E402
+from RegisterModuleLib.worker.inputs import Labels, Pair  # noqa: E402
+from RegisterModuleLib.worker.painting import rescaled  # noqa: E402
+from RegisterModuleLib.worker.prediction import RegistrationPrediction, resampled  # noqa: E402
+from RegisterModuleLib.worker.similarity import MutualInformation  # noqa: E402
+from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform  # noqa: E402
 
 _ANTS = """
 import json, sys, time

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from MedDeepLib.data.images import Image, read_image, write_image
 from MedDeepLib.data.preparation import resample_array
-from MedDeepLib.data.segmentation_file import Segment, terminology_entry, write_segmentation
+from MedDeepLib.data.sources.image import Image, read_image, write_image
+from MedDeepLib.data.sources.labels import Segment, terminology_entry, write_segmentation
 from scipy import ndimage
 
 NAME = "Deep brain structures"

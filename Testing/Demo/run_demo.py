@@ -104,7 +104,7 @@ def _demonstrate(output: Path, seed: int, began: float) -> int:
 
 def _render(image: Path, segmentation: Path, picture: Path) -> None:
     """Three slices and a 3D view, drawn by Slicer's own displayable managers."""
-    from MedDeepLib.data.images import read_image
+    from MedDeepLib.data.sources.image import read_image
     from MedDeepLib.scene import headless, nodes, views
 
     headless.start()

@@ -26,8 +26,8 @@ sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "RegisterModule")]
 from MedDeepLib.bundles.card import model_card  # noqa: E402
 from MedDeepLib.bundles.layout import CARD, METADATA, WEIGHTS  # noqa: E402
 from MedDeepLib.bundles.saving import write_json_file  # noqa: E402
+from MedDeepLib.cli.command_line import main as command  # noqa: E402
 from MedDeepLib.data.fingerprints import file_hash  # noqa: E402
-from MedDeepLib.jobs.command_line import main as command  # noqa: E402
 
 TARGET = _ROOT / "RegisterModule" / "Resources" / "Models" / "brain"
 DESCRIPTION = (

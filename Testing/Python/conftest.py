@@ -85,7 +85,7 @@ def toy_run(toy_dataset, tmp_path_factory) -> Path:
 @pytest.fixture
 def segment(monkeypatch, capsys):
     """The command line of Scripts/segment.py with the worker in this process: exit code, standard output, errors."""
-    from MedDeepLib.jobs import command_line
+    from MedDeepLib.cli import command_line
     from toy_cases import finished_job
 
     monkeypatch.setattr(command_line, "launch", finished_job)

@@ -1,7 +1,7 @@
 """What the tests of faults share: a real training small enough to be killed many times, and plays that need no torch.
 
 A play is a worker whose work is replaced by a few lines: a sitecustomize.py on its path stands in for
-``MedDeepLib.jobs.actions``. Everything around the work is real.
+``MedDeepLib.worker.actions``. Everything around the work is real.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETTINGS = {
 PLAY = """
 import os, sys, types
 
-if os.environ.get("PLAY") and "MedDeepLib.jobs.worker" in sys.orig_argv:
+if os.environ.get("PLAY") and "MedDeepLib.worker" in sys.orig_argv:
 
     def perform(folder, report, stop_requested, models=None):
         import subprocess, time
@@ -41,8 +41,8 @@ if os.environ.get("PLAY") and "MedDeepLib.jobs.worker" in sys.orig_argv:
 
         {body}
 
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+    sys.modules["MedDeepLib.worker.actions"] = types.ModuleType("MedDeepLib.worker.actions")
+    sys.modules["MedDeepLib.worker.actions"].perform = perform
 """
 
 
@@ -137,7 +137,7 @@ def launcher(folder: Path) -> subprocess.Popen:
     code = (
         "import sys\n"
         "from MedDeepLib.jobs import JobFolder, launch\n"
-        "from MedDeepLib.jobs.console import watch\n"
+        "from MedDeepLib.cli.console import watch\n"
         "sys.exit(watch(launch(JobFolder(sys.argv[1]))))\n"
     )
     path = [*LIBRARIES, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -153,13 +153,13 @@ def launcher(folder: Path) -> subprocess.Popen:
 CARD = """
 import os, sys, types
 
-if os.environ.get("PLAY") and "MedDeepLib.jobs.worker" in sys.orig_argv:
+if os.environ.get("PLAY") and "MedDeepLib.worker" in sys.orig_argv:
 
     def perform(folder, report, stop_requested):
         import time
         from MedDeepLib.devices import Device
         from MedDeepLib.errors import Stopped
-        from MedDeepLib.jobs import device_queue
+        from MedDeepLib.worker import device_queue
 
         device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
         with device_queue.leased_devices(folder.job(), folder, report, stop_requested) as (devices, threads):
@@ -170,8 +170,8 @@ if os.environ.get("PLAY") and "MedDeepLib.jobs.worker" in sys.orig_argv:
                 time.sleep(0.02)
         return {"device": devices[0].id}
 
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+    sys.modules["MedDeepLib.worker.actions"] = types.ModuleType("MedDeepLib.worker.actions")
+    sys.modules["MedDeepLib.worker.actions"].perform = perform
 """
 
 

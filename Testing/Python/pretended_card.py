@@ -19,7 +19,7 @@ import os, sys, time, types
 def perform(folder, report, stop_requested):
     from MedDeepLib.devices import Device
     from MedDeepLib.errors import Stopped
-    from MedDeepLib.jobs import device_queue
+    from MedDeepLib.worker import device_queue
 
     device_queue.usable_devices = lambda request: ([Device("cuda:0", "Pretended card")], "")
     with device_queue.leased_devices(folder.job(), folder, report, stop_requested) as (devices, threads):
@@ -32,8 +32,8 @@ def perform(folder, report, stop_requested):
 
 
 if os.environ.get("PLAY"):
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+    sys.modules["MedDeepLib.worker.actions"] = types.ModuleType("MedDeepLib.worker.actions")
+    sys.modules["MedDeepLib.worker.actions"].perform = perform
 """
 
 

@@ -52,7 +52,7 @@ def toy_affine(spacing=SPACING) -> np.ndarray:
 
 def write_toy_dataset(folder: Path, cases: int = 6, **changes) -> Path:
     """``folder/dataset.json`` with images; the last case is for testing, the one before for validation."""
-    from MedDeepLib.data.images import write_image
+    from MedDeepLib.data.sources.image import write_image
 
     entries = []
     for number in range(cases):
@@ -83,10 +83,10 @@ def run_job(folder: Path, job) -> tuple[int, list[dict]]:
 
 def run_worker(folder: Path) -> int:
     """Run the worker's main function in this process."""
-    from MedDeepLib.jobs import worker
+    from MedDeepLib.cohort.__main__ import main
 
     with restored_signals():
-        return worker.main([str(folder), "--quiet"])
+        return main([str(folder), "--quiet"])
 
 
 @contextlib.contextmanager

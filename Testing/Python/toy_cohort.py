@@ -22,7 +22,7 @@ LIBRARY = REPOSITORY / "MedDeepExtension"
 
 def write_scans(folder: Path, count: int, first: int = 100) -> list[Path]:
     """``count`` images case100.nii.gz, case101.nii.gz, ... that no network has seen."""
-    from MedDeepLib.data.images import write_image
+    from MedDeepLib.data.sources.image import write_image
 
     paths = [folder / f"case{number}.nii.gz" for number in range(first, first + count)]
     for number, path in enumerate(paths, start=first):
@@ -32,7 +32,7 @@ def write_scans(folder: Path, count: int, first: int = 100) -> list[Path]:
 
 def dice_of_bright_ball(output: Path, number: int) -> float:
     """How well a result of :func:`write_scans` agrees with what is in the image."""
-    from MedDeepLib.data.segmentation_file import read_segmentation
+    from MedDeepLib.data.sources.labels import read_segmentation
 
     labels, _, _ = read_segmentation(output)
     truth = toy_image(number)[1] == 1
@@ -90,7 +90,7 @@ def wait_for(condition, seconds: float = 200.0) -> None:
 
 def deadly(request: dict[str, Any]) -> dict[str, Any]:
     """What a worker does, but for a case named deadly, which ends it as a lack of memory would."""
-    from MedDeepLib.jobs.cohort.work import do_case
+    from MedDeepLib.cohort.work import do_case
 
     if "deadly" in request["output"]:
         os._exit(9)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from MedDeepLib.methods import Context
+from MedDeepLib.core import Context
 from MedDeepLib.training.engine import Outcome, train
-from MedDeepLib.training.samplers import ErrorWeighted
-from MedDeepLib.training.stage import Stage, batches_of
+from MedDeepLib.training.samplers import ErrorWeighted, batches_of
+from MedDeepLib.training.stage import Stage
 
 # --- gratings: 12 x 12 images of stripes of random phase; which way they run is the class
 

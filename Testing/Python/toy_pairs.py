@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from sample_images import affine, rotation
 
 STRUCTURES = {1: "front", 2: "back", 3: "left", 4: "right", 5: "top"}
@@ -107,9 +107,9 @@ def write(path: Path, grid: str, to_body=lambda points: points, values=body) -> 
 def displacement(spacing: float = 2.0, size: float = 6.0, seed: int = 0):
     """The flow of a random smooth velocity field around the body; about ``size`` mm."""
     import torch
-    from RegisterModuleLib.fields import integrated, inverted, on_other_grid
-    from RegisterModuleLib.grids import box_around
-    from RegisterModuleLib.transforms import Displacement
+    from RegisterModuleLib.worker.fields import integrated, inverted, on_other_grid
+    from RegisterModuleLib.worker.grids import box_around
+    from RegisterModuleLib.worker.transforms import Displacement
 
     box = box_around(np.eye(4), (-60, -66, -60), (60, 66, 60), 0.0)
     coarse, grid = box.grid(40.0), box.grid(spacing)

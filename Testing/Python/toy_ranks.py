@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from MedDeepLib.core import Context
 from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.events import EventWriter
-from MedDeepLib.methods import Context
 from MedDeepLib.training.engine import train
-from MedDeepLib.training.stage import Stage, random_state
+from MedDeepLib.training.randomness import random_state
+from MedDeepLib.training.stage import Stage
 
 STEPS = 30
 

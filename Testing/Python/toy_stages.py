@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import torch
-from MedDeepLib.methods import Context
+from MedDeepLib.core import Context
 from MedDeepLib.training.engine import Outcome, train
-from MedDeepLib.training.stage import Stage, random_state
+from MedDeepLib.training.randomness import random_state
+from MedDeepLib.training.stage import Stage
 
 IDENTITY = {"method": "toy", "parameters": {"depth": 1}}
 STEPS = 40

@@ -34,8 +34,8 @@ def perform(folder, report, stop_requested, models=None):
 
 
 if os.environ.get("PLAY"):
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+    sys.modules["MedDeepLib.worker.actions"] = types.ModuleType("MedDeepLib.worker.actions")
+    sys.modules["MedDeepLib.worker.actions"].perform = perform
 """
 
 

@@ -435,7 +435,7 @@ GRIDS = {
 
 def write_cases(folder: Path, channels: int = 1) -> Path:
     """Images of one scene on every grid, ``NAME_CHANNEL.nii.gz``."""
-    from MedDeepLib.data.images import write_image
+    from MedDeepLib.data.sources.image import write_image
 
     for name, affine in GRIDS.items():
         image, _ = balls(9, channels=channels)

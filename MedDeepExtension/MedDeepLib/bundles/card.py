@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from MedDeepLib.methods import get
+from MedDeepLib.core import get
 
 
 def model_card(metadata: dict[str, Any], runs_in_monai: bool = True) -> str:

@@ -9,8 +9,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from MedDeepLib.data.images import read_image
 from MedDeepLib.data.preparation import stack_channels
+from MedDeepLib.data.sources.image import read_image
 
 
 class ReadImaged(MapTransform):

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, WEIGHTS
-from MedDeepLib.data.segmentation_file import Segment
-from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
+from MedDeepLib.core import Method, from_mapping, get, methods, tasks
+from MedDeepLib.core.registry import imported_method
+from MedDeepLib.data.formats.tensor_file import DamagedFileError, load_tensors
+from MedDeepLib.data.sources.labels import Segment
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import Method, from_mapping, get, methods, tasks
-from MedDeepLib.methods.registry import imported_method
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.trust_question import NotTrusted
+    from MedDeepLib.bundles.foreign.trust_question import NotTrusted
 
 FOREIGN = "monai-bundle"  # the method of a bundle from elsewhere
 _MODULES = {
@@ -104,9 +104,9 @@ class Model:
         ``thorough`` reads all of the model's files, as the worker does; without it only sizes and times are looked at.
         """
         # Imported for those that come from elsewhere: most models do not, and the panel wants to open quickly.
-        from MedDeepLib.bundles import trust
-        from MedDeepLib.bundles.inspection import Finding
-        from MedDeepLib.bundles.trust_question import NotTrusted
+        from MedDeepLib.bundles.foreign import trust
+        from MedDeepLib.bundles.foreign.inspection import Finding
+        from MedDeepLib.bundles.foreign.trust_question import NotTrusted
 
         findings = tuple(Finding(*finding) for finding in self.metadata.get("findings", ()))
         if not findings or (trust.is_trusted if thorough else trust.seems_trusted)(self.folder):
@@ -187,8 +187,8 @@ def _untrained(method: type[Method]) -> Model:
 
 
 def _open_foreign(folder: Path, task: str) -> Model:
-    from MedDeepLib.bundles.inspection import read_bundle
-    from MedDeepLib.bundles.structures import output_classes
+    from MedDeepLib.bundles.foreign.inspection import read_bundle
+    from MedDeepLib.bundles.foreign.structures import output_classes
 
     bundle = read_bundle(folder)
     _check_task(folder, bundle.task, task)

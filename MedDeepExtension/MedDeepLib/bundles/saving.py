@@ -17,9 +17,9 @@ from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
+from MedDeepLib.core import Context, Method, to_mapping
 from MedDeepLib.data.fingerprints import file_hash, fingerprint
 from MedDeepLib.errors import CannotWrite
-from MedDeepLib.methods import Context, Method, to_mapping
 
 if TYPE_CHECKING:
     from MedDeepLib.training.engine import Outcome

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from MedDeepLib.bundles import archive
 from MedDeepLib.bundles.archive import Progress
-from MedDeepLib.bundles.inspection import findings_in, read_bundle
+from MedDeepLib.bundles.foreign.inspection import findings_in, read_bundle
+from MedDeepLib.bundles.foreign.trust import content_hash
+from MedDeepLib.bundles.foreign.weights import check_large_files
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import SCHEMA
 from MedDeepLib.bundles.model import Model, open_model
 from MedDeepLib.bundles.saving import write_json_file
-from MedDeepLib.bundles.trust import content_hash
-from MedDeepLib.bundles.weights import check_large_files
 from MedDeepLib.data.fingerprints import file_hash
 from MedDeepLib.errors import CannotWrite, UserError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from MedDeepLib.data.segmentation_file import LARGEST_LABEL, Segment, read_segmentation
+from MedDeepLib.data.sources.labels import LARGEST_LABEL, Segment, read_segmentation
 from MedDeepLib.errors import UserError
 
 MOST_CLASSES = 255

@@ -37,7 +37,7 @@ from typing import Any
 
 from MedDeepLib.data.classes import classes_in_files, parse_classes
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
-from MedDeepLib.data.segmentation_file import Segment
+from MedDeepLib.data.sources.labels import Segment
 from MedDeepLib.errors import UserError
 
 SPLITS = ("training", "validation", "test")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MedDeepLib.data import geometry
-from MedDeepLib.data.images import Image, check_finite, check_not_constant
+from MedDeepLib.data.sources.image import Image, check_finite, check_not_constant
 from MedDeepLib.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from MedDeepLib.data.geometry import spacing_of, voxel_volume
-from MedDeepLib.data.segmentation_file import Segment
+from MedDeepLib.data.sources.labels import Segment
 
 
 def structure_scores(

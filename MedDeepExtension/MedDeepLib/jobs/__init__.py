@@ -2,8 +2,8 @@
 
 See :mod:`MedDeepLib.jobs.job` (what to do), :mod:`~MedDeepLib.jobs.events` (what is happening),
 :mod:`~MedDeepLib.jobs.folder` (where everything lies), :mod:`~MedDeepLib.jobs.launcher` (start, watch, stop),
-:mod:`~MedDeepLib.jobs.worker` (the process), :mod:`~MedDeepLib.jobs.warm` (processes that stay for the next job), and
-:mod:`~MedDeepLib.jobs.listing` (all jobs at a glance).
+:mod:`~MedDeepLib.jobs.warm` (workers that stay for the next job), and :mod:`~MedDeepLib.jobs.listing` (all jobs at a
+glance). The worker itself is :mod:`MedDeepLib.worker`.
 """
 
 from MedDeepLib.jobs.folder import JobFolder, State

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.core import ApplyItem, from_mapping, get, methods
 from MedDeepLib.devices import ALL, check_request
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import ApplyItem, from_mapping, get, methods
 
 SCHEMA_VERSION = 1
 ACTIONS = ("train", "plan", "apply", "cohort", "evaluate", "crossvalidate")

@@ -21,6 +21,8 @@ from MedDeepLib.jobs.folder import JobFolder, State, own_identity
 from MedDeepLib.jobs.silence import Finding, SilenceWatch
 from MedDeepLib.jobs.words import in_words
 
+WORKER = "MedDeepLib.worker"
+_PROGRAMS = {"cohort": "MedDeepLib.cohort"}  # actions whose worker is another program
 GRACE_SECONDS = 20.0
 _WAIT_SECONDS = 0.5
 _KILL_SECONDS = 2.0
@@ -177,19 +179,23 @@ def launch(folder: JobFolder, background: bool = False) -> RunningJob:
     except OSError as error:
         raise folder.not_writable(error) from None
     with log:
-        process = start_worker(arguments, folder.path, subprocess.DEVNULL, log, subprocess.STDOUT)
+        program = _PROGRAMS.get(folder.job().action, WORKER)
+        process = start_worker(arguments, folder.path, subprocess.DEVNULL, log, subprocess.STDOUT, program)
     return RunningJob(folder, process, reader)
 
 
-def start_worker(arguments: list[str], folder: Path, stdin: Any, stdout: Any, stderr: Any) -> subprocess.Popen:
+def start_worker(
+    arguments: list[str], folder: Path, stdin: Any, stdout: Any, stderr: Any, program: str = WORKER
+) -> subprocess.Popen:
     """Start a worker process that leaves when this one ends.
 
     Args:
-        arguments: of ``python -m MedDeepLib.jobs.worker``.
+        arguments: of the program.
+        program: module of the worker process.
         folder: its working folder.
         stdin, stdout, stderr: as ``subprocess.Popen`` takes them.
     """
-    command = [sys.executable, "-u", "-m", "MedDeepLib.jobs.worker", *arguments, "--parent", this_process()]
+    command = [sys.executable, "-u", "-m", program, *arguments, "--parent", this_process()]
     environment = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1", PYTHONPATH=_python_path())
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib import __version__
+from MedDeepLib.core import Context, Method, to_mapping
 from MedDeepLib.data.fingerprints import fingerprint
 from MedDeepLib.devices.manager import driver_version
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.jobs.folder import JobFolder, read_json, write_json
 from MedDeepLib.jobs.job import Job
-from MedDeepLib.methods import Context, Method, to_mapping
 
 if TYPE_CHECKING:
     import torch

@@ -34,7 +34,7 @@ class ModelTransfer:
             sys.executable,
             "-u",
             "-m",
-            "MedDeepLib.jobs.models_command",
+            "MedDeepLib.cli.models_command",
             "--json",
             "--models",
             str(models_folder),

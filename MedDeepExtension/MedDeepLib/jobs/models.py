@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.inspection import Finding
+from MedDeepLib.bundles.foreign.inspection import Finding
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.model import Model, open_model, released_models
 from MedDeepLib.bundles.transfer import task_of

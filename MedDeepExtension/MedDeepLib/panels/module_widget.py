@@ -58,9 +58,9 @@ class TaskWidget(SceneWidget):
 
     def _makeSections(self):
         from MedDeepLib.devices import present_devices
-        from MedDeepLib.panels.evaluate_section import EvaluateSection
+        from MedDeepLib.panels.sections.evaluate_section import EvaluateSection
+        from MedDeepLib.panels.sections.train_section import TrainSection
         from MedDeepLib.panels.status import JobLog
-        from MedDeepLib.panels.train_section import TrainSection
 
         devices = present_devices()
         log = JobLog(self.ui.logTextEdit, self.ui.workerLogButton)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from MedDeepLib.data import geometry
-from MedDeepLib.data.images import READABLE_ENDINGS, Image
-from MedDeepLib.data.segmentation_file import LARGEST_LABEL, Segment, write_segmentation
+from MedDeepLib.data.sources.image import READABLE_ENDINGS, Image
+from MedDeepLib.data.sources.labels import LARGEST_LABEL, Segment, write_segmentation
 from MedDeepLib.errors import UserError
 
 LONGEST_FILE_STEM = 60
@@ -251,7 +251,7 @@ def load_dicom_folder(path: str | Path, name: str | None = None) -> Any:
     """
     import slicer
 
-    from MedDeepLib.data import dicom
+    from MedDeepLib.data.formats import dicom
 
     series = dicom.choose_series(path)
     info = dicom.series_info(series)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from MedDeepLib.data.tensor_file import DamagedFileError, load_tensors
+from MedDeepLib.data.formats.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import CannotWrite, UserError
 
 FORMAT = 2

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from MedDeepLib.core import Context
 from MedDeepLib.errors import Stopped
-from MedDeepLib.methods import Context
 from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.batches import BatchStream

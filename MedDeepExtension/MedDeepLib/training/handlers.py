@@ -11,8 +11,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 
+from MedDeepLib.core import Context
 from MedDeepLib.errors import JobError
-from MedDeepLib.methods import Context
 from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.stage import Stage

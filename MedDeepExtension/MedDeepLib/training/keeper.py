@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from MedDeepLib.core import Context
 from MedDeepLib.errors import Stopped
-from MedDeepLib.methods import Context
 from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.checkpoint import CheckpointStore

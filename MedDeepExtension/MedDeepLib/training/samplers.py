@@ -6,13 +6,14 @@ number of loading threads. :class:`ErrorWeighted` has a state besides, which a s
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from MedDeepLib.training.stage import random_state
+from MedDeepLib.training.randomness import random_state
+from MedDeepLib.training.stage import Sample
 
 
 class EachOnce:
@@ -101,3 +102,18 @@ class ErrorWeighted:
     def _cumulated(weights: np.ndarray) -> np.ndarray:
         sums = np.cumsum(weights)
         return sums / sums[-1]
+
+
+def batches_of(tensors: Sample, batch_size: int, seed: int) -> Callable[[int], Sample]:
+    """For ``Stage.batch``: batches of data in memory, every row once before any comes again.
+
+    Args:
+        tensors: by name, with rows along their first axis, the same number in each.
+    """
+    order = EachOnce(len(next(iter(tensors.values()))), seed)
+
+    def batch(number: int) -> Sample:
+        rows = torch.tensor([order(number * batch_size + n) for n in range(batch_size)])
+        return {name: tensor[rows] for name, tensor in tensors.items()}
+
+    return batch

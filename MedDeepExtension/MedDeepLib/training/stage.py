@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from MedDeepLib.training.schedules import Plateau, Schedule, constant
@@ -131,25 +130,3 @@ class Stage:
 def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
     """How many steps show ``samples`` samples ``epochs`` times."""
     return max(1, round(epochs * samples / batch_size))
-
-
-def batches_of(tensors: Sample, batch_size: int, seed: int) -> Callable[[int], Sample]:
-    """For ``Stage.batch``: batches of data in memory, every row once before any comes again.
-
-    Args:
-        tensors: by name, with rows along their first axis, the same number in each.
-    """
-    from MedDeepLib.training.samplers import EachOnce
-
-    order = EachOnce(len(next(iter(tensors.values()))), seed)
-
-    def batch(number: int) -> Sample:
-        rows = torch.tensor([order(number * batch_size + n) for n in range(batch_size)])
-        return {name: tensor[rows] for name, tensor in tensors.items()}
-
-    return batch
-
-
-def random_state(seed: int, *numbers: int) -> np.random.RandomState:
-    """An independent numpy RandomState for each combination of the seed and the numbers."""
-    return np.random.RandomState(np.random.SeedSequence([seed, *numbers]).generate_state(4))

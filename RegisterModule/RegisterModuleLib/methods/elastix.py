@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from MedDeepLib.core import Context, parameter
+from MedDeepLib.core.method import NoParameters
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import Context, parameter
-from MedDeepLib.methods.method import NoParameters
 
+from RegisterModuleLib.method import RegistrationMethod
 from RegisterModuleLib.parameters import ApplyParameters
-from RegisterModuleLib.registration import RegistrationMethod
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
     from MedDeepLib.training.stage import Stage
 
-    from RegisterModuleLib.alignment import Alignment
+    from RegisterModuleLib.worker.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,6 @@ class Elastix(RegistrationMethod):
     def align(
         self, alignment: Alignment, networks: dict[str, Any], model: Model, options: ElastixApplyParameters
     ) -> None:
-        from RegisterModuleLib.elastix_job import run_elastix
+        from RegisterModuleLib.worker.elastix_job import run_elastix
 
         run_elastix(alignment, options)

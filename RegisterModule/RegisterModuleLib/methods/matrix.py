@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.methods import Context, parameter
+from MedDeepLib.core import Context, parameter
 
+from RegisterModuleLib.method import RegistrationMethod, advise, align_by_matrix
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
-from RegisterModuleLib.registration import RegistrationMethod, advise, align_by_matrix
-from RegisterModuleLib.stages import point_stage, structure_stage
+from RegisterModuleLib.worker.stages import point_stage, structure_stage
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
     from MedDeepLib.training.stage import Stage
 
-    from RegisterModuleLib.alignment import Alignment
+    from RegisterModuleLib.worker.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Global(RegistrationMethod):
     ApplyParameters = GlobalApplyParameters
 
     def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
-        from RegisterModuleLib.networks import PointNetwork, StructureNetwork
+        from RegisterModuleLib.worker.networks import PointNetwork, StructureNetwork
 
         if structures:
             return {"structures": StructureNetwork(channels, structures, self.parameters.features)}
         return {"points": PointNetwork(channels, self.parameters.points)}
 
     def stages(self, context: Context) -> Iterable[Stage]:
-        from RegisterModuleLib.training import Changes
+        from RegisterModuleLib.worker.training import Changes
 
         settings = self.parameters
         training, validation = self.training_data(context)

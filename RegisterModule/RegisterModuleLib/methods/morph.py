@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from MedDeepLib.core import Context, parameter
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import Context, parameter
 
+from RegisterModuleLib.method import RegistrationMethod, advise, align_by_matrix
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
-from RegisterModuleLib.registration import RegistrationMethod, advise, align_by_matrix
-from RegisterModuleLib.stages import field_stage, point_stage, structure_stage
+from RegisterModuleLib.worker.stages import field_stage, point_stage, structure_stage
 
 if TYPE_CHECKING:
     from MedDeepLib.bundles.model import Model
     from MedDeepLib.training.stage import Stage
 
-    from RegisterModuleLib.alignment import Alignment
+    from RegisterModuleLib.worker.alignment import Alignment
 
 _SHOWN_STRUCTURES = 12
 
@@ -122,7 +122,7 @@ class Morph(RegistrationMethod):
             )
 
     def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
-        from RegisterModuleLib.networks import FieldNetwork, PointNetwork, StructureNetwork
+        from RegisterModuleLib.worker.networks import FieldNetwork, PointNetwork, StructureNetwork
 
         features = self.parameters.features
         if structures:
@@ -136,9 +136,9 @@ class Morph(RegistrationMethod):
         }
 
     def stages(self, context: Context) -> Iterable[Stage]:
-        from RegisterModuleLib.objectives import FieldLoss
-        from RegisterModuleLib.similarity import similarity
-        from RegisterModuleLib.training import Changes, MapSampler, PairSampler
+        from RegisterModuleLib.worker.objectives import FieldLoss
+        from RegisterModuleLib.worker.similarity import similarity
+        from RegisterModuleLib.worker.training import Changes, MapSampler, PairSampler
 
         settings = self.parameters
         training, validation = self.training_data(context)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from MedDeepLib.core import parameter
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import parameter
 
+from SegmentModuleLib.method import SegmentationMethod
 from SegmentModuleLib.parameters import TrainingParameters
-from SegmentModuleLib.segmentation import SegmentationMethod
 
 if TYPE_CHECKING:
     import torch

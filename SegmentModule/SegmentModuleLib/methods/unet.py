@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from MedDeepLib.core import parameter
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import parameter
 
-from SegmentModuleLib import topology
+from SegmentModuleLib.method import SegmentationMethod
 from SegmentModuleLib.parameters import TrainingParameters
-from SegmentModuleLib.segmentation import SegmentationMethod
+from SegmentModuleLib.worker import topology
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +182,7 @@ class UNet(SegmentationMethod):
         import torch
         from monai.networks.nets import DynUNet
 
-        from SegmentModuleLib.outputs import DeepOutputs
+        from SegmentModuleLib.worker.outputs import DeepOutputs
 
         if not self._features:
             raise UserError("This U-Net has no features: its settings are incomplete; copy or train the model again.")
@@ -209,7 +209,7 @@ class UNet(SegmentationMethod):
         return torch.nn.Sequential(*layers) if len(layers) > 1 else unet
 
     def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
-        from SegmentModuleLib.separation import separation_weights
+        from SegmentModuleLib.worker.separation import separation_weights
 
         if not self.parameters.separation_weight:
             return None

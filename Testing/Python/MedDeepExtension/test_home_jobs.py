@@ -60,7 +60,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
 
 def test_a_worker_that_does_not_hear_is_ended(panel, make_job, monkeypatch):
     from MedDeepLib.jobs.stopping import Stopping
-    from MedDeepLib.panels import home_jobs
+    from MedDeepLib.panels.home import jobs as home_jobs
 
     monkeypatch.setattr(home_jobs, "Stopping", partial(Stopping, grace_seconds=0.5))
     folder = make_job("deaf")

@@ -13,7 +13,7 @@ from module_panel import ModulePanel
 @pytest.fixture
 def register(monkeypatch, capsys):
     """Runs Scripts/register.py: exit code, standard output, errors."""
-    from MedDeepLib.jobs import command_line
+    from MedDeepLib.cli import command_line
     from toy_cases import finished_job
 
     monkeypatch.setattr(command_line, "launch", finished_job)
@@ -57,7 +57,7 @@ class RegisterPanel(ModulePanel):
 
     def add_volume(self, name: str, grid: str, to_body=lambda points: points, values=toy_pairs.body):
         """The toy body on one of the toy grids as a volume node."""
-        from MedDeepLib.data.images import Image
+        from MedDeepLib.data.sources.image import Image
         from MedDeepLib.scene import nodes
 
         array = 1000 * toy_pairs.draw(grid, to_body, values).astype(np.float32)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.data.images import Image
+from MedDeepLib.core import Context, from_mapping
+from MedDeepLib.data.sources.image import Image
 from MedDeepLib.errors import OutOfMemory, UserError
-from MedDeepLib.methods import Context, from_mapping
-from RegisterModuleLib.inputs import Pair
-from RegisterModuleLib.transforms import SpatialTransform
+from RegisterModuleLib.worker.inputs import Pair
+from RegisterModuleLib.worker.transforms import SpatialTransform
 from sample_images import affine, rotation
 from toy_pairs import GRIDS, body, displacement, draw, inner_points, inverse_of, matrix_of, moved_by, wave
 
@@ -159,9 +159,9 @@ def test_a_transform_that_folds_is_reported():
     prediction = registered("morph", pair("plain", "plain", bend), context, steps=3, matrix_steps=0)
     assert prediction.summary()["folded_percent"] == 0
     # The same pair with a field that folds: twice as far as the images are apart, within a few voxels.
-    from RegisterModuleLib.alignment import Aligned
-    from RegisterModuleLib.grids import Grid
-    from RegisterModuleLib.transforms import Displacement
+    from RegisterModuleLib.worker.alignment import Aligned
+    from RegisterModuleLib.worker.grids import Grid
+    from RegisterModuleLib.worker.transforms import Displacement
 
     grid = Grid(affine(np.eye(3), (3, 3, 3), (-60, -60, -60)), (41, 41, 41))
     vectors = torch.zeros((3, 41, 41, 41))
@@ -189,7 +189,7 @@ def test_a_rotation_is_found_in_bodies_of_any_size(size):
 
 
 def test_too_little_memory_is_told_in_words(monkeypatch):
-    from RegisterModuleLib import alignment
+    from RegisterModuleLib.worker import alignment
 
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.")

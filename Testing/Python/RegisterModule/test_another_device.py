@@ -7,11 +7,11 @@ import pytest
 import torch
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
+from MedDeepLib.core import Context, from_mapping, get
 from MedDeepLib.data.dataset import load_dataset
-from MedDeepLib.data.images import Image
-from MedDeepLib.methods import Context, from_mapping, get
-from RegisterModuleLib.inputs import Pair
-from RegisterModuleLib.transforms import SpatialTransform
+from MedDeepLib.data.sources.image import Image
+from RegisterModuleLib.worker.inputs import Pair
+from RegisterModuleLib.worker.transforms import SpatialTransform
 from toy_pairs import GRIDS, body, displacement, draw, write_label_dataset
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from RegisterModuleLib.fields import integrated, inverted, jacobian_determinant, on_other_grid
-from RegisterModuleLib.grids import Grid, sampled
+from RegisterModuleLib.worker.fields import integrated, inverted, jacobian_determinant, on_other_grid
+from RegisterModuleLib.worker.grids import Grid, sampled
 
 
 def strong_flow(size: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from RegisterModuleLib.painting import painted, twin_values
+from RegisterModuleLib.worker.painting import painted, twin_values
 
 NAMES = {2: "left white matter", 3: "Left caudate", 41: "right white matter", 50: "Right caudate", 16: "brain-stem"}
 VALUES = np.array([0, 2, 3, 16, 41, 50, 99])

@@ -37,7 +37,7 @@ def hardened_coordinates(transform, grid: str) -> tuple[np.ndarray, np.ndarray]:
     Their values grow evenly, so interpolation makes no error, and a value is a place in mm.
     """
     import slicer
-    from MedDeepLib.data.images import Image
+    from MedDeepLib.data.sources.image import Image
     from MedDeepLib.scene import nodes
 
     affine, shape = GRIDS[grid]
@@ -59,9 +59,9 @@ def keeping(panel, monkeypatch, tmp_path):
     """The panel, which keeps a copy of the file that each job writes as ``panel.written``."""
     import shutil
 
-    from MedDeepLib.scene import registration_jobs
-    from RegisterModuleLib.grids import Grid
-    from RegisterModuleLib.transforms import read_transform
+    from RegisterModuleLib.scene import registration_jobs
+    from RegisterModuleLib.worker.grids import Grid
+    from RegisterModuleLib.worker.transforms import read_transform
 
     load = registration_jobs.transform_from_file
 
@@ -184,7 +184,7 @@ def test_without_a_volume_the_moving_one_is_compared_where_it_lies_now(panel):
 def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, kind, tmp_path):
     """It is suggested, its effect is part of the result, and the result takes its place."""
     import slicer
-    from RegisterModuleLib.transforms import SpatialTransform, write_transform
+    from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
     from toy_pairs import displacement
 
     panel = keeping
@@ -299,7 +299,7 @@ def test_stop_keeps_the_best_so_far(panel):
 
 def test_volumes_apart_are_offered_to_be_centred(panel):
     import qt
-    from MedDeepLib.data.images import Image
+    from MedDeepLib.data.sources.image import Image
     from MedDeepLib.scene import nodes
 
     target, other = panel.add_volume("target", "plain"), panel.add_volume("other", "plain", to_body)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from MedDeepLib.bundles.model import open_model, released_models
+from MedDeepLib.core import Context
 from MedDeepLib.data.fingerprints import file_hash
-from MedDeepLib.methods import Context
-from RegisterModuleLib.inputs import Pair
-from RegisterModuleLib.transforms import SpatialTransform
+from RegisterModuleLib.worker.inputs import Pair
+from RegisterModuleLib.worker.transforms import SpatialTransform
 from toy_pairs import GRIDS, draw
 
 MOST_BYTES = 5_000_000
@@ -45,8 +45,8 @@ def test_its_weights_are_those_it_names_and_fit_the_networks():
 
 def test_it_gives_an_invertible_transform():
     """Of a body that it was not trained on: it aligns nothing there, but must neither fold nor fail."""
-    from MedDeepLib.data.images import Image
-    from MedDeepLib.methods import from_mapping
+    from MedDeepLib.core import from_mapping
+    from MedDeepLib.data.sources.image import Image
 
     torch.set_num_threads(1)
     model = open_model("brain", "register")

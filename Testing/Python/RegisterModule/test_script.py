@@ -7,9 +7,9 @@ import json
 import itk
 import numpy as np
 import pytest
-from MedDeepLib.data.images import read_image, write_image
-from MedDeepLib.data.segmentation_file import Segment, read_segmentation, write_segmentation
-from RegisterModuleLib.transforms import SpatialTransform, write_transform
+from MedDeepLib.data.sources.image import read_image, write_image
+from MedDeepLib.data.sources.labels import Segment, read_segmentation, write_segmentation
+from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
 from toy_pairs import GRIDS, STRUCTURES, draw, inner_points, matrix_of, moved_by, structures, write
 
 TRUTH = matrix_of((5, -4, 8), (6, -5, 4))
@@ -90,7 +90,7 @@ def test_an_initial_transform_is_part_of_the_result(register, files, tmp_path):
 
 
 def test_evaluate_writes_overlap_landmarks_and_the_known_truth(register, files, tmp_path):
-    from RegisterModuleLib.transforms import SpatialTransform, write_transform
+    from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
 
     write(tmp_path / "fixed_label.nrrd", "oblique", values=structures)
     write_transform(tmp_path / "truth.h5", SpatialTransform((TRUTH,)))
@@ -217,7 +217,7 @@ def test_an_initial_transform_that_flattens_space(refused, files, tmp_path):
 
 
 def test_elastix_where_it_is_not_installed(refused, files, monkeypatch):
-    from RegisterModuleLib import elastix_job
+    from RegisterModuleLib.worker import elastix_job
 
     monkeypatch.setattr(elastix_job, "elastix_version", lambda: "")
     assert "needs the Python package itk-elastix" in refused(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from RegisterModuleLib.parameters import SIMILARITIES
-from RegisterModuleLib.similarity import similarity
+from RegisterModuleLib.worker.similarity import similarity
 
 SHAPE = (9, 11, 13)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.data.images import Image, write_image
-from MedDeepLib.methods import Context, from_mapping, get
-from RegisterModuleLib.inputs import Labels, Pair
-from RegisterModuleLib.transforms import SpatialTransform
+from MedDeepLib.core import Context, from_mapping, get
+from MedDeepLib.data.sources.image import Image, write_image
+from RegisterModuleLib.worker.inputs import Labels, Pair
+from RegisterModuleLib.worker.transforms import SpatialTransform
 from toy_pairs import GRIDS, body, draw, inner_points, matrix_of, moved_by, random_bend, structures, write_label_dataset
 
 PAINTED = {
@@ -110,8 +110,8 @@ def test_what_makes_a_pair(tmp_path, layout):
     from dataclasses import replace
 
     from MedDeepLib.data.dataset import load_dataset
-    from RegisterModuleLib.training import Changes, PairSampler
-    from RegisterModuleLib.training_data import load_training
+    from RegisterModuleLib.worker.training import Changes, PairSampler
+    from RegisterModuleLib.worker.training_data import load_training
 
     entries = write_images(tmp_path, 4)
     content = {"name": layout, "training": entries}
@@ -204,7 +204,7 @@ def write_images(folder: Path, count: int) -> list[dict]:
 
 
 def test_a_batch_of_cases_with_and_without_labels_goes_without():
-    from RegisterModuleLib.stages import _collated
+    from RegisterModuleLib.worker.stages import _collated
 
     plain = {"image": torch.zeros(2, 4, 4, 4), "truth": torch.eye(4)}
     labelled = plain | {"fixed_shares": torch.ones(3, 4, 4, 4), "moving_shares": torch.ones(3, 4, 4, 4)}

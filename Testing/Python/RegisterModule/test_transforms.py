@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.data import geometry
-from MedDeepLib.data.images import Image, read_image
+from MedDeepLib.data.sources.image import Image, read_image
 from MedDeepLib.errors import UserError
-from RegisterModuleLib.fields import jacobian_determinant
-from RegisterModuleLib.grids import Grid
-from RegisterModuleLib.inputs import Pair
-from RegisterModuleLib.prediction import RegistrationPrediction
-from RegisterModuleLib.transforms import Displacement, SpatialTransform, read_transform, write_transform
+from RegisterModuleLib.worker.fields import jacobian_determinant
+from RegisterModuleLib.worker.grids import Grid
+from RegisterModuleLib.worker.inputs import Pair
+from RegisterModuleLib.worker.prediction import RegistrationPrediction
+from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform, read_transform, write_transform
 from toy_pairs import GRIDS, displacement, inner_points, matrix_of, write
 
 MATRIX = matrix_of((4, -7, 10), (3, -2, 5), (1.05, 0.95, 1.02))
@@ -109,7 +109,7 @@ def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
 
 @pytest.mark.parametrize("shape", [(9, 12, 10), (1, 12, 10), (9, 12, 1)])
 def test_the_map_of_determinants_is_the_same_slab_by_slab(monkeypatch, shape):
-    from RegisterModuleLib import figures
+    from RegisterModuleLib.worker import figures
 
     transform = SpatialTransform((displacement(), MATRIX))
     grid = Grid(GRIDS["oblique"][0], shape)

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import torch
 from MedDeepLib.bundles.model import Model
-from MedDeepLib.data.images import read_image
+from MedDeepLib.core import Context
 from MedDeepLib.data.preparation import Plan
-from MedDeepLib.methods import Context
+from MedDeepLib.data.sources.image import read_image
 from SegmentModuleLib.parameters import ApplyParameters
-from SegmentModuleLib.prediction import SegmentationPredictor
+from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 
 class Bright(torch.nn.Module):

@@ -7,8 +7,8 @@ import torch
 import toy_cases
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
+from MedDeepLib.core import ApplyItem, Context, from_mapping, get, methods
 from MedDeepLib.data.dataset import load_dataset
-from MedDeepLib.methods import ApplyItem, Context, from_mapping, get, methods
 
 
 @pytest.fixture

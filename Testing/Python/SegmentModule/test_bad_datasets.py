@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from toy_cases import toy_affine, toy_image
 
 

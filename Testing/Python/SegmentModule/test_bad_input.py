@@ -11,8 +11,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from MedDeepLib.data.images import write_image
-from MedDeepLib.data.segmentation_file import read_segmentation
+from MedDeepLib.data.sources.image import write_image
+from MedDeepLib.data.sources.labels import read_segmentation
 from sample_images import dicom_slices, save_dicom
 from toy_cases import toy_affine, toy_image
 
@@ -147,7 +147,7 @@ def test_a_folder_without_permission(apply, tmp_path):
 
 
 def test_the_disk_is_full_when_the_result_is_written(apply, tmp_path, monkeypatch):
-    from MedDeepLib.data import nrrd_file
+    from MedDeepLib.data.formats import nrrd_file
 
     def full(path, *_):
         Path(path).write_bytes(b"half")

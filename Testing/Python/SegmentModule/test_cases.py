@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.data.dataset import Case
-from MedDeepLib.data.images import Image, write_image
 from MedDeepLib.data.preparation import Plan
-from MedDeepLib.data.segmentation_file import Segment, write_segmentation
+from MedDeepLib.data.sources.image import Image, write_image
+from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from sample_images import GRIDS
-from SegmentModuleLib.cases import load_case, read_reference
+from SegmentModuleLib.worker.cases import load_case, read_reference
 
 LIVER, SPLEEN = Segment(3, "liver", (1, 0, 0)), Segment(9, "spleen", (0, 1, 0))
 CLASSES = (LIVER, SPLEEN)

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from MedDeepLib.core import Context, from_mapping, get, to_mapping
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
-from MedDeepLib.jobs.training import configured_method
-from MedDeepLib.methods import Context, from_mapping, get, to_mapping
-from SegmentModuleLib.configuration import Configuration, decide, first_fitting
-from SegmentModuleLib.fingerprint import Fingerprint
-from SegmentModuleLib.memory import Need, memory_to_count_on, patch_of
+from MedDeepLib.worker.training import configured_method
 from SegmentModuleLib.methods.unet import UNet, UNetParameters
-from SegmentModuleLib.reasons import explain
+from SegmentModuleLib.worker.configuration import Configuration, decide, first_fitting
+from SegmentModuleLib.worker.fingerprint import Fingerprint
+from SegmentModuleLib.worker.memory import Need, memory_to_count_on, patch_of
+from SegmentModuleLib.worker.reasons import explain
 
 BRAIN = ((181, 217, 181), (1.0, 1.0, 1.0))
 THICK = ((512, 512, 24), (0.5, 0.5, 5.0))

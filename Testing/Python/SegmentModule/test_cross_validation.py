@@ -17,7 +17,7 @@ import torch
 import toy_cases
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.bundles.saving import patient_code
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.jobs import Job, JobFolder, State, launch
 
 CPU = {"device": "cpu", "threads": 1}

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 from MedDeepLib.data.dataset import Case, Dataset
-from MedDeepLib.data.images import write_image
-from MedDeepLib.data.segmentation_file import Segment
-from SegmentModuleLib import fingerprint as module
-from SegmentModuleLib.fingerprint import Fingerprint, fingerprint
+from MedDeepLib.data.sources.image import write_image
+from MedDeepLib.data.sources.labels import Segment
+from SegmentModuleLib.worker import fingerprint as module
+from SegmentModuleLib.worker.fingerprint import Fingerprint, fingerprint
 
 CLASSES = (Segment(1, "liver", (1.0, 0.0, 0.0)), Segment(2, "spleen", (0.0, 1.0, 0.0)))
 
@@ -50,7 +50,7 @@ def test_axes_are_turned_to_right_anterior_superior(tmp_path):
 
 
 def test_only_headers_are_read(tmp_path, monkeypatch):
-    from MedDeepLib.data import itk_io
+    from MedDeepLib.data.formats import itk_io
 
     images = dataset(tmp_path, [((6, 7, 8), np.eye(4))] * 3, channels=("T1", "T2", "FLAIR", "PD"))
     monkeypatch.setattr(itk_io, "read_voxels", lambda *_: pytest.fail("voxels were read"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from SegmentModuleLib.losses import SegmentationLoss
-from SegmentModuleLib.prediction import keep_largest_components
-from SegmentModuleLib.separation import separation_weights
+from SegmentModuleLib.worker.losses import SegmentationLoss
+from SegmentModuleLib.worker.prediction import keep_largest_components
+from SegmentModuleLib.worker.separation import separation_weights
 
 NAMES = ["dice_ce", "dice", "cross_entropy"]
 

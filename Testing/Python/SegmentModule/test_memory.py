@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 
 PROGRAM = Path(__file__).with_name("memory_of_an_application.py")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from MedDeepLib.core import from_mapping, get
 from MedDeepLib.errors import UserError
-from MedDeepLib.methods import from_mapping, get
 
 FEATURES = {"features": "4,8,8"}
 CUBIC = {**FEATURES, "strides": "1x1x1, 2x2x2, 2x2x2"}

@@ -22,7 +22,7 @@ def oblique_affine() -> np.ndarray:
 
 def add_volume(name: str = "patient 9", affine=None, number: int = 9):
     """A toy case as a volume node in the scene."""
-    from MedDeepLib.data.images import Image
+    from MedDeepLib.data.sources.image import Image
     from MedDeepLib.scene import nodes
 
     image, _label = toy_cases.toy_image(number)

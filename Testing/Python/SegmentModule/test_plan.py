@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.jobs import Job, JobFolder
 from toy_cases import run_job, run_worker
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.bundles.model import Model
-from MedDeepLib.data.images import Image, read_image
+from MedDeepLib.core import Context
 from MedDeepLib.data.preparation import Plan
-from MedDeepLib.data.segmentation_file import Segment, read_segmentation
+from MedDeepLib.data.sources.image import Image, read_image
+from MedDeepLib.data.sources.labels import Segment, read_segmentation
 from MedDeepLib.errors import Stopped, UserError
-from MedDeepLib.methods import Context
 from sample_images import GRIDS
 from SegmentModuleLib.parameters import ApplyParameters
-from SegmentModuleLib.prediction import SegmentationPredictor
+from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 OWN, PATCH = (0.0, 0.0, 0.0), (32, 32, 32)
 CONTEXT = Context(torch.device("cpu"))

@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from MedDeepLib.data.images import read_image, write_image
-from MedDeepLib.data.segmentation_file import read_segmentation
+from MedDeepLib.data.sources.image import read_image, write_image
+from MedDeepLib.data.sources.labels import read_segmentation
 from MedDeepLib.jobs import JobFolder, State
 from sample_images import dicom_slices, save_dicom
 from toy_cases import toy_affine, toy_image, write_toy_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from MedDeepLib.errors import UserError
-from SegmentModuleLib.topology import chosen_topology, from_words, in_words, isotropic
+from SegmentModuleLib.worker.topology import chosen_topology, from_words, in_words, isotropic
 
 
 def layout(size, spacing, levels=0, at_half=False, given=False, strides=()) -> tuple[str, str]:

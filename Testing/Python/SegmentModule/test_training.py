@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.jobs import Job, JobFolder, State
 from scipy import ndimage
 from toy_cases import TRAINING, failure, run_job, run_worker
@@ -105,8 +105,8 @@ def test_a_network_for_slices_tells_touching_discs_apart(tmp_path, separation_we
     assert code == 0, events[-1]
     assert best_dice(events) > 0.9
     from MedDeepLib.bundles.model import open_model
-    from MedDeepLib.data.images import read_image
-    from MedDeepLib.methods import Context
+    from MedDeepLib.core import Context
+    from MedDeepLib.data.sources.image import read_image
     from SegmentModuleLib.parameters import ApplyParameters
 
     model, context = open_model(tmp_path / "run", "segment"), Context(torch.device("cpu"))

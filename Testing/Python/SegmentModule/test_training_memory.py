@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from MedDeepLib.core import Context, from_mapping, get
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import NotEnoughMemory
-from MedDeepLib.methods import Context, from_mapping, get
-from SegmentModuleLib.memory import check_training_memory
+from SegmentModuleLib.worker.memory import check_training_memory
 
 PATCH = (64, 64, 64)
 DATASET = SimpleNamespace(channels=("CT",), classes=("liver", "spleen"))

@@ -7,8 +7,8 @@ import inspect
 import pkgutil
 import re
 
-from MedDeepLib.bundles import allowlist
-from MedDeepLib.bundles.components import is_component
+from MedDeepLib.bundles.foreign import allowlist
+from MedDeepLib.bundles.foreign.components import is_component
 from monai.transforms import SaveClassificationd
 
 

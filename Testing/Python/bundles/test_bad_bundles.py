@@ -12,7 +12,7 @@ import torch
 import zoo_bundles
 from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.transfer import import_bundle
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.errors import UserError
 from monai.networks.nets import UNet
 from zoo_bundles import SPLEEN_METADATA, balls, oblique_affine, spleen_config, write_bundle

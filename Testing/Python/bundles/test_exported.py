@@ -13,8 +13,8 @@ import toy_cases
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, WEIGHTS
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.bundles.transfer import export_bundle
-from MedDeepLib.data.images import read_image, write_image
-from MedDeepLib.methods import Context
+from MedDeepLib.core import Context
+from MedDeepLib.data.sources.image import read_image, write_image
 from monai.bundle import ConfigParser, ConfigWorkflow
 from zoo_bundles import oblique_affine, run_monai
 
@@ -76,7 +76,7 @@ def test_monai_finds_the_parts_of_a_workflow(toy_run):
 
 def test_several_channels_are_listed(tmp_path):
     """A list of cases in MONAI's manner, since a folder cannot say which files belong together."""
-    from SegmentModuleLib.inference_config import inference_config
+    from SegmentModuleLib.worker.inference_config import inference_config
 
     metadata = {"method": "unet", "parameters": {}, "channels": ["T1", "T2"], "classes": [{"value": 300}]}
     config = inference_config(metadata)

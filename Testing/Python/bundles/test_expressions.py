@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from MedDeepLib.bundles.components import Attributes
-from MedDeepLib.bundles.expressions import Evaluator, RefusedExpression, parse_import, problem
+from MedDeepLib.bundles.foreign.components import Attributes
+from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression, parse_import, problem
 from monai.networks.nets import UNet
 
 

@@ -13,9 +13,9 @@ from MedDeepLib.bundles import model as models
 from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.model import open_model, released_models
 from MedDeepLib.bundles.saving import patient_code, save_model
+from MedDeepLib.core import Context, get
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
-from MedDeepLib.methods import Context, get
 from MedDeepLib.training.engine import Outcome
 from SegmentModuleLib.parameters import ApplyParameters
 from toy_cases import TRAINING

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from MedDeepLib.bundles import archive
+from MedDeepLib.bundles.foreign.trust import content_hash
 from MedDeepLib.bundles.layout import INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.model import models_below, open_model
 from MedDeepLib.bundles.transfer import export_bundle, import_bundle
-from MedDeepLib.bundles.trust import content_hash
 from MedDeepLib.errors import CannotWrite, UserError
 from zoo_bundles import SPLEEN_METADATA, spleen_config, write_bundle
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from MedDeepLib.bundles.inspection import read_bundle
+from MedDeepLib.bundles.foreign.inspection import read_bundle
+from MedDeepLib.bundles.foreign.trust import is_trusted, seems_trusted, trust, withdraw
+from MedDeepLib.bundles.foreign.trust_question import NotTrusted
+from MedDeepLib.bundles.foreign.workflow import Workflow
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.bundles.trust import is_trusted, seems_trusted, trust, withdraw
-from MedDeepLib.bundles.trust_question import NotTrusted
-from MedDeepLib.bundles.workflow import Workflow
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.errors import UserError
 from zoo_bundles import SPLEEN_METADATA, balls, oblique_affine, spleen_config, write_bundle
 

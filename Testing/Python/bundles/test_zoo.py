@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import zoo_bundles
-from MedDeepLib.bundles.inspection import read_bundle
+from MedDeepLib.bundles.foreign.inspection import read_bundle
 from MedDeepLib.bundles.model import open_model
+from MedDeepLib.core import Context
 from MedDeepLib.data.geometry import affines_match
-from MedDeepLib.data.images import read_image
-from MedDeepLib.data.segmentation_file import read_segmentation
+from MedDeepLib.data.sources.image import read_image
+from MedDeepLib.data.sources.labels import read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import mean_dice
-from MedDeepLib.methods import Context
 from zoo_bundles import GRIDS, write_bundle, write_cases
 
 
@@ -141,7 +141,7 @@ def test_positions_read_as_lps(spleen_bundle, tmp_path):
 
 def test_other_files_than_nifti(spleen_bundle, tmp_path):
     """Slicer hands over NRRD files; the same image gives the same result."""
-    from MedDeepLib.data.images import write_image
+    from MedDeepLib.data.sources.image import write_image
 
     data = write_cases(tmp_path / "data")
     image = read_image(data / "oblique_0.nii.gz")
@@ -190,8 +190,8 @@ def test_bundles_of_other_tasks_say_so(tmp_path):
 
 def test_the_detectors_parts_can_be_made(tmp_path):
     """Those that need neither code of the bundle's own nor torchvision, which MONAI's feature pyramid asks for."""
-    from MedDeepLib.bundles.components import Attributes
-    from MedDeepLib.bundles.parser import SafeParser
+    from MedDeepLib.bundles.foreign.components import Attributes
+    from MedDeepLib.bundles.foreign.parser import SafeParser
 
     bundle = read_bundle(write_bundle(tmp_path / "b", zoo_bundles.detection_config(), zoo_bundles.DETECTION_METADATA))
     parser = SafeParser(dict(bundle.config), Attributes(bundle.folder, torch.device("cpu")), bundle.imports())

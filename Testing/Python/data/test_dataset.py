@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from MedDeepLib.data.classes import parse_classes
 from MedDeepLib.data.dataset import load_dataset, with_validation
-from MedDeepLib.data.images import write_image
-from MedDeepLib.data.segmentation_file import Segment, write_segmentation
+from MedDeepLib.data.sources.image import write_image
+from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 
 LABELS = {"1": "liver", "2": {"name": "spleen", "color": [0.1, 0.2, 0.3]}}

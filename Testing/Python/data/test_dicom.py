@@ -6,7 +6,8 @@ import re
 import itk
 import numpy as np
 import pytest
-from MedDeepLib.data import dicom, images
+from MedDeepLib.data.formats import dicom
+from MedDeepLib.data.sources import image as images
 from MedDeepLib.errors import UserError
 from pydicom.uid import generate_uid
 from sample_images import GRIDS, SHAPE, decimals, dicom_slices, largest_distance, save_dicom, volume

@@ -3,7 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
-from MedDeepLib.data import images
+from MedDeepLib.data.sources import image as images
 from MedDeepLib.errors import UserError
 from pydicom.uid import EnhancedCTImageStorage, JPEGLossless, RLELossless
 from sample_images import GRIDS, dicom_slices, largest_distance, save_dicom, volume

@@ -10,12 +10,12 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-from MedDeepLib.data import images
+from MedDeepLib.data.sources import image as images
 from MedDeepLib.errors import UserError
 from sample_images import volume
 
 ENDINGS = [".nrrd", ".nii", ".nii.gz", ".mha"]
-PACKAGE_FOLDER = Path(images.__file__).parents[2]
+PACKAGE_FOLDER = Path(images.__file__).parents[3]
 
 
 @pytest.fixture
@@ -206,7 +206,8 @@ FULL_DISK_CASES.append("packed/image.seg.nrrd")
 FULL_DISK_SCRIPT = """
 import pathlib, resource, signal, sys
 import numpy as np
-from MedDeepLib.data import images, segmentation_file
+from MedDeepLib.data.sources import image as images
+from MedDeepLib.data.sources import labels as segmentation_file
 from MedDeepLib.errors import UserError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

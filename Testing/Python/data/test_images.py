@@ -5,7 +5,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-from MedDeepLib.data import images
+from MedDeepLib.data.sources import image as images
 from MedDeepLib.errors import UserError
 from sample_images import GRIDS, SHAPE, largest_distance, volume
 

@@ -5,8 +5,8 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-from MedDeepLib.data import images
-from MedDeepLib.data.segmentation_file import (
+from MedDeepLib.data.sources import image as images
+from MedDeepLib.data.sources.labels import (
     Segment,
     label_image,
     place_on_grid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from MedDeepLib.data.segmentation_file import Segment
+from MedDeepLib.data.sources.labels import Segment
 from MedDeepLib.evaluation.overlap import mean_dice, structure_scores
 
 A, B = Segment(1, "a", (1, 0, 0)), Segment(7, "b", (0, 1, 0))

@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_stops_the_training_and_with_room_it_goes_on(undist
 LIMITED = """
 import os, sys
 
-if "MedDeepLib.jobs.worker" in sys.orig_argv and os.environ.get("LARGEST_FILE"):
+if "MedDeepLib.worker" in sys.orig_argv and os.environ.get("LARGEST_FILE"):
     import resource
 
     size = int(os.environ["LARGEST_FILE"])
@@ -275,7 +275,7 @@ def test_a_warm_worker_outlives_the_folder_of_its_job(tmp_path, monkeypatch):
 def test_a_model_is_not_saved_where_there_is_no_job_any_more(toy_dataset, tmp_path):
     import torch
     from MedDeepLib.bundles.saving import save_model
-    from MedDeepLib.methods import Context
+    from MedDeepLib.core import Context
     from MedDeepLib.training.engine import Outcome
     from SegmentModuleLib.methods.unet import UNet
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from fault_tools import LIBRARIES, begun, finish, gone, identical, launcher, training_job, wait_for, write_play
 from MedDeepLib.jobs import JobFolder, State, launch
-from MedDeepLib.jobs.worker import _PARENT_CHECK_SECONDS
+from MedDeepLib.worker.process import _PARENT_CHECK_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -68,9 +68,9 @@ PRELOADED = [
     "monai.engines",
     "monai.networks.nets",
     "skimage.filters",
-    "MedDeepLib.jobs.actions",
+    "MedDeepLib.worker.actions",
     "MedDeepLib.training.engine",
-    "SegmentModuleLib.cases",
+    "SegmentModuleLib.worker.cases",
 ]
 
 
@@ -80,7 +80,7 @@ PRELOADED = [
 def work_until_killed(folder: Path, notes: Path) -> None:
     """In a process of its own: the worker, killed right before or after it puts a file in place, at the first of these
     moments that is not in the notes yet."""
-    from MedDeepLib.jobs import worker
+    from MedDeepLib.worker.__main__ import main
 
     original, known = os.replace, notes.read_text(encoding="utf-8").splitlines()
 
@@ -96,7 +96,7 @@ def work_until_killed(folder: Path, notes: Path) -> None:
         die_at(f"after {Path(target).name}")
 
     os.replace = replace
-    os._exit(worker.main([str(folder), "--quiet"]))
+    os._exit(main([str(folder), "--quiet"]))
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_launcher_whose_number_was_given_away_is_not_taken_for_alive(undisturb
     me = psutil.Process()
     for parent, expected in ((f"{me.pid}:{me.create_time() - 500}:{1.0}", 130), (f"{2**22 - 3}", 130)):
         folder.prepare_restart()
-        command = [sys.executable, "-m", "MedDeepLib.jobs.worker", str(folder.path), "--quiet", "--parent", parent]
+        command = [sys.executable, "-m", "MedDeepLib.worker", str(folder.path), "--quiet", "--parent", parent]
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(LIBRARIES))
         assert subprocess.run(command, env=environment, timeout=60, capture_output=True).returncode == expected
         assert folder.state() is State.STOPPED
@@ -167,8 +167,8 @@ def test_a_worker_that_does_not_notice_that_its_launcher_is_gone_is_ended_with_i
         monkeypatch,
         tmp_path,
         """
-        import MedDeepLib.jobs.worker, __main__
-        __main__._ORPHAN_GRACE_SECONDS = 1.0
+        import MedDeepLib.worker.process
+        MedDeepLib.worker.process._ORPHAN_GRACE_SECONDS = 1.0
         child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"])
         (folder.path / "child").write_text(str(child.pid))
         time.sleep(300)

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from fault_tools import SETTINGS, identical, last_state, script, training_job, write_sitecustomize
-from MedDeepLib.data.images import write_image
-from MedDeepLib.data.segmentation_file import read_segmentation
+from MedDeepLib.data.sources.image import write_image
+from MedDeepLib.data.sources.labels import read_segmentation
 from MedDeepLib.jobs import JobFolder, State, launch
 from MedDeepLib.jobs.folder import own_identity, process_alive
 from toy_cases import toy_affine, toy_image

@@ -1,7 +1,7 @@
 """Starting, watching, stopping and killing real worker processes.
 
 What they do is replaced by something small: a sitecustomize.py on their path stands in for
-``MedDeepLib.jobs.actions``, so that they need no torch and start at once.
+``MedDeepLib.worker.actions``, so that they need no torch and start at once.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def perform(folder, report, stop_requested):
 
 
 if os.environ.get("PLAY"):
-    sys.modules["MedDeepLib.jobs.actions"] = types.ModuleType("MedDeepLib.jobs.actions")
-    sys.modules["MedDeepLib.jobs.actions"].perform = perform
+    sys.modules["MedDeepLib.worker.actions"] = types.ModuleType("MedDeepLib.worker.actions")
+    sys.modules["MedDeepLib.worker.actions"].perform = perform
 """
 
 

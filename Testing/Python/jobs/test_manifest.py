@@ -13,7 +13,7 @@ import torch
 from fault_tools import identical, training_job
 from MedDeepLib.data import fingerprints
 from MedDeepLib.data.fingerprints import fingerprint
-from MedDeepLib.data.images import write_image
+from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.jobs import JobFolder, manifest
 from MedDeepLib.jobs.events import EventReader
 from MedDeepLib.jobs.manifest import prepare_repeat, source_fingerprint, weights_fingerprint

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from MedDeepLib.data.images import read_image, write_image
-from MedDeepLib.methods import Method, Prediction, Predictor, parameter
+from MedDeepLib.core import Method, Prediction, Predictor, parameter
+from MedDeepLib.data.sources.image import read_image, write_image
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Anomaly(Method):
 
     def stages(self, context):
         import torch
-        from MedDeepLib.training.stage import Stage, random_state
+        from MedDeepLib.training.randomness import random_state
+        from MedDeepLib.training.stage import Stage
 
         images = [_normalised(read_image(case.images[0]).array[0]) for case in context.dataset.training]
         torch.manual_seed(context.seed)

@@ -56,13 +56,14 @@ def importable_modules(source: Path) -> list[str]:
         python_module_name(path)
         for folder in module_folders(source)
         for path in files_to_install(folder)
-        if path.suffix == ".py" and path.parts[0] != "Scripts"
+        if path.suffix == ".py" and path.parts[0] != "Scripts" and path.stem != "__main__"
     ]
 
 
 def needs_application(name: str) -> bool:
     """Whether a module may only be imported inside the application: a panel, or a module's own file."""
-    return name.startswith("MedDeepLib.panels") or "." not in name and not name.endswith("Lib")
+    parts = name.split(".")
+    return "panels" in parts or "panel" in parts or len(parts) == 1 and not name.endswith("Lib")
 
 
 # --- building and checking --------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def test_panels_and_modules_import_in_the_application(installed, tmp_path):
 def test_worker_starts_from_the_install_tree(installed):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     result = run(
-        sys.executable, "-m", "MedDeepLib.jobs.worker", "--help", cwd=installed.parent, env=environment
+        sys.executable, "-m", "MedDeepLib.worker", "--help", cwd=installed.parent, env=environment
     )
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout.lower()
@@ -223,13 +224,15 @@ def test_forgotten_files_are_named(tmp_path):
     source = copy_of_sources(tmp_path / "source")
     list_file = source / "MedDeepExtension" / "CMakeLists.txt"
     lines = list_file.read_text(encoding="utf-8").splitlines(keepends=True)
-    forgotten = ("MedDeepLib/errors.py", "Resources/requirements.txt")
-    kept = [line for line in lines if line.strip() not in forgotten]
-    assert len(kept) == len(lines) - 2
+    kept = [line for line in lines if line.strip() != "Resources/requirements.txt"]
+    assert len(kept) == len(lines) - 1
     list_file.write_text("".join(kept), encoding="utf-8")
     (source / "SegmentModule" / "Resources" / "new.txt").write_text("new", encoding="utf-8")
 
-    problems = problems_of_install_tree(source, configure_build_install(source, tmp_path))
+    installed = configure_build_install(source, tmp_path)
+    (installed / "MedDeepLib" / "errors.py").unlink()
+
+    problems = problems_of_install_tree(source, installed)
 
     assert problems == [
         "MedDeepLib/errors.py: add it to the SCRIPTS in MedDeepExtension/CMakeLists.txt",
@@ -241,10 +244,20 @@ def test_forgotten_files_are_named(tmp_path):
     assert "MedDeepLib.errors: ModuleNotFoundError" in result.stdout
 
 
+def test_a_new_method_is_installed_without_editing_a_list(tmp_path):
+    source = copy_of_sources(tmp_path / "source")
+    method = Path("SegmentModuleLib", "methods", "newnet.py")
+    (source / "SegmentModule" / method).write_text("", encoding="utf-8")
+
+    installed = configure_build_install(source, tmp_path)
+
+    assert (installed / method).is_file()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("MedDeepLib/errors.py", "MedDeepLib/gone.py", "nonexistent file 'MedDeepLib/gone.py'"),
+        ("Resources/requirements.txt", "Resources/gone.txt", "nonexistent file 'Resources/gone.txt'"),
         ("Resources/requirements.txt", "Resources", "was given the folder 'Resources'"),
         ("WITH_GENERIC_TESTS", "WITH_GENERIC_TESTS NO_SUCH_OPTION", "unknown arguments: NO_SUCH_OPTION"),
     ],

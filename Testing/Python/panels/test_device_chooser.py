@@ -12,7 +12,7 @@ CPU = Device("cpu", "CPU")
 @pytest.fixture
 def chooser(host):
     import qt
-    from MedDeepLib.panels.device_chooser import DeviceChooser
+    from MedDeepLib.panels.fields.device_chooser import DeviceChooser
 
     boxes = []
 

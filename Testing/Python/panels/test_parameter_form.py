@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from MedDeepLib.methods import from_mapping, methods, parameter, to_mapping
+from MedDeepLib.core import from_mapping, methods, parameter, to_mapping
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ OTHER_VALUES = {
 @pytest.fixture
 def form(host):
     import qt
-    from MedDeepLib.panels.parameter_form import ParameterForm
+    from MedDeepLib.panels.fields.parameter_form import ParameterForm
 
     parent = qt.QWidget()
     form = ParameterForm(parent)
@@ -131,7 +131,7 @@ def test_settings_of_another_version_do_no_harm(form):
 def test_every_method_has_a_form_that_keeps_its_defaults(host):
     """Rounding by a widget would change a default that nobody has touched."""
     import qt
-    from MedDeepLib.panels.parameter_form import ParameterForm
+    from MedDeepLib.panels.fields.parameter_form import ParameterForm
 
     for method in methods("segment").values():
         for parameters in (method.Parameters, method.ApplyParameters):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from MedDeepLib.data import geometry, images
+from MedDeepLib.data import geometry
+from MedDeepLib.data.sources import image as images
 from MedDeepLib.errors import UserError
 from MedDeepLib.scene import nodes
 from sample_images import GRIDS, SHAPE, affine, dicom_slices, largest_distance, rotation, save_dicom, volume

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from MedDeepLib.data import images
-from MedDeepLib.data.segmentation_file import (
+from MedDeepLib.data.sources import image as images
+from MedDeepLib.data.sources.labels import (
     Segment,
     place_on_grid,
     read_segmentation,

@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from MedDeepLib.data.images import Image
+from MedDeepLib.data.sources.image import Image
 from MedDeepLib.scene import nodes
-from MedDeepLib.scene.transforms import transform_from_file, transform_to_file
+from RegisterModuleLib.scene.transforms import transform_from_file, transform_to_file
 from sample_images import affine, rotation
 
 VOLUMES = {

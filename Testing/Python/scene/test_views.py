@@ -5,8 +5,8 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
-from MedDeepLib.data import images
-from MedDeepLib.data.segmentation_file import Segment, write_segmentation
+from MedDeepLib.data.sources import image as images
+from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.scene import nodes, offscreen, views
 

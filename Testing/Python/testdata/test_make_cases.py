@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from Demo import make_cases as maker
 from MedDeepLib.data.dataset import load_dataset
-from MedDeepLib.data.images import read_image, write_image
-from MedDeepLib.data.segmentation_file import read_segmentation
+from MedDeepLib.data.sources.image import read_image, write_image
+from MedDeepLib.data.sources.labels import read_segmentation
 
 SHAPE = (44, 52, 40)
 RAS = np.array([[1.0, 0, 0, -22], [0, 1, 0, -26], [0, 0, 1, -20], [0, 0, 0, 1]])

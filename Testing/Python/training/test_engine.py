@@ -194,7 +194,7 @@ def test_an_error_in_a_sample_reaches_the_caller(tmp_path):
         stage.sample = broken
         yield stage
 
-    from MedDeepLib.methods import Context
+    from MedDeepLib.core import Context
     from MedDeepLib.training.engine import train
 
     context = Context(torch.device("cpu"), folder=tmp_path)
@@ -217,7 +217,7 @@ def test_events_tell_both_stages_to_their_ends(tmp_path):
 
 def test_validation_leaves_the_networks_modes_as_they_were(tmp_path):
     """Also of networks that the update rule, not the trainer, is in charge of, and of frozen parts."""
-    from MedDeepLib.methods import Context
+    from MedDeepLib.core import Context
     from MedDeepLib.training.engine import train
     from toy_stages import stages
 

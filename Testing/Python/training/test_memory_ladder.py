@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from MedDeepLib.core import Context
 from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import OutOfMemory, Stopped
-from MedDeepLib.methods import Context
 from MedDeepLib.training.engine import train
 from MedDeepLib.training.stage import Stage
 from toy_stages import IDENTITY, equal, stages, weights

@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from MedDeepLib.methods import Context
+from MedDeepLib.core import Context
 from MedDeepLib.training.average import WeightAverage
+from MedDeepLib.training.dense.supervision import DeepSupervision
 from MedDeepLib.training.engine import train
 from MedDeepLib.training.precision import loss_scaler, number_type
+from MedDeepLib.training.samplers import batches_of
 from MedDeepLib.training.schedules import Plateau, constant, cosine, polynomial, schedule
-from MedDeepLib.training.stage import Stage, batches_of, steps_of_epochs
-from MedDeepLib.training.supervision import DeepSupervision
+from MedDeepLib.training.stage import Stage, steps_of_epochs
 
 CPU = torch.device("cpu")
 

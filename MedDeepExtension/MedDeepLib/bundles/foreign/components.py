@@ -1,0 +1,214 @@
+"""Judges the objects that a configuration leads to: what may be made, called, and read from values.
+
+The names were judged before (:mod:`~MedDeepLib.bundles.foreign.allowlist`); here the objects themselves are, since a
+name may lead to something else than it says: ``monai.transforms.io.array.locate`` is no transform.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import inspect
+import math
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle.config_item import ComponentLocator
+
+from MedDeepLib.bundles.foreign import allowlist
+from MedDeepLib.bundles.foreign.expressions import MODULES, RefusedExpression
+from MedDeepLib.data.formats.tensor_file import load_tensors
+
+
+class RefusedComponent(Exception):
+    """A component that may not be made; the message says why."""
+
+
+class UnknownComponent(Exception):
+    """A component that does not exist."""
+
+
+@dataclass(frozen=True)
+class _Namespace:
+    """The harmless part of a module."""
+
+    members: Mapping[str, Any]
+
+
+def find(target: Any, locator: ComponentLocator) -> Any:
+    """The class or function that ``_target_`` names.
+
+    Raises:
+        RefusedComponent: it is none that may be used without trust.
+        UnknownComponent: there is none of that name.
+    """
+    if not isinstance(target, str):
+        raise RefusedComponent("it is no name")
+    path = target
+    if "." not in target:
+        found = locator.get_component_module_name(target)
+        if found is None:
+            reason = "it is one of Python's own functions" if hasattr(builtins, target) else ""
+            if reason or not allowlist.is_component(target):
+                raise RefusedComponent(reason or "it is not on the list of those that only compute")
+            raise UnknownComponent(target)
+        path = f"{found if isinstance(found, str) else found[0]}.{target}"
+    if not allowlist.is_component(path):
+        raise RefusedComponent("it is not on the list of those that only compute")
+    if path == "torch.device":
+        return torch.device
+    module, _, name = path.rpartition(".")
+    try:
+        component = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise UnknownComponent(target) from None
+    if not is_component(component):
+        raise RefusedComponent("it is not on the list of those that only compute")
+    return component
+
+
+def is_component(value: Any) -> bool:
+    """Whether a value is a class or function that may be called without trust."""
+    if not isinstance(value, (type, types.FunctionType)):
+        return False
+    return allowlist.is_component_module(value.__module__) and not allowlist.is_denied_name(value.__name__)
+
+
+def checked_arguments(component: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for a component, without pretrained weights from the network: the bundle brings its own.
+
+    Raises RefusedComponent for arguments that name a file, an address or a debugger.
+    """
+    if arguments.get("_debug_"):
+        raise RefusedComponent("it starts a debugger")
+    checked = dict(arguments)
+    for name, value in arguments.items():
+        if name in ("pretrained_url", "pretrained_path", "weights_path") and value:
+            raise RefusedComponent("it loads weights from elsewhere")
+        if name == "pretrained":
+            checked[name] = False
+    if "pretrained" in _parameters(component):
+        checked["pretrained"] = False
+    return checked
+
+
+class Attributes:
+    """What expressions may read from values, and call.
+
+    Args:
+        folder: the bundle; ``torch.load`` reads tensors below it and nothing else.
+        device: stands for every device but the CPU: the job's own.
+    """
+
+    def __init__(self, folder: Path, device: torch.device):
+        self._folder, self._device = folder.resolve(), device
+        path = {name: getattr(os.path, name) for name in allowlist.OS_PATH_FUNCTIONS}
+        maths = {name: getattr(math, name) for name in allowlist.MATH_FUNCTIONS}
+        self._names: dict[str, Any] = {
+            "os": _Namespace({"path": _Namespace(path)}),
+            "math": _Namespace(maths),
+            "np": np,
+            "numpy": np,
+            "torch": torch,
+            "monai": importlib.import_module("monai"),
+        }
+        assert set(self._names) == set(MODULES)
+
+    def names(self, imports: Mapping[str, str]) -> dict[str, Any]:
+        """The values of names in expressions; ``imports`` gives the module or component that a name was imported as."""
+        names = dict(self._names)
+        for alias, path in imports.items():
+            parts = path.split(".")
+            if parts[0] not in self._names:
+                continue  # never used, or the expression that uses it is refused
+            value = self._names[parts[0]]
+            try:
+                for part in parts[1:]:
+                    value = self.attribute(value, part)
+            except RefusedExpression:
+                continue
+            names[alias] = value
+        return names
+
+    def attribute(self, value: Any, name: str) -> Any:
+        """An attribute of a value; raises RefusedExpression unless it is one of the listed ones."""
+        if isinstance(value, _Namespace):
+            if name in value.members:
+                return value.members[name]
+        elif isinstance(value, types.ModuleType):
+            return self._module_attribute(value, name)
+        elif self._has(value, name):
+            return getattr(value, name)
+        raise RefusedExpression(f"it uses '{name}'")
+
+    def call(self, function: Any, arguments: list, keywords: dict) -> Any:
+        """Call what :meth:`attribute` has given; components are looked at once more with their arguments."""
+        if is_component(function):
+            try:
+                bound = inspect.signature(function).bind(*arguments, **keywords)
+                named = {key: value for key, value in bound.arguments.items() if key in ("pretrained", *keywords)}
+                checked = checked_arguments(function, {**named, **keywords})
+            except RefusedComponent as error:
+                raise RefusedExpression(str(error)) from None
+            positional = list(_parameters(function))[: len(arguments)]
+            if "pretrained" in positional:
+                raise RefusedExpression("it asks for pretrained weights")
+            return function(*arguments, **checked)
+        return function(*arguments, **keywords)
+
+    @staticmethod
+    def _has(value: Any, name: str) -> bool:
+        if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+            return name in allowlist.TENSOR_METHODS
+        if isinstance(value, torch.nn.Module) and (name in allowlist.MODULE_METHODS or name in value._modules):
+            return True
+        if isinstance(value, torch.device):
+            return name in allowlist.DEVICE_ATTRIBUTES
+        if isinstance(value, str):
+            return name in allowlist.TEXT_METHODS
+        if isinstance(value, (dict, list, tuple)):
+            return name in allowlist.CONTAINER_METHODS
+        if isinstance(value, type):
+            return issubclass(value, Enum) and name in value.__members__
+        return allowlist.is_component_module(type(value).__module__) and name in allowlist.COMPONENT_ATTRIBUTES
+
+    def _module_attribute(self, module: types.ModuleType, name: str) -> Any:
+        path = f"{module.__name__}.{name}"
+        special = {"torch.load": self._load, "torch.device": self._make_device}
+        if path in special:
+            return special[path]
+        value = getattr(module, name, None)
+        if isinstance(value, types.ModuleType):
+            known = value.__name__ in ("torch.cuda", "torch.nn", "torch.nn.functional")
+            leads = allowlist.leads_to_components(path) or allowlist.is_component_module(path)
+            if value.__name__ == path and (known or leads):
+                return value
+            raise RefusedExpression(f"it uses '{path}'")
+        listed = path.partition(".")[0] in ("torch", "numpy") and allowlist.is_allowed_chain(path.split("."))
+        if is_component(value) or listed:
+            return value
+        raise RefusedExpression(f"it uses '{path}'")
+
+    def _make_device(self, *arguments, **keywords) -> torch.device:
+        device = torch.device(*arguments, **keywords)
+        return device if device.type == "cpu" else self._device
+
+    def _load(self, path: Any, map_location: Any = None, weights_only: bool = True) -> Any:
+        file = Path(str(path)).resolve()
+        if not file.is_relative_to(self._folder):
+            raise RefusedExpression(f"it reads the file {file} outside the bundle")
+        return load_tensors(file)
+
+
+def _parameters(component: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(component).parameters
+    except (TypeError, ValueError):
+        return {}

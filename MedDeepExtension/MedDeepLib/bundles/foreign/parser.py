@@ -1,0 +1,102 @@
+"""MONAI's own configuration parser, with components and expressions that are judged before they are made.
+
+References, relative names, the order of things and ``_disabled_``, ``_requires_`` and ``_mode_`` are MONAI's. What is
+replaced is what would execute: looking up ``_target_``, and ``eval``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ConfigComponent, ConfigExpression, ConfigItem
+
+from MedDeepLib.bundles.foreign import components
+from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression, parse_import
+
+
+class NeedsTrust(Exception):
+    """The configuration asks for something that is not done without the user's trust.
+
+    Attributes:
+        where: the entry of the configuration.
+        what: the name or expression that it holds.
+        why: the reason, as half a sentence.
+    """
+
+    def __init__(self, where: str, what: str, why: str):
+        super().__init__(f"{where}: {what}: {why}")
+        self.where, self.what, self.why = where, what, why
+
+
+class UnknownName(Exception):
+    """The configuration names a component that does not exist: ``where`` and ``what``."""
+
+    def __init__(self, where: str, what: str):
+        super().__init__(f"{where}: {what}")
+        self.where, self.what = where, what
+
+
+class SafeParser(ConfigParser):
+    """A parser that executes nothing but listed components and pure expressions.
+
+    Args:
+        config: the configuration; its ``%`` entries must have been replaced.
+        attributes: what expressions may use.
+        imports: names that its import statements make, and what they stand for.
+    """
+
+    def __init__(self, config: dict[str, Any], attributes: components.Attributes, imports: Mapping[str, str]):
+        # ConfigParser answers for every attribute it lacks, hence these before its own.
+        self.__dict__["evaluator"] = Evaluator(attributes.names(imports), attributes.attribute, attributes.call)
+        super().__init__(config, globals=False)
+
+    def _do_parse(self, config: Any, id: str = "") -> None:
+        if isinstance(config, (dict, list)):
+            for _, sub_id, value in self.ref_resolver.iter_subconfigs(id=id, config=config):
+                self._do_parse(config=value, id=sub_id)
+        if ConfigComponent.is_instantiable(config):
+            item: ConfigItem = _Component(config, id, self.locator)
+        elif ConfigExpression.is_expression(config):
+            item = _Expression(config, id, self.__dict__["evaluator"])
+        else:
+            item = ConfigItem(config=config, id=id)
+        self.ref_resolver.add_item(item)
+
+
+class _Component(ConfigComponent):
+    def instantiate(self, **kwargs: Any) -> Any:
+        if not self.is_instantiable(self.get_config()) or self.is_disabled():
+            return None
+        target = self.get_config()["_target_"]
+        try:
+            component = components.find(target, self.locator)
+            arguments = components.checked_arguments(component, self.resolve_args() | kwargs)
+        except components.RefusedComponent as error:
+            raise NeedsTrust(self.get_id(), str(target), str(error)) from None
+        except components.UnknownComponent:
+            raise UnknownName(self.get_id(), str(target)) from None
+        mode = str(self.get_config().get("_mode_", "default"))
+        if mode == "callable":
+            return functools.partial(component, **arguments) if arguments else component
+        if mode != "default":
+            raise NeedsTrust(self.get_id(), str(target), f"it asks for the mode '{mode}'")
+        return component(**arguments)
+
+
+class _Expression(ConfigExpression):
+    def __init__(self, config: str, id: str, evaluator: Evaluator):
+        super().__init__(config=config, id=id, globals={})
+        self._evaluator = evaluator
+        self._text = config
+
+    def evaluate(self, globals: dict | None = None, locals: dict | None = None) -> Any:
+        text = self.get_config()[len(self.prefix) :]
+        if parse_import(text) is not None:
+            return None  # imported names are given to the evaluator, as far as they are allowed
+        try:
+            return self._evaluator.evaluate(text, (globals or {}).get("__local_refs", {}))
+        except RefusedExpression as error:
+            raise NeedsTrust(self.get_id(), self._text, str(error)) from None

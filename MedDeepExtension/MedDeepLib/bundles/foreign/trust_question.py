@@ -1,0 +1,36 @@
+"""What a user is told before he lets a bundle do as it likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MedDeepLib.bundles.foreign.inspection import Finding
+from MedDeepLib.errors import UserError
+
+
+class NotTrusted(UserError):
+    """A bundle that asks for more than is done for models from elsewhere, and that the user has not trusted.
+
+    Attributes:
+        folder: the bundle.
+        findings: what it asks for.
+        question: the whole story for a dialogue, with a line for each of them.
+    """
+
+    kind = "trust"
+
+    def __init__(self, folder: Path, title: str, findings: tuple[Finding, ...]):
+        self.folder, self.findings = folder, findings
+        more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+        super().__init__(
+            f"The bundle '{title}' would run more than MONAI's own building blocks: {findings[0].in_words()}{more}; "
+            "such code can read, change and send away all your files, so trust it (in the menu beside the model, or by "
+            "--trust) only if you know who made it."
+        )
+        lines = "\n".join(f"- {finding.in_words()}" for finding in findings)
+        self.question = (
+            f"The bundle '{title}' would run more than MONAI's own building blocks:\n\n{lines}\n\n"
+            "Such code can read, change and send away all files that you can. Trust this bundle only if you know who "
+            "made it and how it came to you. It is trusted as it is now: once a file in it changes, you are asked "
+            "again."
+        )

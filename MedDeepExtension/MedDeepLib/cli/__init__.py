@@ -1,0 +1,1 @@
+"""The command lines: one for every task, and those for jobs, models and devices."""

@@ -1,0 +1,247 @@
+"""What the batch scripts understand: their actions, arguments and help."""
+
+from __future__ import annotations
+
+import argparse
+
+from MedDeepLib.bundles.model import released_models
+from MedDeepLib.cli.pair_arguments import add_pair_arguments
+from MedDeepLib.core import methods
+from MedDeepLib.jobs.job import BY_SITE
+
+_ONE_WORKER = "Apply a model. All inputs are done by one worker that loads the model once."
+_COHORTS = (
+    "Apply a model. The files of --input are done by one worker that loads the model once.\n"
+    "The hundreds of cases of --inputs are a cohort: they are dealt out to several processes of this\n"
+    "computer, or to the workers of a dask scheduler. What is done already is never computed again, so a\n"
+    "cohort that was stopped, or whose list has grown, goes on when the same command is given again."
+)
+_EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
+
+_COHORT_HELP = """Cohorts:
+  The list has the column image, and image2, ... for a model with several inputs (the names of its channels do as well);
+  paths are relative to the list. The columns case (name of the result) and patient are optional. Of a folder, all
+  images and folders of DICOM files are taken; several inputs are named a_0000.nii.gz, a_0001.nii.gz, ... there.
+  summary.csv says of every case what has become of it and why; a bad case costs nothing but itself.
+  Several computers: 'dask scheduler' on one of them, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with
+  MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all have under the same name."""
+
+
+def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
+    """The parser of the script of ``task``; see :func:`MedDeepLib.cli.command_line.main`."""
+    script = f"{task}.py"
+    parser = argparse.ArgumentParser(
+        prog=script,
+        description=f"Train, cross-validate, apply and evaluate networks that {task} images. Research use only.",
+        epilog=f"'{script} ACTION --help' says more. {_EXIT_CODES}",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    train = actions.add_parser(
+        "train",
+        help="train a network on a dataset",
+        description="Train a network. The run folder holds the job, its events, its checkpoint and the trained model.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
+        f"  {script} train --dataset data.json --method unet --set steps=3000 --output runs/first\n"
+        f"  {script} train --resume runs/first\n"
+        f"  {script} train --repeat runs/first --output runs/again\n\n{_EXIT_CODES}",
+    )
+    _add_training(train, "training")
+    train.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="train in several processes, each on a card of its own, or all on the CPU (default: one for each device "
+        "that --device means); the batch size is that of each of them",
+    )
+    train.add_argument(
+        "--prepare",
+        action="store_true",
+        help="make the run folder only, to train on several computers: see MedDeepExtension/Scripts/train_rank.py",
+    )
+    train.add_argument(
+        "--repeat",
+        metavar="RUN",
+        help="train again exactly as RUN was trained, into --output, and say whether the weights are the same; "
+        "--dataset says where the data lie now, if elsewhere",
+    )
+
+    plan = actions.add_parser(
+        "plan",
+        help="say what a training would choose, and whether it fits",
+        description="Look at a dataset and say what a training on it would choose, why, and whether it fits into the "
+        "device's memory. Nothing is trained, and nothing is written.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExample:\n"
+        f"  {script} plan --dataset data.json --method unet --set memory=16\n\n{_EXIT_CODES}",
+    )
+    plan.add_argument("--dataset", required=True, help="JSON or CSV list, or a folder with images/ and labels/")
+    plan.add_argument("--method", required=True, help="see the list below")
+    _add_settings(plan, "a parameter of the method that is not left to it; may be given again for others")
+    _add_resources(plan)
+
+    crossvalidate = actions.add_parser(
+        "crossvalidate",
+        help="judge a method on every case of a dataset, each time by a network that has not seen its patient",
+        description="Train once for every fold of the patients, or for every site, on all others, and compare with the "
+        "cases left out. The run folder gets a table of all cases with a summary and 95 % intervals over patients, a "
+        "table for each fold and each site, and a run with a model for each fold. The test cases of the dataset are "
+        "left alone; its training and validation cases are what is dealt out.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
+        f"  {script} crossvalidate --dataset data.json --method unet --folds 5 --output runs/five\n"
+        f"  {script} crossvalidate --dataset data.json --method unet --by-site --output runs/sites\n"
+        f"  {script} crossvalidate --resume runs/five\n\n{_EXIT_CODES}",
+    )
+    _add_training(crossvalidate, "cross-validation")
+    crossvalidate.set_defaults(repeat=None, processes=0, prepare=False)
+    folds = crossvalidate.add_mutually_exclusive_group()
+    folds.add_argument("--folds", metavar="NUMBER", help="so many folds by patient (default 5)")
+    folds.add_argument(
+        "--by-site",
+        action="store_const",
+        const=BY_SITE,
+        dest="folds",
+        help="leave one site out after the other: how the method does in a new centre",
+    )
+
+    apply = actions.add_parser(
+        "apply",
+        help="apply a trained model to images",
+        description=_ONE_WORKER if _is_paired(task) else _COHORTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Examples:\n{_apply_examples(task, output_ending)}\n\n{_EXIT_CODES}",
+    )
+    _add_model(apply, task)
+    if _is_paired(task):
+        add_pair_arguments(apply)
+    else:
+        _add_inputs(apply, output_ending)
+    _add_settings(apply, "an option of the application; see 'methods NAME'")
+    _add_resources(apply)
+
+    evaluate = actions.add_parser(
+        "evaluate",
+        help="compare a model with the test cases of a dataset",
+        description="Apply a model to the test cases of a dataset and write figures per case and structure; a summary "
+        "with means and 95 % intervals over patients lies beside it.",
+        epilog=_EXIT_CODES,
+    )
+    _add_model(evaluate, task)
+    evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
+    evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
+    _add_settings(evaluate, "an option of the application; see 'methods NAME'")
+    _add_resources(evaluate, seed=True)
+
+    listing = actions.add_parser("methods", help="list the methods, or explain the parameters of one")
+    listing.add_argument("name", nargs="?", metavar="NAME", help="a method")
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
+    parser.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
+    _add_settings(parser, "a parameter of the method; may be given again for others")
+    parser.add_argument("--output", metavar="RUN", help="the run folder to make")
+    parser.add_argument("--resume", metavar="RUN", help=f"go on with a {name} that was stopped or died")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="on a card: compute so that the training can be repeated to the last bit, which takes longer (a CPU "
+        "always does)",
+    )
+    _add_resources(parser, seed=True)
+
+
+def _is_paired(task: str) -> bool:
+    return any(method.paired for method in methods(task).values())
+
+
+def _apply_examples(task: str, ending: str) -> str:
+    script = f"{task}.py apply --model"
+    if _is_paired(task):
+        files = f"--fixed a.nrrd --moving b.nrrd --output-transform b_to_a{ending}"
+        return f"  {script} runs/first {files}\n  {script} morph {files} --output-volume b_on_a.nrrd --set steps=100"
+    return (
+        f"  {script} runs/first --input head.nii.gz --output head{ending}\n"
+        f"  {script} runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
+        f"  {script} two_channels --input t1.nrrd t2.nrrd --output a{ending} "
+        f"--input u1.nrrd u2.nrrd --output b{ending}\n"
+        f"  {script} runs/first --inputs list.csv --output-dir results\n"
+        f"  {script} runs/first --inputs scans/ --output-dir results --workers 4\n"
+        f"  {script} runs/first --inputs list.csv --output-dir results --scheduler tcp://10.0.0.1:8786\n\n{_COHORT_HELP}"
+    )
+
+
+def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        action="append",
+        metavar="FILE",
+        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
+        "(a model with one channel also takes a list of cases)",
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        metavar="FILE",
+        help=f"*{output_ending}, one for each case, or one folder for all",
+    )
+    cohort = parser.add_argument_group("cohorts")
+    cohort.add_argument("--inputs", metavar="LIST", help="a CSV list, or a folder of images (see below)")
+    cohort.add_argument("--output-dir", metavar="FOLDER", help="for the results of --inputs and their summary.csv")
+    cohort.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="of a dask scheduler with workers on one or many computers, e.g. tcp://10.0.0.1:8786 (default: this "
+        "computer)",
+    )
+    cohort.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="processes of this computer (default: one for each free card, or as many as processor and memory allow)",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser, task: str) -> None:
+    released = ", ".join(released_models(task))
+    untrained = ", ".join(name for name, method in methods(task).items() if method.needs_no_model)
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="run folder, model folder, MONAI bundle (folder or zip file), or name of a released model"
+        + (f" ({released})" if released else "")
+        + (f"; or a method that needs no training ({untrained})" if untrained else ""),
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let a bundle from elsewhere run code of its own, from now on and as long as its files stay the same",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=text)
+
+
+def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda:0, cuda:1, ..., mps, or for a training all: every card (default auto)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads to compute with (default: leaves Slicer usable)"
+    )
+    if seed:
+        parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
+
+
+def _method_list(task: str) -> str:
+    return "\n".join(f"  {name:12} {method.summary}" for name, method in methods(task).items())

@@ -1,0 +1,48 @@
+"""Which program computes: a hash of all the code that a result may depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import MedDeepLib
+from MedDeepLib.core.registry import OWN_METHODS, package_folder
+
+_COMPUTING = ("bundles", "data", "inference", "methods", "training")
+_COHORT = ("jobs/cohort",)
+_PACKAGES = ("torch", "monai", "numpy")
+
+
+def program_hash(task: str) -> str:
+    """The same for the same sources, wherever they lie and whichever line ends they have."""
+    library = Path(MedDeepLib.__file__).parent
+    own = [Path(part).expanduser() for part in os.environ.get(OWN_METHODS, "").split(os.pathsep) if part]
+    digest = hashlib.sha256()
+    for folder in (*(library / name for name in (*_COMPUTING, *_COHORT)), package_folder(task), *own):
+        for file in sorted(folder.rglob("*.py"), key=lambda file: file.relative_to(folder).as_posix()):
+            digest.update(f"{folder.name}/{file.relative_to(folder).as_posix()}\n".encode())
+            digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def facts(task: str, model: str, output: str) -> dict[str, Any]:
+    """What the one who deals out the cases has to know of a worker; called there."""
+    return {
+        "program": program_hash(task),
+        "version": MedDeepLib.__version__,
+        "host": platform.node(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "sees_model": os.path.isdir(model),
+        "sees_output": os.access(output, os.W_OK),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

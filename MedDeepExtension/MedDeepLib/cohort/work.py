@@ -1,0 +1,211 @@
+"""What a dask worker does: one case after the other, with the model loaded once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.cohort.record import OWN_FOLDER, STOP_FILE, Record, address
+from MedDeepLib.core import Context
+from MedDeepLib.data.fingerprints import fingerprint
+from MedDeepLib.data.sources.image import Image, read_image
+from MedDeepLib.devices import Lease, usable_devices
+from MedDeepLib.devices.memory import is_out_of_memory
+from MedDeepLib.errors import JobError, Stopped, UserError
+from MedDeepLib.jobs.job import ApplyItem, Job
+from MedDeepLib.worker.last_model import LastModel
+
+_POLL_SECONDS = 0.5
+_IDLE_SECONDS = 60.0  # without a case, after which the device and its memory are given back
+
+
+def do_case(request: dict[str, Any]) -> dict[str, Any]:
+    """Apply the model to one case, unless that has been done already; called by dask.
+
+    Args:
+        request: ``task``, ``model`` (folder), ``parameters``, ``recipe`` (see :func:`record.address`), ``device`` (a
+            request, or by the worker's name), ``threads`` (0: those of the worker), ``title``, ``session`` (the run of
+            the cohort), ``images``, ``output``.
+
+    Returns:
+        A ``state`` (done, kept, failed or stopped), a ``reason`` where it failed, and what is known of the result.
+    """
+    began = time.perf_counter()
+    with _seat.lock:
+        try:
+            outcome = _do(request)
+        except Stopped:
+            outcome = {"state": "stopped"}
+        except Exception as error:
+            if not isinstance(error, UserError):
+                logging.getLogger("distributed.worker").error("%s", traceback.format_exc())
+            outcome = {"state": "failed", "reason": _in_a_sentence(error)}
+        finally:
+            _seat.leave_when_idle()
+    busy = time.perf_counter() - began - outcome.pop("loading", 0.0)
+    return {"worker": _worker_name()} | outcome | {"busy_seconds": busy}
+
+
+class _Seat:
+    """What this process keeps from one case to the next: its device, and the model on it."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.models = LastModel()
+        self._lease: Lease | None = None
+        self._timer: threading.Timer | None = None
+
+    def device(self, request: dict[str, Any], stop: _Stop) -> tuple[str, int]:
+        """The device and the number of threads to compute with.
+
+        On this computer the one who deals out the cases holds the devices; another one's worker has to take one.
+        """
+        if isinstance(request["device"], dict):
+            return request["device"][_worker_name()], request["threads"]
+        if self._lease is None:
+            devices, _ = usable_devices(request["device"])
+            self._lease = Lease(devices, request["title"], threads=request["threads"] or _worker_threads())
+        while not self._lease.take():
+            if stop():
+                raise Stopped
+            time.sleep(_POLL_SECONDS)
+        return self._lease.device.id, self._lease.threads
+
+    def leave_when_idle(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(_IDLE_SECONDS, self.leave)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def leave(self) -> None:
+        """Give the device and all memory back, unless a case has come meanwhile."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            self.models.forget()
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
+        finally:
+            self.lock.release()
+
+
+class _Stop:
+    """Whether the cohort has been stopped; asks the disk at most twice a second."""
+
+    def __init__(self, output: Path):
+        self._file = output.parent / OWN_FOLDER / STOP_FILE
+        self._next, self._stopped = 0.0, False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next, self._stopped = now + _POLL_SECONDS, os.path.exists(self._file)
+        return self._stopped
+
+
+def _do(request: dict[str, Any]) -> dict[str, Any]:
+    output = Path(request["output"])
+    stop = _Stop(output)
+    if stop():
+        raise Stopped
+    record = Record(output)
+    wanted = address(request["recipe"], [_fingerprint(image) for image in request["images"]])
+    before = record.result(wanted)
+    if before is not None:
+        # Done by a worker that could not say so any more; or in an earlier run, whose warnings are no news.
+        ours = record.result_of(request["session"]) is not None
+        return before | ({"state": "done"} if ours else {"state": "kept", "warnings": []})
+    began = time.perf_counter()
+    device, threads = _seat.device(request, stop)
+    warnings: list[str] = []
+    loaded = False
+
+    def report(event: str, **fields: Any) -> None:
+        nonlocal loaded
+        loaded = loaded or fields.get("phase") == "Loading the model"
+        if event == "warning" and fields["message"] not in warnings:
+            warnings.append(fields["message"])
+
+    predictor = _predictor(request, _context(device, threads, report, stop))
+    loading = time.perf_counter() - began
+    images = [read_image(path) for path in request["images"]]
+    started = time.perf_counter()
+    prediction = predictor.predict(images, _context(device, threads, report, stop))
+    result = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "grid": _grid(images),
+        "device": device,
+        "worker": _worker_name(),
+        "summary": prediction.summary(),
+        "unit": prediction.unit,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "warnings": warnings,
+    }
+    del images
+    with record.replaced(wanted, request["session"], result) as file:
+        prediction.write(file)
+    return result | {"state": "done", "loaded": loaded, "loading": loading}
+
+
+def _predictor(request: dict[str, Any], context: Context) -> Any:
+    items = (ApplyItem(tuple(request["images"]), request["output"]),)
+    job = Job(request["task"], "apply", parameters=request["parameters"], model=request["model"], items=items)
+    return _seat.models.load(job, context)[0]
+
+
+def _context(device: str, threads: int, report: Any, stop: _Stop) -> Context:
+    import torch
+
+    torch.set_num_threads(max(1, threads))  # what it sets belongs to the thread that sets it
+    return Context(torch.device(device), report=report, stop_requested=stop)
+
+
+def _fingerprint(image: str) -> str:
+    file, _, series = image.partition("::")
+    try:
+        return fingerprint(Path(file)) + series
+    except OSError as error:
+        read_image(image)  # says what is wrong with it in words
+        raise UserError(f"{image} cannot be read ({error.strerror or error}): check the file.") from None
+
+
+def _grid(images: Sequence[Image]) -> str:
+    """Voxels and their size in words: "512 x 512 x 80 voxels of 0.7 x 0.7 x 2.5 mm"."""
+    shape = " x ".join(map(str, images[0].shape))
+    return f"{shape} voxels of {' x '.join(f'{length:.4g}' for length in images[0].spacing)} mm"
+
+
+def _in_a_sentence(error: Exception) -> str:
+    if is_out_of_memory(error) and not isinstance(error, JobError):
+        return "There was not enough memory for this case: use fewer workers, or a computer with more memory."
+    if isinstance(error, UserError):
+        return str(error)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"It failed unexpectedly ({reason}): the log of the worker has the details."
+
+
+def _worker_name() -> str:
+    from distributed import get_worker
+
+    with contextlib.suppress(ValueError):
+        return str(get_worker().name)
+    return ""
+
+
+def _worker_threads() -> int:
+    from distributed import get_worker
+
+    return get_worker().state.nthreads
+
+
+_seat = _Seat()

@@ -1,0 +1,162 @@
+"""The interface of a method: one class in one file, named after the publication it implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.core.context import Context
+from MedDeepLib.core.explanation import Explanation
+from MedDeepLib.errors import UserError
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core.item import ApplyItem
+    from MedDeepLib.data.dataset import Case, Dataset
+    from MedDeepLib.data.sources.image import Image
+    from MedDeepLib.training.stage import Stage
+
+
+class Prediction(ABC):
+    """What a model says about one case, on the case's own grid; ``unit`` is that of the figures in its summary."""
+
+    unit: ClassVar[str] = ""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write it to ``path`` as a file that Slicer reads; nothing is left behind when writing fails."""
+
+    def save(self, item: ApplyItem) -> list[str]:
+        """Write all that one item of a job asks for, and return the files."""
+        self.write(Path(item.output))
+        return [item.output]
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """The figures worth showing beside the result (a volume in ml, a probability), as JSON values."""
+
+    def in_words(self) -> str:
+        """What has to be said of the result, in a sentence or two; mostly the figures speak for themselves."""
+        return ""
+
+
+class Predictor(ABC):
+    """A trained model ready to be applied to any number of cases; networks are loaded once.
+
+    A predictor may outlive the job that it was made for: it must not keep that job's context.
+    """
+
+    @abstractmethod
+    def predict(self, images: Sequence[Image], context: Context) -> Prediction:
+        """Apply the model to the images of one case (one per input channel, all on one grid).
+
+        Raises:
+            UserError: the images do not fit the model (number of channels, dimensions).
+            Stopped: the user asked to stop; nothing has been written.
+        """
+
+    def read(self, item: ApplyItem) -> Sequence[Image]:
+        """What :meth:`predict` takes, from the files of one item of a job."""
+        from MedDeepLib.data.sources.image import read_image
+
+        return [read_image(path) for path in item.images]
+
+    def read_case(self, case: Case) -> Sequence[Image]:
+        """What :meth:`predict` takes, from a case of a dataset."""
+        from MedDeepLib.data.sources.image import read_image
+
+        return [read_image(path) for path in case.images]
+
+    def with_options(self, options: Any) -> Predictor | None:
+        """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
+
+        Raises UserError when the options do not fit the model.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class NoParameters:
+    """For methods that have nothing to choose."""
+
+
+class Method(ABC):
+    """A published system that can be trained, applied and evaluated.
+
+    A subclass states what it is (the class variables), declares the frozen dataclasses ``Parameters`` (training) and
+    ``ApplyParameters`` made of :func:`MedDeepLib.core.parameter` fields if it has any, and implements the abstract
+    methods. The file may not import torch or MONAI at its top: panels list methods in a process that has neither.
+    """
+
+    task: ClassVar[str]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    Parameters: ClassVar[type] = NoParameters
+    ApplyParameters: ClassVar[type] = NoParameters
+    output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
+    paired: ClassVar[bool] = False
+    """Whether its datasets may list pairs of images, as registration needs them."""
+    finds_classes: ClassVar[bool] = True
+    """Whether what it finds are the dataset's classes; otherwise they are what its training had in common."""
+    trainable: ClassVar[bool] = True
+    """False for a program of others that is there to compare with."""
+    needs_no_model: ClassVar[bool] = False
+    """Whether it can be applied untrained: its name then stands for a model."""
+    explanation = Explanation()  # a configured method has its own
+
+    def __init__(self, parameters=None):
+        """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
+        self.parameters = self.Parameters() if parameters is None else parameters
+
+    def configured(self, context: Context) -> Method:
+        """The method with everything decided that its parameters leave to the data and the device.
+
+        Its ``explanation`` says what was decided, and why.
+        """
+        return self
+
+    def trial(self, context: Context) -> str:
+        """A sentence on how long the training of this configured method takes, as measured; empty if that is unknown.
+
+        For a plan: it may compute for some seconds, but not on a card, which another job may be using.
+        """
+        return ""
+
+    @abstractmethod
+    def stages(self, context: Context) -> Iterable[Stage]:
+        """The training stages in their order; a stage may use what the stages before it have left in its networks."""
+
+    def model_metadata(self, context: Context) -> dict[str, Any]:
+        """What must be known, besides the weights, to apply the model (JSON values), e.g. a plan for the images.
+
+        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if there is more to say
+        of them than the names of the channels.
+        """
+        return {}
+
+    def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """How MONAI's command line applies a model, as its inference.json; empty where it cannot.
+
+        ``metadata`` are the model's own, as in "meddeep". Needs neither torch nor MONAI.
+        """
+        return {}
+
+    @abstractmethod
+    def predictor(self, model: Model, context: Context, options: Any) -> Predictor:
+        """The trained model, ready to be applied on ``context.device``; ``options`` is an ``ApplyParameters``."""
+
+    def score(self, prediction: Prediction, case: Case) -> list[dict[str, Any]]:
+        """Compare a prediction with the case's reference: one row of figures per structure or finding.
+
+        Raises UserError when the method has nothing to be evaluated by.
+        """
+        raise UserError(f"The method '{self.name}' has no figures to be evaluated by: apply it instead.")
+
+    def test_cases(self, dataset: Dataset) -> list[Case]:
+        """The test cases of a dataset that an evaluation can use."""
+        return [case for case in dataset.test if case.label]

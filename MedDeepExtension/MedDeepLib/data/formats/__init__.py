@@ -1,0 +1,1 @@
+"""File formats: how DICOM, NRRD, NIfTI and segmentation files are read and written."""

@@ -1,0 +1,1 @@
+"""The home panel: devices, jobs and models of this computer."""

@@ -1,0 +1,316 @@
+"""All jobs of the runs folder: how they go, and what can be done with them, whoever has started them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs import JobFolder, State
+from MedDeepLib.jobs.disk import delete_job, losses
+from MedDeepLib.jobs.listing import JobList
+from MedDeepLib.jobs.stopping import Stopping
+from MedDeepLib.jobs.summary import Overview
+from MedDeepLib.panels.changes import Changes
+from MedDeepLib.panels.dependencies import ensure_packages
+from MedDeepLib.panels.home import words
+from MedDeepLib.panels.home.curves import LiveCurves
+from MedDeepLib.panels.home.job_details import JobDetails
+from MedDeepLib.panels.home.resumed import ResumedJobs
+from MedDeepLib.panels.home.slices import Slices
+from MedDeepLib.panels.home.table import Cell, Column, Row, Table
+from MedDeepLib.panels.job_monitor import POLL_MILLISECONDS
+from MedDeepLib.panels.sections.job_section import explain_button
+from MedDeepLib.panels.status import JobLog, StatusLine
+from MedDeepLib.scene import runs
+from MedDeepLib.scene.scene_jobs import SceneJob
+
+NEWEST_FIRST = "-begun"
+
+
+class JobsSection:
+    """The table of jobs, the details of the chosen one, and the buttons for it.
+
+    Attributes:
+        table: its value is the path of the chosen job.
+        details: of the chosen job.
+        curves: those that were asked for.
+        resumed: the jobs that were resumed here.
+        space_changed: emitted when folders have come or gone, or models.
+    """
+
+    def __init__(self, ui: Any, log: JobLog, resume: Callable[[Path], SceneJob]):
+        """``resume`` goes on with the training in a folder."""
+        self.ui = ui
+        self.status = StatusLine(ui.jobsStatusIcon, ui.jobsStatusLabel)
+        self.table = Table(ui.jobsTable, _columns(), NEWEST_FIRST)
+        self.curves = LiveCurves()
+        self.resumed = ResumedJobs(self._resumed_ended)
+        self.space_changed = Changes()
+        self.details = JobDetails(ui.jobsDetails)
+        self._log, self._resume_job = log, resume
+        self._jobs = JobList()
+        self._rows: dict[str, tuple[Overview, Row]] = {}
+        self._seen_any, self._died = False, 0
+        self._looking, self._deleting = Slices(), Slices()
+        self._stopping: list[Stopping] = []
+        self._stop_timer = qt.QTimer()
+        self._stop_timer.setInterval(POLL_MILLISECONDS)
+        self._stop_timer.connect("timeout()", self._look_at_stopping)
+        self.table.changes.connect(self._show_chosen)
+        self.details.changes.connect(self.update_buttons)
+        for name, function in (
+            ("Stop", self._stop_chosen),
+            ("Resume", self._resume_chosen),
+            ("Curves", self._show_curves),
+            ("Folder", self._open_folder),
+            ("Delete", self._delete_chosen),
+        ):
+            getattr(ui, f"jobs{name}Button").connect("clicked()", function)
+        ui.jobsLogButton.connect("clicked()", self._open_log)  # the log itself is filled by JobLog
+        self._show_chosen()
+
+    @property
+    def overviews(self) -> list[Overview]:
+        """The jobs as they were at the last look, the newest first."""
+        return self._jobs.overviews
+
+    def chosen(self) -> Overview | None:
+        """The job that is chosen in the table."""
+        found = self._rows.get(self.table.value())
+        return found[0] if found is not None else None
+
+    def is_busy(self) -> bool:
+        """Whether a look at the jobs is under way."""
+        return self._looking.is_busy() or self.table.is_busy() or self.details.is_busy() or self._deleting.is_busy()
+
+    def refresh(self) -> None:
+        """Look at all jobs, a few of them at a time."""
+        if not self._looking.is_busy():
+            self._looking.start(self._look(), self._looked, self.status.error)
+
+    def stop(self, folder: JobFolder) -> None:
+        """Ask a job to save and leave, whoever has started it."""
+        mine = self.resumed.job(folder.path)
+        try:
+            if mine is not None:
+                mine.stop()
+            else:
+                self._stopping.append(Stopping(folder))
+                self._stop_timer.start()
+            self.status.info(_("Stopping {name}...").format(name=folder.path.name))
+        except UserError as error:
+            self.status.error(str(error))
+        self.refresh()
+        self.update_buttons()
+
+    def scene_closes(self) -> None:
+        """Trainings that were started here stop with the scene, as those of the other panels; charts go with it."""
+        self.resumed.stop()
+        self.curves.forget()
+
+    def shut_down(self, deadline: float) -> None:
+        """The panel goes away; the resumed jobs are ended by their own function."""
+        self._stop_timer.stop()
+        self._looking.cancel()
+        self.table.shut_down()
+        self.details.shut_down()
+        self.curves.forget()
+        self._deleting.finish(deadline)
+
+    def update_buttons(self) -> None:
+        job, ui = self.chosen(), self.ui
+        none = [_("Choose a job in the table.")] if job is None else []
+        mine = job is not None and self.resumed.job(job.folder.path) is not None
+        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and leave."))
+        problem = _resume_problem(job, mine) if job is not None else ""
+        explain_button(ui.jobsResumeButton, none or ([problem] if problem else []), _resume_words(job))
+        no_curves = [] if self.details.has_figures() else [_("It has no figures that could be drawn.")]
+        explain_button(ui.jobsCurvesButton, none or no_curves, _("Draw loss and validation in the layout's plot view."))
+        explain_button(ui.jobsFolderButton, none, _("Show the job's folder in the file manager."))
+        deleting = [_("Another job is being deleted.")] if self._deleting.is_busy() else []
+        running = [_("It is running: stop it first.")] if job is not None and (job.alive or mine) else []
+        explain_button(ui.jobsDeleteButton, none or running or deleting, _("Delete the job's folder; asks first."))
+        explain_button(ui.jobsLogButton, none, _("Show what the worker has said, tracebacks included."))
+
+    def _look(self) -> Iterator[None]:
+        yield from self._jobs.refresh(runs.runs_folder())
+        fresh: dict[str, tuple[Overview, Row]] = {}
+        died = 0
+        for job in self._jobs.overviews:
+            key = str(job.folder.path)
+            before = self._rows.get(key)
+            # What is left of a running job changes also between its steps.
+            fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, _row(job))
+            if not self._seen_any and job.state is State.FAILED and not _resume_problem(job):
+                died += job.folder.has_checkpoint()
+            yield
+        self._rows, self._died = fresh, died
+
+    def _looked(self) -> None:
+        first = bool(self._rows) and not self._seen_any
+        self._seen_any = self._seen_any or first
+        if first and not self.table.value():
+            self.table.set_value(next(iter(self._rows)))
+        self.table.show([row for _job, row in self._rows.values()])
+        self.ui.jobsEmptyLabel.setVisible(not self._rows)
+        self.ui.jobsTable.setVisible(bool(self._rows))
+        if first:
+            self._offer_interrupted()
+        self._show_chosen()
+
+    def _offer_interrupted(self) -> None:
+        """Say that trainings have died, as after a crash of the computer."""
+        if self._died == 1:
+            self.status.warning(_("One training did not come to its end: choose it and press Resume."))
+        elif self._died:
+            self.status.warning(
+                _("{count} trainings did not come to their end: choose one and press Resume.").format(count=self._died)
+            )
+
+    def _show_chosen(self) -> None:
+        job = self.chosen()
+        self._log.follow(job.folder if job is not None else None)
+        self.details.show(job)
+        self.update_buttons()
+
+    def _stop_chosen(self) -> None:
+        self.stop(self.chosen().folder)
+
+    def _look_at_stopping(self) -> None:
+        for stopping in list(self._stopping):
+            if stopping.ended():
+                self._stopping.remove(stopping)
+                self._say_end(stopping.folder, stopping.folder.state(), stopping.forced)
+                self.refresh()
+        if not self._stopping:
+            self._stop_timer.stop()
+
+    def _resume_chosen(self) -> None:
+        folder = self.chosen().folder
+        try:
+            ensure_packages()
+            self.resumed.watch(self._resume_job(folder.path))
+            self.curves.follow_again(folder)
+            self.status.info(_("{name} goes on in the background.").format(name=folder.path.name))
+        except UserError as error:
+            self.status.error(str(error))
+        except Exception as error:
+            logging.exception("A job could not be resumed")
+            self.status.error(_("The job could not be resumed ({error}).").format(error=error))
+        self.refresh()
+        self.update_buttons()
+
+    def _resumed_ended(self, job: SceneJob, state: State) -> None:
+        if state is State.FAILED:
+            self.status.error(f"{job.folder.path.name}: {job.failure}")
+        else:
+            self._say_end(job.folder, state, forced=False)
+        self.space_changed.emit()
+        self.refresh()
+
+    def _say_end(self, folder: JobFolder, state: State, forced: bool) -> None:
+        name = folder.path.name
+        if forced:
+            self.status.warning(_("{name} did not stop in time and was ended.").format(name=name))
+        elif state is State.STOPPED:
+            self.status.info(_("{name} has stopped.").format(name=name))
+        elif state is State.DONE:
+            self.status.info(_("{name} is done.").format(name=name))
+        else:
+            self.status.clear()
+
+    def _show_curves(self) -> None:
+        self.curves.show(self.chosen().folder)
+
+    def _open_log(self) -> None:
+        self.ui.logCollapsibleButton.collapsed = False
+
+    def _open_folder(self) -> None:
+        open_folder(self.chosen().folder.path)
+
+    def _delete_chosen(self) -> None:
+        folder = self.chosen().folder
+        question = _("Delete the job '{name}' for good?").format(name=folder.path.name)
+        lost = losses(folder)
+        if lost:
+            question += "\n\n" + _("With it goes: {things}.").format(things="; ".join(lost))
+        if slicer.util.confirmYesNoDisplay(question):
+            self.status.clear()
+            self._deleting.start(delete_job(folder), lambda: self._deleted(folder), self._not_deleted)
+            self.update_buttons()
+
+    def _deleted(self, folder: JobFolder) -> None:
+        self.status.info(_("{name} was deleted.").format(name=folder.path.name))
+        self.space_changed.emit()
+        self.refresh()
+
+    def _not_deleted(self, sentence: str) -> None:
+        self.status.error(sentence)
+        self.refresh()
+
+
+def open_folder(path: Path) -> None:
+    """Show a folder in the file manager."""
+    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+
+
+def _columns() -> list[Column]:
+    return [
+        Column("title", _("Job"), "train segresne"),
+        Column("state", _("State"), "stopping"),
+        Column("progress", _("Progress"), "100 % 100"),
+        Column("left", _("Time left"), "59 min"),
+        Column("begun", _("Begun"), "22 Nov 23:10"),
+        Column("name", _("Name"), ""),
+    ]
+
+
+def _row(job: Overview) -> Row:
+    path = job.folder.path
+    share, computing = job.share_done, job.alive and job.state is not State.QUEUED
+    percent = "" if share is None or job.state is State.DONE else _("{percent:.0f} %").format(percent=100 * share)
+    left = job.seconds_left
+    cells = (
+        Cell(words.without_date(words.title_of(job)), hint=job.problem),
+        Cell(words.state_in_words(job), hint=job.reason),
+        Cell(percent, order=-1.0 if share is None else share, share=share if computing else None),
+        Cell(words.left_in_words(job), order=float("inf") if left is None else left),
+        Cell(words.moment_in_words(job.begun), order=job.begun, hint=words.exact_moment(job.begun)),
+        Cell(words.without_date(path.name), order=path.name, hint=str(path)),
+    )
+    return Row(str(path), cells)
+
+
+def _stop_obstacles(job: Overview, mine: bool) -> list[str]:
+    """``mine``: whether it was resumed here, and so runs although its worker may not have said so yet."""
+    if not job.alive and not mine and not job.folder.is_starting():
+        return [_("It is not running: there is nothing to stop.")]
+    return [_("It is being stopped already.")] if job.folder.stop_requested() else []
+
+
+def _resume_problem(job: Overview, mine: bool = False) -> str:
+    """Why a job cannot go on; empty when it can."""
+    if job.job is None:
+        return _("Its job.json cannot be read.")
+    if job.alive or mine:
+        return _("It is running.")
+    if job.state is State.DONE:
+        return _("It is done: there is nothing to resume.")
+    if job.job.action not in ("train", "crossvalidate", "cohort"):
+        return _("Only trainings and cohorts can be resumed: start it again from its own panel.")
+    return ""
+
+
+def _resume_words(job: Overview | None) -> str:
+    if job is not None and job.job is not None and job.job.action == "cohort":
+        return _("Go on with the cases that are not done yet, in the background.")
+    if job is not None and not job.folder.has_checkpoint():
+        return _("Start it again from the beginning, in the background: it left no checkpoint.")
+    return _("Go on from the last checkpoint, in the background.")

@@ -1,0 +1,226 @@
+"""A table of things with keys: hundreds of rows that change often, sorted by a click, with the choice kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import qt
+
+from MedDeepLib.panels.changes import Changes
+from MedDeepLib.panels.home.slices import Slices
+
+_PADDING = 12
+_ROW_HEIGHT = 22
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: for the order, e.g. "begun".
+        title: at its head.
+        sample: a text that just fits; the last column takes what is left.
+    """
+
+    name: str
+    title: str
+    sample: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows in one place.
+
+    Attributes:
+        text: in words.
+        order: what it is sorted by; the text when None.
+        share: from 0 to 1, shown as a progress bar instead of the text.
+        hint: its tool tip.
+    """
+
+    text: str
+    order: Any = None
+    share: float | None = None
+    hint: str = ""
+
+    @property
+    def sort_key(self) -> tuple:
+        return (0, self.text.lower()) if self.order is None else (1, self.order)
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str
+    cells: tuple[Cell, ...]
+
+
+class Table:
+    """A QTableWidget with rows of :class:`Row`. Its value is the key of the chosen row, empty when there is none.
+
+    Attributes:
+        changes: emitted when another row is chosen.
+        order: by which column it is sorted.
+    """
+
+    def __init__(self, widget: Any, columns: Sequence[Column], order: str):
+        self.changes = Changes()
+        self.order = Order(columns, order)
+        self._widget, self._columns = widget, columns
+        self._wanted: list[Row] = []  # in the order in which they came
+        self._shown: list[Row] = []
+        self._chosen = ""
+        self._slices = Slices()
+        self._set_up_widget()
+        self.order.changes.connect(self._sort)
+        self._show_order()
+
+    def value(self) -> str:
+        return self._chosen
+
+    def set_value(self, key: str) -> None:
+        """Choose a row; one that is not there yet is chosen once it comes."""
+        if key != self._chosen:
+            self._chosen = key
+            self._select_chosen()
+            self.changes.emit()
+
+    def row_keys(self) -> list[str]:
+        """Of the rows as they are shown."""
+        return [row.key for row in self._shown]
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Make these the rows, a few of them at a time. If the chosen one is not among them, none is chosen."""
+        self._wanted = list(rows)
+        self._slices.start(self._write(self._sorted()))
+        if self._chosen and self._chosen not in {row.key for row in rows}:
+            self.set_value("")
+
+    def is_busy(self) -> bool:
+        """Whether rows are still to be written."""
+        return self._slices.is_busy()
+
+    def shut_down(self) -> None:
+        """The panel goes away."""
+        self._slices.cancel()
+
+    def _sorted(self) -> list[Row]:
+        column, descending = self.order.column_and_direction()
+        return sorted(self._wanted, key=lambda row: row.cells[column].sort_key, reverse=descending)
+
+    def _sort(self) -> None:
+        self._show_order()
+        self._slices.start(self._write(self._sorted()))
+
+    def _write(self, rows: list[Row]) -> Iterator[None]:
+        widget = self._widget
+        widget.blockSignals(True)
+        widget.setRowCount(len(rows))
+        widget.blockSignals(False)
+        del self._shown[len(rows) :]
+        for number, row in enumerate(rows):
+            if number < len(self._shown) and self._shown[number] == row:
+                continue
+            before = self._shown[number].cells if number < len(self._shown) else ()
+            widget.blockSignals(True)
+            for column, cell in enumerate(row.cells):
+                if column >= len(before) or before[column] != cell:
+                    self._write_cell(number, column, cell)
+            widget.blockSignals(False)
+            self._shown[number : number + 1] = [row]
+            yield
+        self._select_chosen()
+
+    def _write_cell(self, row: int, column: int, cell: Cell) -> None:
+        item = self._widget.item(row, column)
+        if item is None:
+            item = qt.QTableWidgetItem()
+            self._widget.setItem(row, column, item)
+        bar = self._widget.cellWidget(row, column)
+        if cell.share is None and bar is not None:
+            self._widget.removeCellWidget(row, column)
+        elif cell.share is not None:
+            if bar is None:
+                bar = qt.QProgressBar()
+                bar.setRange(0, 100)
+                self._widget.setCellWidget(row, column, bar)
+            bar.value = round(100 * cell.share)
+        item.setText("" if cell.share is not None else cell.text)
+        item.setToolTip(cell.hint or cell.text)
+
+    def _select_chosen(self) -> None:
+        number = next((n for n, row in enumerate(self._shown) if row.key == self._chosen), -1)
+        if number == self._selected_row():
+            return
+        self._widget.blockSignals(True)
+        if number < 0:
+            self._widget.clearSelection()
+        else:
+            self._widget.selectRow(number)
+        self._widget.blockSignals(False)
+        self._widget.viewport().update()
+
+    def _selected_row(self) -> int:
+        rows = self._widget.selectionModel().selectedRows()
+        return rows[0].row() if rows else -1
+
+    def _clicked(self) -> None:
+        number = self._selected_row()
+        key = self._shown[number].key if 0 <= number < len(self._shown) else ""
+        if key != self._chosen:
+            self._chosen = key
+            self.changes.emit()
+
+    def _set_up_widget(self) -> None:
+        widget, columns = self._widget, self._columns
+        widget.setColumnCount(len(columns))
+        widget.setHorizontalHeaderLabels([column.title for column in columns])
+        widget.verticalHeader().hide()
+        widget.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
+        header = widget.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setStretchLastSection(True)
+        header.setDefaultAlignment(qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
+        header.setSectionsClickable(True)
+        header.setSortIndicatorShown(True)
+        metrics = widget.fontMetrics()
+        for number, column in enumerate(columns):
+            width = max(metrics.horizontalAdvance(column.sample), metrics.horizontalAdvance(column.title + "   "))
+            header.resizeSection(number, width + _PADDING)
+        header.connect("sectionClicked(int)", self.order.click)
+        widget.connect("itemSelectionChanged()", self._clicked)
+
+    def _show_order(self) -> None:
+        column, descending = self.order.column_and_direction()
+        direction = qt.Qt.DescendingOrder if descending else qt.Qt.AscendingOrder
+        self._widget.horizontalHeader().setSortIndicator(column, direction)
+
+
+class Order:
+    """By which column a table is sorted; its value is the column's name, with a minus in front for the reverse."""
+
+    def __init__(self, columns: Sequence[Column], default: str):
+        self.changes = Changes()
+        self._names = [column.name for column in columns]
+        self._value = self._default = default
+
+    def value(self) -> str:
+        return self._value
+
+    def set_value(self, order: str) -> None:
+        """An order that this table does not know becomes the usual one."""
+        order = order if order.removeprefix("-") in self._names else self._default
+        if order != self._value:
+            self._value = order
+            self.changes.emit()
+
+    def click(self, column: int) -> None:
+        """What a click on the head of a column does: sort by it, or turn the order round."""
+        name = self._names[column]
+        self.set_value(f"-{name}" if self._value == name else name)
+
+    def column_and_direction(self) -> tuple[int, bool]:
+        """The column, and whether the largest comes first."""
+        return self._names.index(self._value.removeprefix("-")), self._value.startswith("-")

@@ -1,0 +1,1 @@
+"""Sections that the panels of all tasks are made of."""

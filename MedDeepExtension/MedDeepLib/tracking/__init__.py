@@ -1,0 +1,1 @@
+"""Curves, parameters and metrics of a job for TensorBoard and MLflow."""

@@ -1,0 +1,41 @@
+"""What stands for a job in a table of runs: its parameters and its final metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from MedDeepLib.evaluation.report import figures_of
+from MedDeepLib.jobs.folder import JobFolder, read_json
+from MedDeepLib.jobs.job import Job
+
+
+def figures_in(result: dict[str, Any]) -> dict[str, float]:
+    """The final figures in a job's result by name: "unet/validation Dice" of a training, "liver/dice" of a report."""
+    figures = {
+        f"{stage}/{name}": value
+        for stage, values in result.get("figures", {}).items()
+        for name, value in values.items()
+    }
+    for line in result.get("summary", []):
+        figures |= {f"{line['structure']}/{name}": line[name] for name in figures_of(line)}
+    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+
+
+def parameters_of(job: Job, folder: JobFolder) -> dict[str, Any]:
+    """What stands for a job in a table of runs: its settings, with what was left to the data once that is decided."""
+    parameters = read_json(folder.parameters_file).get("used") or job.parameters
+    general = {
+        "task": job.task,
+        "action": job.action,
+        "method": job.method or Path(job.model).name,
+        "dataset": Path(job.dataset).name,
+        "seed": job.seed,
+    }
+    device = read_json(folder.resources_file).get("device", job.device)
+    return {
+        **general,
+        "device": device,
+        **{name: json.dumps(value) if isinstance(value, list) else value for name, value in parameters.items()},
+    }

@@ -1,0 +1,1 @@
+"""Training on voxels: cached cases, patches cut from them, augmentation, deep supervision."""

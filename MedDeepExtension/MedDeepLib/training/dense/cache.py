@@ -1,0 +1,109 @@
+"""Training cases that are read once: in memory up to a limit, beyond it in files that are mapped into memory.
+
+A patch needs a small part of a case, and of a mapped file only that part is read; what is used often, the system keeps
+in memory for as long as nobody else needs it. So a training takes as many cases as the disk holds.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from MedDeepLib.errors import CannotWrite
+from MedDeepLib.training import ranks
+from MedDeepLib.training.dense.patches import CachedCase
+
+_SHARE_OF_FREE_MEMORY = 0.5
+
+
+class CaseCache:
+    """Keeps cases; may be used by several threads."""
+
+    def __init__(self, folder: Path, memory_bytes: int = 0):
+        """
+        Args:
+            folder: for what does not fit; made when it is needed.
+            memory_bytes: what cases may take in memory; 0: half of what is free now. Processes that train together
+                share it.
+        """
+        self._folder = folder
+        self._left = memory_bytes or int(_SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available)
+        self._left //= ranks.count_here()
+        self._lock = threading.Lock()
+
+    def find(self, key: str) -> CachedCase | None:
+        """The case that an earlier run has put into a file, None if there is none."""
+        folder = self._folder / key
+        return _mapped(folder) if folder.is_dir() else None
+
+    def keep(self, key: str, case: CachedCase) -> CachedCase:
+        """The same case, in memory if it fits, otherwise out of its files.
+
+        Raises CannotWrite when the disk is full.
+        """
+        size = sum(tensor.nbytes for tensor in _tensors(case).values())
+        with self._lock:
+            fits = size <= self._left
+            self._left -= size if fits else 0
+        if fits:
+            return case
+        folder = self._folder / key
+        part = self._folder / f"{key}.{ranks.rank()}.part"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for name, tensor in _tensors(case).items():
+                np.save(part / f"{name}.npy", tensor.numpy())
+            np.savez(part / "voxels.npz", **{str(value): index for value, index in case.voxels.items()})
+            try:
+                os.replace(part, folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+                shutil.rmtree(part)  # another process that trains along was faster
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+            raise CannotWrite(
+                f"The training images do not fit into memory and could not be kept in {self._folder} ({reason}): make "
+                "room there, or use fewer or smaller images."
+            ) from error
+        return _mapped(folder)
+
+    def remove(self) -> None:
+        """Delete the files; cases out of them must not be used any more, here or in a process that trains along."""
+        if ranks.leads():
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def cache_key(*files: Path, **settings: Any) -> str:
+    """Changes whenever a file or a setting does that a case is made from; reads no file.
+
+    Args:
+        settings: JSON values.
+    """
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    text = json.dumps([states, settings], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+def _tensors(case: CachedCase) -> dict[str, torch.Tensor]:
+    named = {"image": case.image, "label": case.label, "weight": case.weight}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def _mapped(folder: Path) -> CachedCase:
+    # "c": to be written to in memory only, which nobody does; torch wants no array that cannot be written to at all.
+    tensors = {file.stem: torch.from_numpy(np.load(file, mmap_mode="c")) for file in folder.glob("*.npy")}
+    with np.load(folder / "voxels.npz") as voxels:
+        return CachedCase(voxels={int(value): voxels[value] for value in voxels.files}, **tensors)

@@ -1,0 +1,10 @@
+"""Random numbers that depend on a seed and on the number of what they are for, and on nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def random_state(seed: int, *numbers: int) -> np.random.RandomState:
+    """An independent numpy RandomState for each combination of the seed and the numbers."""
+    return np.random.RandomState(np.random.SeedSequence([seed, *numbers]).generate_state(4))

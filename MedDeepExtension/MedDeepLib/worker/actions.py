@@ -1,0 +1,164 @@
+"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate; the same for every task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from MedDeepLib.bundles.model import open_model
+from MedDeepLib.core import Context, Predictor
+from MedDeepLib.data.dataset import load_dataset
+from MedDeepLib.data.sources.image import check_writable
+from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
+from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.tracking.tracking import Tracking
+from MedDeepLib.training.accounting import Accounting
+from MedDeepLib.worker.cross_validation import cross_validate
+from MedDeepLib.worker.device_queue import leased_devices
+from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.last_model import LastModel, Load
+from MedDeepLib.worker.planning import make_plan
+from MedDeepLib.worker.repeatable import repeatable_operations
+from MedDeepLib.worker.together import train_together
+from MedDeepLib.worker.training import train_model
+
+
+def perform(
+    folder: JobFolder,
+    report: Callable[..., None],
+    stop_requested: Callable[[], bool],
+    models: LastModel | None = None,
+    more_actions: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Do the job in ``folder`` and return what goes into its result.
+
+    Args:
+        models: loads the model to apply or evaluate, unless it has kept it from the job before.
+        more_actions: of packages above this one by name; they lease devices themselves.
+
+    Raises:
+        UserError: the request or its data are at fault.
+        JobError: something went wrong on the way.
+        Stopped: the user asked to stop; what is worth keeping is on disk.
+    """
+    job = folder.job()
+    if job.action == "plan":
+        return {"task": job.task, "action": job.action, **make_plan(job, folder, report, stop_requested)}
+    if job.action in more_actions:
+        action = more_actions[job.action]
+        with Tracking(job, folder, report) as tracking:
+            return {"task": job.task, "action": job.action, **action(job, folder, tracking, stop_requested)}
+    leased = leased_devices(job, folder, report, stop_requested)
+    with leased as (devices, threads), repeatable_operations(job.deterministic, report):
+        if len(devices) > 1:
+            return train_together(folder, [device.id for device in devices], threads, stop_requested)
+        with Tracking(job, folder, report) as tracking:
+            context = _context(job, folder, devices[0].id, threads, tracking, stop_requested)
+            accounting = Accounting(context.device)
+            load = (models or LastModel()).load
+            work = {
+                "train": _train,
+                "apply": partial(_apply, load),
+                "evaluate": partial(_evaluate, load),
+                "crossvalidate": cross_validate,
+            }
+            result = work[job.action](job, folder, context)
+            usage = accounting.usage()
+            tracking.finish(result)
+    report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
+    return {"task": job.task, "action": job.action, **result, "usage": usage}
+
+
+def train_here(
+    folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
+) -> dict[str, Any]:
+    """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    from MedDeepLib.training import ranks
+
+    job = folder.job()
+    with repeatable_operations(job.deterministic, report), Tracking(job, folder, report, ranks.leads()) as tracking:
+        context = _context(job, folder, device, threads, tracking, stop_requested)
+        accounting = Accounting(context.device)
+        result = _train(job, folder, context)
+        tracking.finish(result)
+        return {"task": job.task, "action": job.action, **result, "usage": accounting.usage()}
+
+
+def _context(job: Job, folder: JobFolder, device: str, threads: int, report, stop_requested) -> Context:
+    import torch
+
+    torch.set_num_threads(threads)
+    return Context(torch.device(device), job.seed, folder.path, None, report, stop_requested)
+
+
+def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    context.report("phase", phase="Reading the dataset")
+    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
+    if not context.dataset.training:
+        raise UserError(f"The dataset {job.dataset} has no training cases.")
+    figures = train_model(job, folder, context)
+    return {"model": folder.model_folder.name, "figures": figures}
+
+
+def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    predictor, model = load(job, context)
+    endings = model.make_method().output_endings
+    for item in job.items:
+        if not item.output.lower().endswith(endings):
+            raise UserError(f"The output {item.output} must end in one of {', '.join(endings)}.")
+        for file in item.files_written:
+            check_writable(Path(file))
+    outputs, failures = [], []
+    for number, item in enumerate(job.items, start=1):
+        name = Path(item.images[0]).name
+        try:
+            outputs.append(_apply_one(item, number, len(job.items), predictor, context))
+        except UserError as error:
+            # One bad case must not cost the others; a single case is the job itself.
+            if len(job.items) == 1:
+                raise
+            failures.append({"input": name, "message": str(error)})
+            context.report("warning", message=f"{name} was left out: {error}")
+    if failures and not outputs:
+        raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
+    return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
+
+
+def _apply_one(item, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
+    of_many = f" ({number} of {count})" if count > 1 else ""
+    context.report("phase", phase=f"Reading {Path(item.images[0]).name}{of_many}")
+    images = predictor.read(item)
+    context.report("phase", phase=f"Applying the model{of_many}")
+    started = time.perf_counter()
+    prediction = predictor.predict(images, context)
+    seconds = time.perf_counter() - started
+    context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
+    files = prediction.save(item)
+    outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
+    words = prediction.in_words()
+    if words:
+        outcome["words"] = words
+    if len(files) > 1:
+        outcome["files"] = files
+    context.report("result", **outcome)
+    return outcome
+
+
+def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
+    report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
+    if not open_model(job.model, job.task).make_method().test_cases(context.dataset):
+        kind = "pairs" if job.paired else "cases with labels"
+        raise UserError(f'The dataset {job.dataset} has no test {kind}: add a "test" list.')
+    check_writable(report_file)
+    rows = score_cases(load, job, context)
+    tables = write_report(report_file, rows, context.seed)
+    context.report("result", output=str(report_file), summary=tables["summary"])
+    return {"report": str(report_file), **tables}

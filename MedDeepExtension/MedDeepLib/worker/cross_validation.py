@@ -1,0 +1,125 @@
+"""Trains and judges a network once for every fold, each time on cases that it has never seen, in one job.
+
+Every fold is an ordinary run in a folder of its own; a fold that is done leaves its figures there and is never done
+again, so that a job that is resumed goes on where it was and ends with the same figures.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from MedDeepLib.core import Context
+from MedDeepLib.data.dataset import Dataset, load_dataset
+from MedDeepLib.data.splits import Fold, patient_folds, site_folds
+from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.evaluation.report import headline, overall, write_report
+from MedDeepLib.jobs.folder import JobFolder, write_json
+from MedDeepLib.jobs.job import BY_SITE, Job
+from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.last_model import LastModel, free_device_memory
+from MedDeepLib.worker.training import train_model
+
+_TRAINING_SHARE = 0.95  # of a fold's time; judging is quick
+
+Rows = list[dict[str, Any]]
+
+
+def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    """Do all folds that are not done yet, and report on the held-out cases of all of them together.
+
+    Raises UserError when the dataset cannot be dealt into folds, or is not the one with which the job began.
+    """
+    context.report("phase", phase="Reading the dataset")
+    dataset = load_dataset(job.dataset, job.paired)
+    by_site = job.folds == BY_SITE
+    folds = site_folds(dataset) if by_site else patient_folds(dataset, int(job.folds), job.seed)
+    _check_the_same(job, dataset, folds, folder)
+    rows: Rows = []
+    for number, fold in enumerate(folds, start=1):
+        title = f"Fold {number} of {len(folds)}" + (f", {fold.name} held out" if by_site else "")
+        report = _FoldReport(context.report, fold.name, title, number, len(folds))
+        own = folder.fold(number)
+        if not own.result_file.exists():
+            _do_fold(job, own, replace(context, folder=own.path, dataset=fold.dataset, report=report))
+        for file in own.path.glob("*.pt"):  # checkpoints of what is done: gigabytes for large networks
+            file.unlink()
+        rows += [{"fold": fold.name} | row for row in own.result()["rows"]]
+    report_file = folder.path / "metrics.csv"
+    context.report("phase", phase="Writing the report")
+    tables = write_report(report_file, rows, job.seed)
+    context.report("result", output=str(report_file), summary=tables["summary"])
+    return {"report": str(report_file), **tables}
+
+
+def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
+    """Train and judge; what it has found is in the fold's result then."""
+    if context.stop_requested():
+        raise Stopped
+    folder.path.mkdir(exist_ok=True)
+    if not folder.model_folder.exists():  # it appears when it is complete
+        train_model(job, folder, context)
+    rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
+    context.report("message", message=f"{headline(overall(rows, job.seed))} held out.")
+    folder.write_result({"model": folder.model_folder.name, "rows": rows})
+    gc.collect()
+    free_device_memory()
+
+
+def _check_the_same(job: Job, dataset: Dataset, folds: list[Fold], folder: JobFolder) -> None:
+    """Note who is in which fold; whoever resumes must not mix that with other folds, or judge by cases trained on."""
+    content = {
+        "settings": {"method": job.method, "parameters": job.parameters, "folds": job.folds, "seed": job.seed},
+        "dataset": {
+            "channels": list(dataset.channels),
+            "labels": {str(segment.value): segment.name for segment in dataset.classes},
+            "folds": [
+                {"name": fold.name, "cases": [{"case": c.name, "patient": c.patient} for c in fold.dataset.test]}
+                for fold in folds
+            ],
+        },
+    }
+    if not folder.folds_file.exists():
+        write_json(folder.folds_file, content)
+        return
+    begun = json.loads(folder.folds_file.read_text(encoding="utf-8"))
+    for part, where in (("settings", folder.job_file), ("dataset", job.dataset)):
+        if begun[part] != content[part]:
+            raise UserError(
+                f"The {part} of this cross-validation changed after it began ({where}): put back what was there, or "
+                "cross-validate anew in another folder."
+            )
+
+
+class _FoldReport:
+    """Says with every event which fold it comes from, and with progress how far the whole is."""
+
+    def __init__(self, report: Callable[..., None], name: str, title: str, number: int, count: int):
+        self._report, self._name, self._title = report, name, title
+        self._number, self._count = number, count
+        self._share = 0.0
+        self._seconds: float | None = None
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        for key in ("phase", "message"):
+            if key in fields:
+                fields[key] = f"{self._title}: {fields[key]}"
+        if event == "progress":
+            fields |= self._progress(**fields)
+        if "stage" in fields:
+            fields["stage"] = f"{self._name}, {fields['stage']}"
+        self._report(event, **fields)
+
+    def _progress(self, step: int, total: int, remaining: float | None, stage: str = "") -> dict[str, Any]:
+        """What progress says in addition; the time left is that of all folds, each as long as this one."""
+        if stage:  # a second stage begins anew, the whole does not
+            self._share = max(self._share, _TRAINING_SHARE * step / total)
+        if stage and remaining is not None and step < total:
+            self._seconds = remaining / (total - step) * total
+        if self._seconds is not None:
+            remaining = round((remaining or 0.0) + (self._count - self._number) * self._seconds, 1)
+        overall = (self._number - 1 + self._share) / self._count
+        return {"remaining": remaining, "fold": self._number, "folds": self._count, "overall": round(overall, 4)}

@@ -1,0 +1,48 @@
+"""Compares a model with the labels of the test cases, for a job of its own or for a fold of a cross-validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MedDeepLib.bundles.model import Model
+from MedDeepLib.bundles.saving import patient_code
+from MedDeepLib.core import Context
+from MedDeepLib.data.dataset import Case
+from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.worker.last_model import Load
+
+
+def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
+    """A row of figures for every usable test case of ``context.dataset`` and every structure.
+
+    Raises:
+        UserError: the model has been trained on one of the patients, or a case does not fit it.
+        Stopped: the user asked to stop.
+    """
+    predictor, model = load(job, context)
+    method = model.make_method()
+    cases = method.test_cases(context.dataset)
+    if model.trained:
+        _check_patients(model, [part for case in cases for part in case.parts])
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(cases, start=1):
+        context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
+        prediction = predictor.predict(predictor.read_case(case), context)
+        identity = {"case": case.name, "patient": case.patient, "site": case.site}
+        rows += [identity | row for row in method.score(prediction, case)]
+        context.report("progress", step=number, total=len(cases), remaining=None)
+        if context.stop_requested():
+            raise Stopped
+    return rows
+
+
+def _check_patients(model: Model, cases: list[Case]) -> None:
+    data = model.metadata["training_data"]
+    known = set(data["patients"])
+    both = sorted(case.patient for case in cases if patient_code(case.patient, data.get("salt", "")) in known)
+    if both:
+        raise UserError(
+            f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
+            "list, or the figures would be too good."
+        )

@@ -1,0 +1,194 @@
+"""One job in this process: stop requests, the heartbeat, and how the job ends as an exit code and an event."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from MedDeepLib.devices.memory import is_out_of_memory
+from MedDeepLib.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    CannotWrite,
+    JobError,
+    OutOfMemory,
+    Stopped,
+    UserError,
+)
+from MedDeepLib.jobs.events import EventWriter
+from MedDeepLib.jobs.folder import JobFolder, process_alive, process_identity
+from MedDeepLib.jobs.silence import SIGN_SECONDS, give_sign
+
+_PARENT_CHECK_SECONDS = 1.0
+_ORPHAN_GRACE_SECONDS = 30.0
+_GONE_SECONDS = 3.0
+# What the system answers when a disk is full or an account may not fill it further...
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+# ... and when a file or folder may not be written or opened.
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Stoppable(Protocol):
+    """A job or a server that can be asked to stop; the request may come from a signal handler or another thread."""
+
+    def request(self) -> None: ...
+
+
+def stop_when_told(stop: Stoppable, *parents: tuple[int, float, float | None] | None) -> None:
+    """Ask for the end on a signal, and when one of the ``parents`` (see :func:`process_alive`) has gone."""
+    signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    signal.signal(signal.SIGINT, lambda *_: stop.request())
+    for parent in filter(None, parents):
+        threading.Thread(target=_watch_parent, args=(*parent, stop), daemon=True).start()
+
+
+class FolderGone(Exception):
+    """The job folder was deleted, moved or given to another worker: there is nothing left to work for."""
+
+
+class StopRequest:
+    """True once the stop file is there, a signal has come or the parent is gone; asks the disk at most 10 times a s.
+
+    Every loop of the worker asks it, so here is also where it shows that it is alive, and notices that its folder is
+    gone.
+    """
+
+    def __init__(self, folder: JobFolder):
+        self._folder = folder
+        self._requested = False
+        self._next_look = self._next_sign = 0.0
+        self._identity: dict[str, Any] | None = None
+        self._gone_since: float | None = None
+
+    def request(self) -> None:
+        self._requested = True
+
+    def watch_folder(self, identity: dict[str, Any]) -> None:
+        """From now on raise FolderGone when the folder is no longer that of the worker with this identity."""
+        self._identity = identity
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_sign:
+            self._next_sign = now + SIGN_SECONDS
+            give_sign(self._folder.events_file)
+            self._check_folder(now)
+        return self.asked()
+
+    def asked(self) -> bool:
+        """The same without a sign of life: for who only waits for others, whose signs are what counts."""
+        now = time.monotonic()
+        if not self._requested and now >= self._next_look:
+            self._next_look = now + 0.1
+            self._requested = self._folder.stop_requested()
+        return self._requested
+
+    def _check_folder(self, now: float) -> None:
+        if self._identity is None or self._folder.is_held_by(self._identity):
+            self._gone_since = None
+            return
+        if self._gone_since is None:
+            self._gone_since = now
+        if now - self._gone_since >= _GONE_SECONDS:
+            raise FolderGone
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job has ended.
+
+    Attributes:
+        exit_code: 0 (done), 2 (bad input), 3 (failed) or 130 (stopped).
+        sound: whether the process can be trusted with another job: nothing unforeseen has happened to it.
+    """
+
+    exit_code: int
+    sound: bool = True
+
+
+def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> Outcome:
+    """Do the job and report how it ends; ``options`` go to :func:`MedDeepLib.worker.actions.perform`."""
+    try:
+        stop.watch_folder(folder.register_worker())
+        report("state", state="running")
+        report("phase", phase="Starting")
+        from MedDeepLib.worker.actions import perform
+
+        result = perform(folder, report, stop, **options)
+        folder.write_result(result)
+        report("state", state="done")
+        return Outcome(EXIT_DONE)
+    except Stopped:
+        report("state", state="stopped")
+        return Outcome(EXIT_STOPPED)
+    except FolderGone:
+        logging.error("The job folder %s is gone: leaving.", folder.path)
+        return Outcome(EXIT_FAILED)
+    except Exception as error:
+        logging.error("%s", traceback.format_exc())
+        failure = explain(error)
+        report("state", state="failed", message=str(failure), kind=failure.kind, exit_code=failure.exit_code)
+        return Outcome(failure.exit_code, sound=isinstance(error, UserError) and failure.kind != "memory")
+
+
+def explain(error: Exception) -> UserError:
+    """The error as one sentence for people; what is not known is named as it is, with the log as the place to look."""
+    if isinstance(error, UserError):
+        return error
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            "There was not enough memory: choose smaller patches or a smaller batch, close other programs, or use "
+            "another device."
+        )
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return CannotWrite(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return CannotWrite(
+            f"{error.filename or 'A file of the job'} cannot be opened or written ({error.strerror}): allow it, or use "
+            "another folder."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    failure = JobError(f"The job failed unexpectedly ({reason}); log.txt has the details.")
+    failure.kind = "internal"
+    return failure
+
+
+def _watch_parent(pid: int, started: float, after_boot: float | None, stop: Stoppable) -> None:
+    """Leave when whoever started this worker is gone: nobody would ever stop it or use what it makes."""
+    while process_alive(pid, started, after_boot):
+        time.sleep(_PARENT_CHECK_SECONDS)
+    logging.warning("The application that started this job has ended: saving and leaving.")
+    stop.request()
+    time.sleep(_ORPHAN_GRACE_SECONDS)
+    logging.error("The job could not be saved in %g s: leaving without.", _ORPHAN_GRACE_SECONDS)
+    _end_children()
+    os._exit(EXIT_FAILED)
+
+
+def _end_children() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def process_argument(text: str) -> tuple[int, float, float | None]:
+    """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which a later process with the same
+    number does not fit."""
+    pid, *moments = text.split(":")
+    if moments:
+        started, after_boot = map(float, moments)
+        return int(pid), started, after_boot
+    return process_identity(int(pid))

@@ -1,0 +1,140 @@
+"""One of several processes that train together: ``torchrun ... -m MedDeepLib.worker.rank JOBFOLDER``.
+
+The worker starts them for a job with several processes on this computer (:mod:`MedDeepLib.worker.together`). On several
+computers that share the job folder, torch's launcher is started on each of them, see Scripts/train_rank.py.
+
+The first process leads: it writes events, checkpoints, the model and, without a worker above it, the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from datetime import timedelta
+from typing import Any
+
+from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, Stopped, UserError
+from MedDeepLib.jobs.events import EventWriter
+from MedDeepLib.jobs.folder import JobFolder, process_identity
+from MedDeepLib.worker.process import FolderGone, StopRequest, explain, process_argument, stop_when_told
+from MedDeepLib.worker.together import write_outcome
+
+_LONGEST_WAIT = timedelta(hours=12)  # for the leader, who decides and validates while the others wait
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if "RANK" not in os.environ:
+        print("This is one process of several: start it with torchrun (see --help).", file=sys.stderr)
+        return UserError.exit_code
+    folder = JobFolder(options.folder)
+    if not folder.job_file.exists():
+        print(f"The folder {folder.path} holds no job: make one with 'train --prepare'.", file=sys.stderr)
+        return UserError.exit_code
+    under_worker = options.parent is not None
+    if folder.result_file.exists():
+        print(f"The job in {folder.path} is done: there is nothing to resume.", file=sys.stderr)
+        return UserError.exit_code
+    leads = os.environ["RANK"] == "0"
+    report = EventWriter(folder.events_file, echo=not under_worker) if leads else _silent
+    stop = StopRequest(folder)
+    stop_when_told(stop, options.parent, process_identity(os.getppid()))
+    if leads and not under_worker:
+        try:
+            folder.prepare_restart()
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        stop.watch_folder(folder.register_worker())
+        report("state", state="running")
+    elif under_worker:
+        stop.watch_folder(folder.worker())
+    outcome = _outcome(folder, options.devices, options.threads, report, stop)
+    if under_worker:
+        write_outcome(folder, int(os.environ["RANK"]), outcome)
+    elif leads:
+        _tell(folder, report, outcome)
+    return EXIT_DONE if outcome["exit_code"] == EXIT_STOPPED else outcome["exit_code"]
+
+
+def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: StopRequest) -> dict[str, Any]:
+    """Train, and say how it ended."""
+    try:
+        import torch
+
+        from MedDeepLib.worker.actions import train_here
+
+        device = _device(devices)
+        if device != "cpu":
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_LONGEST_WAIT)
+        result = train_here(folder, device, threads or torch.get_num_threads(), report, stop)
+        # After a failure the group is left as it is: the others may wait in it for ever.
+        torch.distributed.destroy_process_group()
+        return {"exit_code": EXIT_DONE, "result": result}
+    except Stopped:
+        return {"exit_code": EXIT_STOPPED}
+    except FolderGone:
+        return {
+            "exit_code": EXIT_FAILED,
+            "message": f"The job folder {folder.path} was deleted, moved or taken over by another worker: leave it "
+            "alone while the job runs.",
+            "kind": "input",
+        }
+    except Exception as error:
+        logging.error("%s", traceback.format_exc())
+        failure = explain(error)
+        return {"exit_code": failure.exit_code, "message": str(failure), "kind": failure.kind}
+
+
+def _device(devices: list[str]) -> str:
+    """That of this process; without a worker above, which has leased some, every process of a computer has a card."""
+    import torch
+
+    local = int(os.environ["LOCAL_RANK"])
+    if devices:
+        return devices[local]
+    cards = torch.cuda.device_count()
+    if not cards:
+        return "cpu"
+    if local >= cards:
+        raise UserError(f"This computer has {cards} cards: start {cards} processes on it at most (--nproc-per-node).")
+    return f"cuda:{local}"
+
+
+def _tell(folder: JobFolder, report: EventWriter, outcome: dict[str, Any]) -> None:
+    """What a worker would say of the end."""
+    if outcome["exit_code"] == EXIT_DONE:
+        folder.write_result(outcome["result"])
+        report("state", state="done")
+    elif outcome["exit_code"] == EXIT_STOPPED:
+        report("state", state="stopped")
+    else:
+        report("state", state="failed", **outcome)
+
+
+def _silent(event: str, **fields: Any) -> None:
+    """The leader speaks for all."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train_rank.py",
+        description="One of several processes that train together, started by torchrun on each computer.",
+    )
+    parser.add_argument("folder", metavar="RUN", help="run folder that all computers share, made by 'train --prepare'")
+    parser.add_argument(
+        "--devices", type=lambda text: text.split(","), default=[], metavar="LIST",
+        help="of each process of this computer, e.g. cuda:0,cuda:2 (default: its cards in their order, else the CPU)",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (default: OMP_NUM_THREADS)")
+    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and leave when this process ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Trains one network in one folder, for a job of its own or for a fold of a cross-validation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from MedDeepLib.bundles.saving import save_model
+from MedDeepLib.core import Context, Method, from_mapping, get, to_mapping
+from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.folder import JobFolder, write_json
+from MedDeepLib.jobs.job import Job
+from MedDeepLib.jobs.manifest import begin_manifest
+
+_NOTHING_LEARNED = 0.05
+
+
+def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
+    """Train the job's method on ``context.dataset`` and leave the model in ``folder``; the figures of every stage.
+
+    Goes on from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
+    """
+    from MedDeepLib.training import ranks
+    from MedDeepLib.training.engine import train
+
+    # Of several processes one decides and writes; the others are told the parameters.
+    method = _for_all(job, lambda: configured_method(job, folder, context))
+    identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
+    manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
+    outcome = train(method.stages(context), context, identity)
+    if manifest is None:
+        return outcome.figures
+    _warn_of_failure(outcome.figures, context)
+    manifest.complete(outcome.networks)
+    context.report("phase", phase="Saving the model")
+    save_model(folder.model_folder, method, context, outcome)
+    return outcome.figures
+
+
+def _for_all(job: Job, configure: Callable[[], Method]) -> Method:
+    from MedDeepLib.training import ranks
+
+    if ranks.count() == 1:
+        return configure()
+    parameters = ranks.from_leader(lambda: to_mapping(configure().parameters))
+    method = get(job.task, job.method)
+    return method(from_mapping(method.Parameters, parameters))
+
+
+def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> None:
+    """Say when a network has learned next to nothing; it is saved all the same."""
+    for stage, values in figures.items():
+        for name, value in values.items():
+            if name.startswith("validation") and value <= _NOTHING_LEARNED:
+                context.report(
+                    "warning",
+                    message=f"The best {name} of '{stage}' is {value:.2f}: the network has learned next to nothing. "
+                    "Train more steps, raise the learning rate, or check that labels and images belong together.",
+                )
+
+
+def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
+    """The job's method with every parameter decided for ``context``, which is told what was decided, and why.
+
+    A resumed run keeps what was decided when it began.
+    """
+    method_class = get(job.task, job.method)
+    method = method_class(from_mapping(method_class.Parameters, job.parameters))
+    requested = to_mapping(method.parameters)
+    if folder.parameters_file.exists():
+        content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
+        if content["requested"] != requested:
+            raise UserError(
+                f"The settings in {folder.job_file} have changed since this training began: put them back, or train "
+                "with the new ones in another folder."
+            )
+        return type(method)(from_mapping(method.Parameters, content["used"]))
+    configured = method.configured(context)
+    used, explanation = to_mapping(configured.parameters), configured.explanation
+    chosen = [f"{name} {_in_words(value)}" for name, value in used.items() if value != requested[name]]
+    if explanation.text:
+        context.report("message", message=explanation.text)
+    elif chosen:
+        context.report("message", message=f"Chosen for these images and this device: {'; '.join(chosen)}.")
+    for warning in explanation.warnings:
+        context.report("warning", message=warning)
+    write_json(folder.parameters_file, {"requested": requested, "used": used, "found": explanation.facts})
+    return configured
+
+
+def _in_words(value: Any) -> str:
+    return " x ".join(f"{part:g}" for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,162 @@
+"""What every registration method shares: data, training stages, application, figures."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.core import Context, Method
+from MedDeepLib.errors import Stopped, UserError
+
+from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.data.dataset import Case, Dataset
+
+    from RegisterModuleLib.worker.alignment import Alignment
+    from RegisterModuleLib.worker.prediction import RegistrationPrediction, RegistrationPredictor
+    from RegisterModuleLib.worker.training import TrainingSet
+
+_LONGEST = 64  # voxels of the longest axis, where the voxel size is left open
+_FEWEST_PAIRS_WARNING = 5
+
+
+class RegistrationMethod(Method):
+    """Aligns a moving image with a fixed one.
+
+    A method declares its ``Parameters`` and ``ApplyParameters`` and yields its training stages.
+    """
+
+    task = "register"
+    Parameters: ClassVar[type] = TrainingParameters
+    ApplyParameters: ClassVar[type] = ApplyParameters
+    output_endings = (".h5", ".hdf5", ".tfm", ".txt")
+    paired = True
+    finds_classes = False
+    needs_no_model = True
+
+    def __init__(self, parameters=None):
+        super().__init__(parameters)
+        self._plan: dict[str, Any] = {}
+        self._names: dict[int, str] = {}  # of the structures that an evaluation scores
+
+    def configured(self, context: Context) -> RegistrationMethod:
+        from RegisterModuleLib.worker.cases import read_raw
+        from RegisterModuleLib.worker.training_data import common_box, reference_case
+
+        if self.parameters.spacing:
+            return self
+        reference = read_raw(reference_case(context.dataset))
+        extent = common_box(reference, context.dataset).extent
+        spacing = (
+            max(0.5, round(float(extent.max()) / _LONGEST * 2) / 2) if extent.max() > 40 else extent.max() / _LONGEST
+        )
+        return type(self)(replace(self.parameters, spacing=float(spacing)))
+
+    def model_metadata(self, context: Context) -> dict[str, Any]:
+        channels = len(context.dataset.channels)
+        image = {
+            "type": "image",
+            "format": "magnitude",
+            "modality": ", ".join(context.dataset.channels),
+            "num_channels": 2 * channels,
+            "spatial_shape": self._plan["shape"],
+            "dtype": "float32",
+            "value_range": [0, 1],
+            "is_patch_data": False,
+            "channel_def": {"0": "fixed", "1": "moving"},
+        }
+        field = image | {"format": "displacement", "num_channels": 3, "channel_def": {"0": "i", "1": "j", "2": "k"}}
+        return {
+            "plan": self._plan,
+            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}},
+        }
+
+    def predictor(self, model: Model, context: Context, options: ApplyParameters) -> RegistrationPredictor:
+        from RegisterModuleLib.worker.prediction import RegistrationPredictor
+
+        return RegistrationPredictor(self, self.networks(model), model, context, options)
+
+    @abstractmethod
+    def align(self, alignment: Alignment, networks: dict[str, Any], model: Model, options: Any) -> None:
+        """Find the transform of a pair, by the steps that ``alignment`` offers."""
+
+    def networks(self, model: Model) -> dict[str, Any]:
+        """The trained networks by name; none for a model that is but the method's name."""
+        if not model.trained:
+            return {}
+        networks = self.make_networks(len(model.channels), painted_structures(model.metadata["plan"]))
+        weights = model.load_weights()
+        try:
+            networks = {name: network for name, network in networks.items() if name in weights}
+            for name, network in networks.items():
+                network.load_state_dict(weights[name])
+        except (KeyError, RuntimeError, TypeError):
+            raise UserError(
+                f"The weights of the model {model.folder} do not fit its network: train or copy it again."
+            ) from None
+        return networks
+
+    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
+        """Untrained networks by name: "points" or "structures" give a matrix, "field" a velocity field.
+
+        ``structures``: how many of them, for a model that is trained on painted images; else 0.
+        """
+        return {}
+
+    def training_data(self, context: Context) -> tuple[TrainingSet, TrainingSet | None]:
+        """What to train on and to validate with, on one grid; notes the plan for the model."""
+        from MedDeepLib.data.dataset import with_validation
+
+        from RegisterModuleLib.worker.training_data import load_training
+
+        dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
+        training, validation, self._plan = load_training(self.parameters, dataset, context)
+        if context.stop_requested():
+            raise Stopped
+        return training, validation
+
+    def score(self, prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
+        from RegisterModuleLib.worker.figures import case_scores
+
+        return case_scores(prediction, case, self._names)
+
+    def test_cases(self, dataset: Dataset) -> list[Case]:
+        """The pairs that an evaluation registers."""
+        from RegisterModuleLib.worker.training_data import test_pairs
+
+        self._names = {segment.value: segment.name for segment in dataset.classes}
+        return test_pairs(dataset)
+
+
+def align_by_matrix(
+    alignment: Alignment, networks: dict[str, Any], model: Model, kind: str, steps: int, to_finest: bool
+) -> None:
+    """A matrix by network, if there is one, and gradient steps."""
+    candidates = []
+    plan = model.metadata["plan"]
+    if "structures" in networks:
+        candidates.append(alignment.structure_matrix(networks["structures"], float(plan["spacing"]), kind))
+    if "points" in networks:
+        count = plan["structures"] or None
+        candidates.append(alignment.network_matrix(networks["points"], float(plan["spacing"]), count, kind))
+    alignment.refine_matrix(kind, steps, to_finest, *candidates)
+
+
+def painted_structures(plan: dict[str, Any]) -> int:
+    """How many structures a model was trained to find in painted images; 0: it was trained on real ones."""
+    return plan["structures"] if plan["painted"] else 0
+
+
+def advise(training: TrainingSet, context: Context) -> None:
+    """Say what is known to lead to a useless model."""
+    count = len(training.pairs) or len(training.images)
+    if count < _FEWEST_PAIRS_WARNING:
+        what = "pair" if training.pairs else "image"
+        context.report(
+            "warning",
+            message=f"Only {count} training {what}{'s' if count > 1 else ''}: the network may learn them by heart; "
+            "more patients, or stronger augmentation, make it hold elsewhere.",
+        )

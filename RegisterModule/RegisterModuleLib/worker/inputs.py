@@ -1,0 +1,169 @@
+"""Reading a pair of images, and everything that makes a pair impossible, said before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from MedDeepLib.data.geometry import affines_match
+from MedDeepLib.data.preparation import stack_channels
+from MedDeepLib.data.sources.image import Image, read_image
+from MedDeepLib.data.sources.labels import Segment, read_segmentation
+from MedDeepLib.errors import UserError
+
+from RegisterModuleLib.worker.grids import Box, Grid, box_of, inside, is_flat, matrix_coordinates
+from RegisterModuleLib.worker.transforms import SpatialTransform, read_transform
+
+if TYPE_CHECKING:
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import ApplyItem
+    from MedDeepLib.data.dataset import Case
+
+_LEAST_OVERLAP = 0.02
+_SINGULAR = 1e6  # largest stretch by smallest, of a matrix that cannot be meant
+_SMALLER, _LARGER = 0.6, 2.2  # how much smaller or larger than in training a body part may be without a warning
+_OTHER_BRIGHTNESS = 4.0  # standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A label map (I, J, K) of the moving image, with its own grid."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    segments: list[Segment]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What is registered: ``initial`` takes the fixed image's space to the moving image's, before anything else."""
+
+    fixed: Image
+    moving: Image
+    initial: SpatialTransform
+    labels: Labels | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """That of the fixed image."""
+        return Grid(self.fixed.affine, self.fixed.shape)
+
+
+def read_item(item: ApplyItem) -> Pair:
+    """The pair of a job's item. Raises UserError for whatever makes it impossible to register."""
+    moving = item.inputs.get("moving")
+    if not moving:
+        raise UserError("Registration needs a moving image beside the fixed one: name it with --moving.")
+    return _read(item.images, moving, item.inputs.get("initial", ()), next(iter(item.inputs.get("labels", ())), None))
+
+
+def read_case(case: Case) -> Pair:
+    """A pair of a dataset; its labels are scored, not moved here."""
+    if case.moving is None:
+        raise UserError(f"The case {case.name} has no moving image.")
+    return _read(case.images, case.moving.images, (), None)
+
+
+def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels) -> Pair:
+    if [Path(path).resolve() for path in fixed] == [Path(path).resolve() for path in moving]:
+        raise UserError(f"Fixed and moving image are the same ({Path(fixed[0]).name}): choose another moving image.")
+    images = [stack_channels([read_image(path) for path in paths]) for paths in (fixed, moving)]
+    check_pair(*images)
+    transform = SpatialTransform()
+    for path in initial:
+        transform = transform.then(read_transform(path, Grid(images[0].affine, images[0].shape)))
+        if any(isinstance(step, np.ndarray) and np.linalg.cond(step[:3, :3]) > _SINGULAR for step in transform.steps):
+            raise UserError(f"The transform {path} flattens space and cannot be undone: choose another initial one.")
+    return Pair(*images, transform, _read_labels(labels, images[1]) if labels else None)
+
+
+def check_pair(fixed: Image, moving: Image) -> None:
+    """Raise UserError when two images are one and the same, or not of one kind."""
+    names = _name(fixed, "the fixed image"), _name(moving, "the moving image")
+    if is_flat(fixed.shape) != is_flat(moving.shape):
+        flat, volume = names if is_flat(fixed.shape) else names[::-1]
+        raise UserError(f"{flat} is a single slice and {volume} is a volume: choose two of one kind.")
+    if len(fixed.array) != len(moving.array):
+        raise UserError(
+            f"{names[0]} has {_channels(fixed)} and {names[1]} has {_channels(moving)}: choose images with "
+            "the same channels, or extract one channel of each."
+        )
+    same_grid = fixed.shape == moving.shape and affines_match(fixed.affine, moving.affine, fixed.shape)
+    if same_grid and np.array_equal(fixed.array, moving.array):
+        raise UserError(f"{names[0]} and {names[1]} are identical: choose another moving image.")
+
+
+def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
+    """Raise UserError when next to nothing of each image lies within the other one.
+
+    Args:
+        box: around what the fixed image shows.
+        matrix: fixed RAS to moving RAS.
+    """
+    whole = box_of(Grid(pair.moving.affine, pair.moving.shape))
+    shares = []
+    for one, to_other, other in ((box, matrix, pair.moving), (whole, np.linalg.inv(matrix), pair.fixed)):
+        grid = one.grid(max(float(one.extent.max()) / 32, 1e-6))
+        to_index = np.linalg.inv(other.affine) @ to_other @ grid.affine
+        shares.append(float(inside(matrix_coordinates(to_index, grid.indices()), other.shape).mean()))
+    if max(shares) < _LEAST_OVERLAP:
+        raise UserError(
+            "The two images do not overlap in space: switch on the option center to bring their middles together "
+            "first, or give an initial transform."
+        )
+
+
+def anatomy_warnings(model: Model, extents: dict[str, np.ndarray], brightness: dict[str, float]) -> list[str]:
+    """What in two images is unlike everything that the model was trained on, in sentences."""
+    plan = model.metadata["plan"]
+    sentences = []
+    smallest, largest = np.array(plan["smallest_extent"]), np.array(plan["largest_extent"])
+    for which, extent in extents.items():
+        known = (smallest > 0) & (extent > 0)
+        if (extent < _SMALLER * smallest)[known].any() or (extent > _LARGER * largest)[known].any():
+            sentences.append(
+                f"The {which} image shows something of {_size(extent)} mm, but the model was trained on what measures "
+                f"{_size(smallest)} to {_size(largest)} mm: it may be a model for another part of the body."
+            )
+    if plan.get("brightness"):
+        mean, deviation = plan["brightness"]
+        for which, value in brightness.items():
+            if abs(value - mean) > _OTHER_BRIGHTNESS * max(deviation, 0.03):
+                sentences.append(
+                    f"The {which} image has another distribution of values than the training images: it may come from "
+                    "another kind of scanner or sequence than the model knows."
+                )
+    return sentences
+
+
+def _read_labels(path: str, moving: Image) -> Labels:
+    array, affine, segments = read_segmentation(path)
+    name = Path(path).name
+    if not array.any():
+        raise UserError(f"The label map {name} is empty: choose another one.")
+    to_moving = np.linalg.inv(moving.affine) @ affine
+    places = np.argwhere(array)[:: max(1, np.count_nonzero(array) // 5000)]
+    index = places @ to_moving[:3, :3].T + to_moving[:3, 3]
+    within = ((index > -0.5 - 1e-3) & (index < np.array(moving.shape) - 0.5 + 1e-3)).all(1).mean()
+    if within < 0.5:
+        raise UserError(
+            f"The label map {name} lies beside the moving image, on another grid: choose the labels that belong to it, "
+            "or resample them to its grid."
+        )
+    return Labels(array, affine, segments)
+
+
+def _channels(image: Image) -> str:
+    count = len(image.array)
+    return f"{count} channel{'s' if count > 1 else ''}"
+
+
+def _name(image: Image, otherwise: str) -> str:
+    return image.path.name if image.path else otherwise
+
+
+def _size(extent: np.ndarray) -> str:
+    return " x ".join(f"{value:.0f}" for value in extent)

@@ -1,0 +1,168 @@
+"""From a dataset to training pairs: which images belong together, the common grid, and reading them onto it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from MedDeepLib.core import Context
+from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.errors import Stopped, UserError
+
+from RegisterModuleLib.parameters import TrainingParameters
+from RegisterModuleLib.worker.cases import Raw, alignment, foreground_box, placed, read_raw, structures_box
+from RegisterModuleLib.worker.grids import Box, is_flat
+from RegisterModuleLib.worker.painting import twin_values
+from RegisterModuleLib.worker.training import TrainingSet
+
+if TYPE_CHECKING:
+    from RegisterModuleLib.worker.cases import TrainingImage
+
+GRID_STEPS = 8  # all resolutions of the networks have the same corners on a multiple of so many steps
+_MOST_VALUES = 255
+
+
+def reference_case(dataset: Dataset) -> Case:
+    """The image whose space is that of all training pairs: the atlas, or the first training case."""
+    return dataset.atlas or dataset.training[0]
+
+
+def common_box(reference: Raw, dataset: Dataset) -> Box:
+    """The box that training pairs show."""
+    values = [segment.value for segment in dataset.classes]
+    return structures_box(reference, values) if reference.labels is not None else foreground_box(reference.scan)
+
+
+def load_training(
+    settings: TrainingParameters, dataset: Dataset, context: Context
+) -> tuple[TrainingSet, TrainingSet | None, dict[str, Any]]:
+    """Read all cases onto one grid: training pairs, validation pairs, and the plan to keep with the model.
+
+    Raises UserError when images have to be painted and there are no labels, or 2D is mixed with 3D.
+    """
+    context.report("phase", phase="Reading the training images")
+    reference = read_raw(reference_case(dataset))
+    box = common_box(reference, dataset).grown(GRID_STEPS * settings.spacing)
+    grid = box.grid(settings.spacing)
+    structures = [segment.value for segment in dataset.classes]
+    cases = _images(dataset)
+    paint = _paints(settings, cases)
+    values = np.array([0, *(_all_values(cases, context) if paint else structures)])
+    loaded: dict[tuple, TrainingImage] = {}
+    extents = []
+    for number, case in enumerate(cases, start=1):
+        if context.stop_requested():
+            raise Stopped
+        raw = reference if case == reference.case else read_raw(case)
+        if is_flat(raw.shape) != is_flat(reference.shape):
+            raise UserError(
+                f"{case.name} and {reference.case.name} are a single slice and a volume: use one kind only."
+            )
+        if paint and raw.labels is None:
+            raise UserError(f"The case {case.name} has no label map to paint from: add it, or set painting to never.")
+        matrix = alignment(raw, reference, box, structures, context.stop_requested)
+        loaded[case.files] = placed(raw, grid, matrix, values)
+        extents.append((foreground_box(raw.scan, 0) if raw.scan else structures_box(raw, structures, 0)).extent)
+        context.report("progress", step=number, total=len(cases), remaining=None)
+    indices = np.flatnonzero(np.isin(values, structures))
+    twins = twin_values({segment.value: segment.name for segment in dataset.classes}, values)
+    make_set = partial(_set, dataset=dataset, loaded=loaded, grid=grid, structures=indices, paint=paint, twins=twins)
+    training = make_set(dataset.training)
+    validation = make_set(dataset.validation) if dataset.validation else None
+    plan = {
+        "spacing": settings.spacing,
+        "shape": list(grid.shape),
+        "painted": paint,
+        "structures": len(indices),
+        "flat": is_flat(grid.shape),
+        "smallest_extent": np.min(extents, axis=0).round(1).tolist(),
+        "largest_extent": np.max(extents, axis=0).round(1).tolist(),
+        "brightness": [] if paint else _brightness([loaded[case.files] for case in cases]),
+    }
+    return training, validation, plan
+
+
+def test_pairs(dataset: Dataset) -> list[Case]:
+    """The test pairs as they are listed; single images with the atlas, or each with the one after it."""
+    pairs = [case for case in dataset.test if case.moving]
+    single = [case for case in dataset.test if not case.moving and case.images]
+    if dataset.atlas:
+        return pairs + [_paired(dataset.atlas, case) for case in single]
+    if len(single) > 1:
+        pairs += [_paired(case, single[(n + 1) % len(single)]) for n, case in enumerate(single)]
+    return pairs
+
+
+def _paired(fixed: Case, moving: Case) -> Case:
+    """A pair that counts for the moving image's patient."""
+    name = f"{moving.name} to {fixed.name}"
+    return replace(fixed, name=name, moving=moving, patient=moving.patient, site=moving.site)
+
+
+def _images(dataset: Dataset) -> list[Case]:
+    """Every image of the training and validation pairs, the atlas included, once."""
+    listed = [part for case in dataset.training + dataset.validation for part in _parts(case)]
+    listed += [dataset.atlas] if dataset.atlas else []
+    return list({case.files: case for case in listed}.values())
+
+
+def _parts(case: Case) -> tuple[Case, ...]:
+    return (replace(case, moving=None, transform=None), case.moving) if case.moving else (case,)
+
+
+def _paints(settings: TrainingParameters, cases: list[Case]) -> bool:
+    if settings.painting == "automatic":
+        return all(not case.images for case in cases)
+    return settings.painting == "always"
+
+
+def _all_values(cases: list[Case], context: Context) -> list[int]:
+    """Every label value that occurs, but 0."""
+    from MedDeepLib.data.sources.labels import read_segmentation
+
+    found: set[int] = set()
+    for case in cases:
+        if context.stop_requested():
+            raise Stopped
+        if case.label:
+            counts = np.bincount(read_segmentation(case.label)[0].ravel())
+            found |= {int(value) for value in np.flatnonzero(counts) if value}
+    if len(found) > _MOST_VALUES:
+        raise UserError(f"The label maps have {len(found)} values, but at most {_MOST_VALUES} can be painted.")
+    return sorted(found)
+
+
+def _set(
+    cases: tuple[Case, ...],
+    dataset: Dataset,
+    loaded: dict[tuple, TrainingImage],
+    grid,
+    structures: np.ndarray,
+    paint: bool,
+    twins: np.ndarray,
+) -> TrainingSet:
+    images: list[TrainingImage] = []
+    place: dict[tuple, int] = {}
+    pairs: list[tuple[int, int]] = []
+
+    def index(case: Case) -> int:
+        if case.files not in place:
+            place[case.files] = len(images)
+            images.append(loaded[case.files])
+        return place[case.files]
+
+    for case in cases:
+        parts = [index(part) for part in _parts(case)]
+        if len(parts) == 2:
+            pairs.append((parts[0], parts[1]))
+        elif dataset.atlas:
+            pairs.append((index(dataset.atlas), parts[0]))
+    return TrainingSet(images, pairs, grid, structures, paint, twins)
+
+
+def _brightness(images: list[TrainingImage]) -> list[float]:
+    """Mean and standard deviation over the images of the mean value of what is not background."""
+    means = [float(one.image[one.image > 0.05].mean()) for one in images]
+    return [round(float(np.mean(means)), 4), round(float(np.std(means)), 4)]

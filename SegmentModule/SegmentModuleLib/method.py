@@ -1,0 +1,364 @@
+"""What every segmentation method shares: data, training stage, application, figures. A method adds its network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.core import Context, Method, to_mapping
+from MedDeepLib.errors import Stopped, UserError
+
+from SegmentModuleLib.parameters import AXES, FLIP_AXES, ApplyParameters, TrainingParameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.preparation import Plan
+    from MedDeepLib.training.dense.cache import CaseCache
+    from MedDeepLib.training.dense.patches import CachedCase
+    from MedDeepLib.training.stage import Sample, Stage
+
+    from SegmentModuleLib.worker.prediction import SegmentationPrediction, SegmentationPredictor
+
+
+class SegmentationMethod(Method):
+    """A network that gives every voxel a class, trained on patches and applied in tiles.
+
+    A method declares its ``Parameters`` (derived from :class:`TrainingParameters`) and builds its network; it may
+    also weight voxels.
+    """
+
+    task = "segment"
+    Parameters: ClassVar[type] = TrainingParameters
+    ApplyParameters: ClassVar[type] = ApplyParameters
+    output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
+
+    def __init__(self, parameters=None):
+        super().__init__(parameters)
+        self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Raise UserError for settings that make no network; needs neither torch nor data."""
+        self._patch_size()
+        self._check_steps()
+        _three(self.parameters.spacing, "spacing")
+        _two(self.parameters.window)
+
+    @abstractmethod
+    def network(self, channels: int, classes: int) -> torch.nn.Module:
+        """The network: (B, channels, I, J[, K]) to scores (B, classes, I, J[, K]); class 0 is background."""
+
+    def voxel_weights(self, labels: np.ndarray, plan: Plan) -> np.ndarray | None:
+        """Loss weights (I, J, K) float32 for class indices (I, J, K); None: all voxels count the same."""
+        return None
+
+    @property
+    @abstractmethod
+    def downsampling(self) -> tuple[int, int, int]:
+        """Voxels along each axis that one voxel of the network's coarsest resolution covers; 1 across slices in 2D.
+
+        Patches are multiples of it.
+        """
+
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> SegmentationMethod:
+        """The method with its network decided for patches of about ``size`` voxels of ``spacing``.
+
+        Where the user has left the patch's size open it is ``size``, rounded up to what the network can halve.
+        """
+        return self.with_patch(size)
+
+    def reasons(self) -> dict[str, str]:
+        """Why :meth:`fitted` decides as it does: half a sentence for each parameter of the network, by name."""
+        return {}
+
+    def with_patch(self, size: tuple[int, ...]) -> SegmentationMethod:
+        """The method with patches of ``size`` voxels, rounded up, along the axes whose size the user has left open."""
+        wanted, steps = self.parameters.patch_size[: self.dimensions], self.downsampling[: self.dimensions]
+        rounded = [w or -(-n // step) * step for w, n, step in zip(wanted, size, steps, strict=True)]
+        if rounded == list(steps):  # norms cannot be taken over a single voxel
+            rounded = [w or 2 * step for w, step in zip(wanted, steps, strict=True)]
+        return type(self)(replace(self.parameters, patch_size=tuple(map(int, rounded))))
+
+    @property
+    def dimensions(self) -> int:
+        """2 for networks that see single slices, 3 for volumes."""
+        return getattr(self.parameters, "dimensions", 3)
+
+    def configured(self, context: Context) -> SegmentationMethod:
+        if not context.dataset.classes:
+            raise UserError(
+                f"The dataset {context.dataset.name} has images but no labels: draw the structures in some of them, "
+                'and add "label" to these cases and "labels" to the list.'
+            )
+        from MedDeepLib.training.precision import number_type
+
+        from SegmentModuleLib.worker.configuration import configure
+
+        return configure(self, context, number_type(self.parameters.precision, context.device))
+
+    def trial(self, context: Context) -> str:
+        from SegmentModuleLib.worker.trial import time_of_training
+
+        return time_of_training(self, context)
+
+    def stages(self, context: Context) -> Iterable[Stage]:
+        import torch
+        from MedDeepLib.data.dataset import with_validation
+        from MedDeepLib.training.dense import patches
+        from MedDeepLib.training.dense.supervision import DeepSupervision
+        from MedDeepLib.training.precision import number_type
+        from MedDeepLib.training.schedules import Plateau, schedule
+        from MedDeepLib.training.stage import Stage
+
+        from SegmentModuleLib.worker.losses import SegmentationLoss
+        from SegmentModuleLib.worker.memory import check_training_memory
+
+        settings = self.parameters
+        dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
+        plan = self.plan()
+        autocast = number_type(settings.precision, context.device)
+        check_training_memory(self, context, plan.patch_size[: self.dimensions], autocast)
+        context.report("phase", phase="Reading the training images")
+        cache = self._cache(context)
+        training = self._load(dataset.training, plan, context, cache)
+        validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
+        self._advise(training, plan, context)
+        torch.manual_seed(context.seed)
+        network = self.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
+        plateau = Plateau(settings.plateau_patience) if settings.plateau_patience else None
+        yield Stage(
+            name=self.name,
+            networks={"network": network},
+            batch_size=settings.batch_size,
+            steps=settings.steps,
+            sample=_PatchSampler(training, plan, self._augmentation(), settings.foreground, context.seed),
+            augment=patches.made,
+            optimizer=torch.optim.AdamW(
+                network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            ),
+            loss=DeepSupervision(SegmentationLoss(settings.loss)),
+            autocast=autocast,
+            max_gradient_norm=12.0,
+            parts=min(settings.accumulation, settings.batch_size),
+            average=settings.weight_average,
+            learning_rate=schedule(settings.schedule, settings.steps, min(100, max(1, settings.steps // 10))),
+            plateau=plateau,
+            validate=_Validation(network, validation, plan, self.downsampling, context) if validation else None,
+            key_figure="validation Dice",
+            validate_every=settings.validate_every,
+            patience=settings.patience,
+            seconds=60 * settings.minutes,
+        )
+        del training, validation
+        cache.remove()
+
+    def plan(self) -> Plan:
+        """How images become network input; the method must have been configured."""
+        from MedDeepLib.data.preparation import Plan
+
+        settings = self.parameters
+        spacing = _three(settings.spacing, "spacing")
+        if self.dimensions == 2:
+            spacing = (*spacing[:2], 0.0)  # slices are taken as they come
+        return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
+
+    def model_metadata(self, context: Context) -> dict[str, Any]:
+        plan = self.plan()
+        shape = list(plan.patch_size[: self.dimensions])
+        channels, classes = context.dataset.channels, context.dataset.classes
+        image = {
+            "type": "image",
+            "format": "magnitude",
+            "modality": ", ".join(channels),
+            "num_channels": len(channels),
+            "spatial_shape": shape,
+            "dtype": "float32",
+            "value_range": [],
+            "is_patch_data": True,
+            "channel_def": {str(i): name for i, name in enumerate(channels)},
+        }
+        names = ["background", *(segment.name for segment in classes)]
+        scores = image | {
+            "format": "segmentation",
+            "num_channels": len(names),
+            "channel_def": {str(i): name for i, name in enumerate(names)},
+        }
+        return {
+            "plan": plan.as_dict(),
+            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}},
+        }
+
+    def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        from SegmentModuleLib.worker.inference_config import inference_config
+
+        return inference_config(metadata)
+
+    def predictor(self, model: Model, context: Context, options: ApplyParameters) -> SegmentationPredictor:
+        from SegmentModuleLib.worker.prediction import SegmentationPredictor
+
+        network = self.network(len(model.channels), len(model.classes) + 1)
+        try:
+            network.load_state_dict(model.load_weights()["network"])
+        except (KeyError, RuntimeError, TypeError):
+            raise UserError(
+                f"The weights of the model {model.folder} do not fit its network: train or copy it again."
+            ) from None
+        flip_axes = FLIP_AXES[self.parameters.flips]
+        return SegmentationPredictor(network, model, context, options, flip_axes, self.downsampling)
+
+    def score(self, prediction: SegmentationPrediction, case: Case) -> list[dict[str, Any]]:
+        import numpy as np
+        from MedDeepLib.data.sources.image import Image
+        from MedDeepLib.evaluation.overlap import structure_scores
+
+        from SegmentModuleLib.worker.cases import read_reference
+
+        grid = Image(prediction.labels[None], prediction.affine, case.images[0])
+        indices = read_reference(case, grid, prediction.classes, self.parameters.resample_labels)
+        values = np.array([0, *(segment.value for segment in prediction.classes)])
+        return structure_scores(prediction.labels, values[indices], prediction.affine, prediction.classes)
+
+    def _cache(self, context: Context) -> CaseCache:
+        from MedDeepLib.training.dense.cache import CaseCache
+
+        return CaseCache(context.folder / "cache", int(self.parameters.cache_memory * 1e9))
+
+    def _load(self, cases: tuple[Case, ...], plan: Plan, context: Context, cache: CaseCache) -> list[CachedCase]:
+        from MedDeepLib.training.dense.cache import cache_key
+
+        from SegmentModuleLib.worker.cases import load_case
+
+        def load(number_and_case):
+            if context.stop_requested():
+                raise Stopped
+            number, case = number_and_case
+            classes, resample = context.dataset.classes, self.parameters.resample_labels
+            files = [file for file in (*case.images, case.label) if file]
+            settings = [plan.as_dict(), [segment.name for segment in classes], context.seed + number]
+            key = cache_key(*files, settings=settings, method=to_mapping(self.parameters))
+            kept = cache.find(key)
+            if kept is None:
+                loaded = load_case(case, plan, classes, context.seed + number, resample, self.voxel_weights)
+                kept = cache.keep(key, loaded)
+            return kept
+
+        loaded = []
+        with ThreadPoolExecutor(2) as pool:
+            for case in pool.map(load, enumerate(cases)):
+                loaded.append(case)
+                context.report("progress", step=len(loaded), total=len(cases), remaining=None)
+        return loaded
+
+    def _patch_size(self) -> tuple[int, int, int]:
+        size = self.parameters.patch_size
+        size = (*size[:2], 1) if self.dimensions == 2 and len(size) >= 2 else size
+        if len(size) != 3:
+            raise UserError(f"patch_size needs {self.dimensions} numbers, not {len(size)}.")
+        return size
+
+    def _check_steps(self) -> None:
+        """Raise UserError for a patch that the network cannot halve as often as it wants to."""
+        size, steps = self._patch_size()[: self.dimensions], self.downsampling[: self.dimensions]
+        for axis, (length, step) in enumerate(zip(size, steps, strict=True)):
+            if length % step:
+                along = "" if len(set(steps)) == 1 else f" along {AXES[axis]}"
+                raise UserError(f"patch_size must be multiples of {step} for {self.title}{along}, not {length}.")
+        if size == steps:
+            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
+            words = " x ".join(map(str, steps)) if len(set(steps)) > 1 else steps[0]
+            raise UserError(f"patch_size must be larger than {words} along one axis at least for these settings.")
+
+    def _augmentation(self):
+        from MedDeepLib.training.dense.augmentation import Augmentation
+
+        settings = self.parameters
+        axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
+        return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
+
+    def _advise(self, training: list[CachedCase], plan: Plan, context: Context) -> None:
+        """Say what is known to lead to a useless model."""
+        if len(training) < 5:
+            context.report(
+                "warning",
+                message=f"Only {len(training)} training case{'s' if len(training) > 1 else ''}: the network may learn "
+                "them by heart; more patients, or stronger augmentation, make it hold elsewhere.",
+            )
+        names = [segment.name.lower() for segment in context.dataset.classes]
+        sided = any("left" in name for name in names) and any("right" in name for name in names)
+        if sided and 0 in FLIP_AXES[self.parameters.flips]:
+            context.report(
+                "warning",
+                message="Left and right have labels of their own, but training mirrors them: set flips to none.",
+            )
+
+
+class _PatchSampler:
+    """What training sample ``number`` is made from: a pure function of the seed and the number."""
+
+    def __init__(self, cases: list[CachedCase], plan: Plan, augmentation, foreground: float, seed: int):
+        from MedDeepLib.training.samplers import EachOnce
+
+        self._cases, self._plan, self._augmentation = cases, plan, augmentation
+        self._foreground, self._seed = foreground, seed
+        self._order = EachOnce(len(cases), seed)
+
+    def __call__(self, number: int) -> Sample:
+        from MedDeepLib.training.dense.patches import cut, random_center
+        from MedDeepLib.training.randomness import random_state
+
+        case = self._cases[self._order(number)]
+        random = random_state(self._seed, 3, number)
+        center = random_center(case, random, self._foreground)
+        return cut(case, center, self._plan.patch_size, self._augmentation, random)
+
+
+class _Validation:
+    """Mean Dice over whole validation cases, on the network's grid."""
+
+    def __init__(self, network, cases: list[CachedCase], plan: Plan, step: tuple[int, int, int], context: Context):
+        self._network, self._cases, self._plan = network, cases, plan
+        self._step, self._context = step, context
+
+    def __call__(self) -> dict[str, float]:
+        import numpy as np
+        from MedDeepLib.data.preparation import Prepared
+        from MedDeepLib.evaluation.overlap import mean_dice
+        from MedDeepLib.inference.ladder import predict_labels_within_memory
+        from MedDeepLib.inference.sliding import TilingOptions
+
+        scores = []
+        for case in self._cases:
+            shape = tuple(case.image.shape[1:])
+            prepared = Prepared(
+                case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+            )
+            options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
+            labels = predict_labels_within_memory(
+                self._network,
+                prepared,
+                options,
+                self._context.device,
+                step=self._step,
+                warn=lambda sentence: self._context.report("warning", message=sentence),
+                stop_requested=self._context.stop_requested,
+            )
+            values = [value for value in case.voxels if value]
+            scores.append(mean_dice(labels, case.label[0].numpy(), values))
+        return {"validation Dice": float(np.mean(scores))}
+
+
+def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise UserError(f"{name} needs three numbers (right, anterior, superior), not {len(values)}.")
+    return tuple(float(value) for value in values)
+
+
+def _two(values: tuple[float, ...]) -> tuple[float, float]:
+    if len(values) != 2 or not values[0] < values[1]:
+        raise UserError("window needs two numbers, the lower one first.")
+    return float(values[0]), float(values[1])

@@ -1,0 +1,135 @@
+"""Applies a segmentation bundle from elsewhere, and reads its result as structures."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from MedDeepLib.bundles.foreign.inspection import read_bundle
+from MedDeepLib.bundles.foreign.workflow import Workflow
+from MedDeepLib.bundles.metadata import has_background
+from MedDeepLib.bundles.model import Model
+from MedDeepLib.core import Context, Prediction, Predictor
+from MedDeepLib.data.dataset import Case
+from MedDeepLib.data.geometry import voxel_volume
+from MedDeepLib.data.preparation import stack_channels
+from MedDeepLib.data.sources.image import Image, write_image
+from MedDeepLib.data.sources.labels import Segment, write_layers
+from MedDeepLib.errors import UserError
+
+from SegmentModuleLib.parameters import ImportedApplyParameters
+from SegmentModuleLib.worker.memory_steps import predict_within_memory
+from SegmentModuleLib.worker.prediction import SegmentationPrediction, TileProgress, keep_largest_components
+
+
+@dataclass(eq=False)
+class OverlappingPrediction(Prediction):
+    """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``."""
+
+    unit = "ml"
+
+    masks: np.ndarray
+    affine: np.ndarray
+    classes: tuple[Segment, ...]
+
+    def write(self, path: Path) -> None:
+        """Write a segmentation with a layer for each structure, or an image with a channel for each."""
+        if path.name.lower().endswith(".seg.nrrd"):
+            write_layers(path, self.masks, self.affine, self.classes)
+        else:
+            write_image(path, self.masks, self.affine)
+
+    def summary(self) -> dict[str, Any]:
+        """Volume of every structure in ml."""
+        millilitres = voxel_volume(self.affine) / 1000
+        counts = [int(np.count_nonzero(mask)) for mask in self.masks]
+        return {s.name: round(count * millilitres, 4) for s, count in zip(self.classes, counts, strict=True)}
+
+
+class ImportedPredictor(Predictor):
+    """A bundle from elsewhere on its device, ready for any number of cases."""
+
+    def __init__(self, model: Model, context: Context, options: ImportedApplyParameters):
+        self._model, self._options = model, options
+        self._bundle = read_bundle(model.folder)
+        self._workflow = Workflow(self._bundle, context.device)
+        for fact in self._bundle.facts():
+            context.report("message", message=fact)
+
+    def with_options(self, options: ImportedApplyParameters) -> ImportedPredictor:
+        other = copy.copy(self)
+        other._options = options
+        return other
+
+    def predict(self, images: Sequence[Image], context: Context) -> Prediction:
+        image = stack_channels(images, self._options.resample_inputs)
+        channels = self._model.channels
+        if len(image.array) != len(channels):
+            raise UserError(
+                f"The model needs {len(channels)} input channel{'s' if len(channels) > 1 else ''} "
+                f"({', '.join(channels)}), but {len(image.array)} were given."
+            )
+        result = predict_within_memory(self._workflow, image, context, TileProgress(context), self._options.allow_cpu)
+        if self._is_overlapping(result):
+            masks = (result > 0.5).to(torch.uint8).cpu().numpy()
+            for mask in masks if self._options.largest_component else ():
+                keep_largest_components(mask, 1)
+            return OverlappingPrediction(masks, image.affine, self._model.classes)
+        labels = self._labels(result)
+        if self._options.largest_component:
+            keep_largest_components(labels, int(max(s.value for s in self._model.classes)))
+        return SegmentationPrediction(labels, image.affine, self._model.classes)
+
+    def _is_overlapping(self, result: torch.Tensor) -> bool:
+        return self._bundle.overlapping and len(result) == len(self._bundle.outputs)
+
+    def _labels(self, result: torch.Tensor) -> np.ndarray:
+        """One label per voxel: the bundle's own, the strongest channel, or what is likelier than not."""
+        outputs = len(self._bundle.outputs)
+        background = has_background(list(self._bundle.outputs))
+        if len(result) == 1:
+            values = result[0].to(torch.int32)
+            if torch.is_floating_point(result) and not bool((values == result[0]).all()):
+                values = (result[0] > 0.5).to(torch.int32)  # probabilities
+        elif len(result) == outputs and background:
+            values = result.argmax(0).to(torch.int32)
+        else:
+            raise UserError(
+                f"The bundle {self._bundle.folder} gives {len(result)} channels, but its metadata name {outputs}: "
+                "correct its channel_def."
+            )
+        self._check_named(values)
+        largest = max(segment.value for segment in self._model.classes)
+        return values.cpu().numpy().astype(np.uint8 if largest < 256 else np.uint16)
+
+    def _check_named(self, values: torch.Tensor) -> None:
+        known = {0, *(segment.value for segment in self._model.classes)}
+        lowest, highest = (int(value) for value in values.aminmax())
+        present = {lowest, highest}
+        if lowest >= 0 and highest < 1 << 16:
+            present = set(torch.bincount(values.flatten()).nonzero().flatten().tolist())
+        unknown = sorted(present - known)
+        if unknown:
+            raise UserError(
+                f"The bundle {self._bundle.folder} gives the label {unknown[0]}, to which its metadata give no name: "
+                "correct its channel_def."
+            )
+
+
+def score(prediction: Prediction, case: Case) -> list[dict[str, Any]]:
+    """Compare a prediction with the reference labels of a case; one row per structure."""
+    from MedDeepLib.evaluation.overlap import structure_scores
+
+    from SegmentModuleLib.worker.cases import read_reference
+
+    if isinstance(prediction, OverlappingPrediction):
+        raise UserError("The structures of this bundle overlap, which label images cannot be compared with.")
+    grid = Image(prediction.labels[None], prediction.affine, case.images[0])
+    values = np.array([0, *(segment.value for segment in prediction.classes)])
+    reference = values[read_reference(case, grid, prediction.classes)]
+    return structure_scores(prediction.labels, reference, prediction.affine, prediction.classes)

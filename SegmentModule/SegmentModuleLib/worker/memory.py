@@ -1,0 +1,116 @@
+"""What a training needs of the device's memory, and whether it fits, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from MedDeepLib.core import Context
+from MedDeepLib.devices import preflight
+from MedDeepLib.errors import NotEnoughMemory
+
+if TYPE_CHECKING:
+    import torch
+
+    from SegmentModuleLib.method import SegmentationMethod
+
+# What "automatic" counts on at most: nnU-Net's plans are made for as much, and larger patches seldom find more.
+_SENSIBLE_BYTES = 8e9
+# Of the free memory; other programs want to draw on the screen too.
+_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Need:
+    """What training a method takes, told without training it; nothing is counted twice.
+
+    Attributes:
+        channels, classes: of the dataset; classes without the background.
+        device_type: "cpu", "cuda" or "mps".
+        number_type: of the forward pass where it is not float32.
+    """
+
+    channels: int
+    classes: int
+    device_type: str
+    number_type: torch.dtype | None = None
+    _counted: dict[tuple, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def build(self, method: SegmentationMethod) -> Callable[[], torch.nn.Module]:
+        return lambda: method.network(self.channels, self.classes + 1)
+
+    def bytes(self, method: SegmentationMethod, batch: int, patch: tuple[int, ...] | None = None) -> int:
+        """Memory that must be free for a batch of patches, of the method's own size unless told otherwise."""
+        patch = patch or patch_of(method)
+        at_once = -(-batch // method.parameters.accumulation)
+        key = ("bytes", *_identity(method), at_once, patch)
+        if key not in self._counted:
+            tensors = preflight.training_bytes(self.build(method), at_once, self.channels, patch, self.number_type)
+            self._counted[key] = preflight.needed_bytes(tensors, self.device_type)
+        return self._counted[key]
+
+    def operations(self, method: SegmentationMethod, batch: int) -> int:
+        """How much computing a step is, in units that compare with those of other methods and patches only."""
+        patch = patch_of(method)
+        key = ("operations", *_identity(method), patch)
+        if key not in self._counted:
+            self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
+        return batch * self._counted[key]
+
+
+def _identity(method: SegmentationMethod) -> tuple:
+    """What the network of a method depends on."""
+    return type(method), replace(method.parameters, batch_size=0, patch_size=())
+
+
+def patch_of(method: SegmentationMethod) -> tuple[int, ...]:
+    """Voxels along each axis of the network."""
+    return tuple(method.parameters.patch_size[: method.dimensions])
+
+
+def memory_to_count_on(wanted_gigabytes: float, free: int) -> int:
+    """Bytes that a training is planned for: what the user wants, or a sensible amount, but no more than is free."""
+    wanted = wanted_gigabytes * 1e9 if wanted_gigabytes else _SENSIBLE_BYTES
+    return int(min(wanted, _SHARE * free))
+
+
+def check_training_memory(
+    method: SegmentationMethod, context: Context, patch: tuple[int, ...], number_type: torch.dtype | None
+) -> None:
+    """Report a warning when a batch does not fit; it will then be computed in parts.
+
+    Args:
+        patch: voxels along each axis of the network.
+        number_type: of the forward pass where it is not float32.
+
+    Raises:
+        NotEnoughMemory: not even one patch at a time fits on the card.
+    """
+    free = preflight.free_bytes(context.device)
+    dataset = context.dataset
+    need = Need(len(dataset.channels), len(dataset.classes), context.device.type, number_type)
+    fits, sentence = advice(method, patch, need, free)
+    if fits:
+        return
+    if context.device.type == "cuda" and need.bytes(method, 1, patch) > free:
+        raise NotEnoughMemory(f"{sentence} Choose smaller patches (patch_size), or another device.")
+    context.report("warning", message=sentence)
+
+
+def advice(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> tuple[bool, str]:
+    """Whether a training fits into ``free`` bytes, and a sentence on it that says what would fit if it does not."""
+    batch = method.parameters.batch_size
+    needed = need.bytes(method, batch, patch)
+    device = "this computer" if need.device_type == "cpu" else "this card"
+    fitting = [] if needed <= free else _what_fits(method, patch, need, free)
+    return needed <= free, preflight.advice(needed, free, batch, patch, device, fitting)
+
+
+def _what_fits(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> list[str]:
+    """What to choose instead, in words: a smaller patch, or fewer of them at a time."""
+    batch, steps = method.parameters.batch_size, method.downsampling[: method.dimensions]
+    smaller = preflight.largest_fitting_patch(lambda size: need.bytes(method, batch, size), patch, steps, free)
+    fewer = preflight.largest_fitting_batch(lambda count: need.bytes(method, count, patch), batch, free)
+    fits = [preflight.size_in_words(smaller)] if smaller else []
+    return [*fits, f"batch {fewer}"] if fewer else fits

@@ -1,0 +1,159 @@
+"""Applies a trained segmentation network to the images of a case."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from MedDeepLib.bundles.model import Model
+from MedDeepLib.core import Context, Prediction, Predictor
+from MedDeepLib.data.geometry import voxel_volume
+from MedDeepLib.data.preparation import Plan, prepare, stack_channels
+from MedDeepLib.data.sources.image import Image, write_image
+from MedDeepLib.data.sources.labels import Segment, write_segmentation
+from MedDeepLib.errors import UserError
+from MedDeepLib.evaluation.overlap import count_labels
+from MedDeepLib.inference.ladder import predict_labels_within_memory
+from MedDeepLib.inference.sliding import TilingOptions
+from MedDeepLib.training.precision import number_type
+
+from SegmentModuleLib.parameters import ApplyParameters
+
+
+@dataclass(eq=False)
+class SegmentationPrediction(Prediction):
+    """A label map (I, J, K) on the case's own grid, with its classes."""
+
+    unit = "ml"
+
+    labels: np.ndarray
+    affine: np.ndarray
+    classes: tuple[Segment, ...]
+
+    def write(self, path: Path) -> None:
+        """Write a segmentation (.seg.nrrd), or a plain label image for programs that do not know these."""
+        if path.name.lower().endswith(".seg.nrrd"):
+            write_segmentation(path, self.labels, self.affine, self.classes)
+        else:
+            write_image(path, self.labels, self.affine)
+
+    def summary(self) -> dict[str, Any]:
+        """Volume of every structure in ml."""
+        counts = count_labels(self.labels, max(segment.value for segment in self.classes))
+        millilitres = voxel_volume(self.affine) / 1000
+        return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
+
+
+class SegmentationPredictor(Predictor):
+    """A segmentation network on its device, ready for any number of cases."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        model: Model,
+        context: Context,
+        options: ApplyParameters,
+        flip_axes: Sequence[int],
+        downsampling: tuple[int, int, int] = (1, 1, 1),
+    ):
+        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels, axis by axis."""
+        self._network = network.to(context.device).eval()
+        self._model = model
+        self._downsampling = downsampling
+        self._plan = Plan.from_dict(model.metadata["plan"])
+        self._trained_flip_axes = tuple(flip_axes)
+        self._set_options(options)
+
+    def with_options(self, options: ApplyParameters) -> SegmentationPredictor:
+        other = copy.copy(self)
+        other._set_options(options)
+        return other
+
+    def _set_options(self, options: ApplyParameters) -> None:
+        if options.flips and not self._trained_flip_axes:
+            raise UserError(
+                "This model was trained without mirrored images, so averaging over mirrored copies would make it "
+                "worse: switch the option flips off."
+            )
+        self._options = options
+        self._flip_axes = self._trained_flip_axes if options.flips else ()
+
+    def predict(self, images: Sequence[Image], context: Context) -> SegmentationPrediction:
+        image = stack_channels(images, self._options.resample_inputs)
+        channels = self._model.channels
+        if len(image.array) != len(channels):
+            raise UserError(
+                f"The model needs {len(channels)} input channel{'s' if len(channels) > 1 else ''} "
+                f"({', '.join(channels)}), but {len(image.array)} were given."
+            )
+        affine, shape = image.affine, image.shape
+        prepared = prepare(image, self._plan)
+        del image
+        tiling = TilingOptions(
+            size=self._plan.patch_size,
+            overlap=self._options.overlap,
+            batch_size=self._options.tile_batch,
+            whole_image=self._options.whole_image,
+            flip_axes=self._flip_axes,
+            autocast=number_type("auto", context.device),
+        )
+        labels = predict_labels_within_memory(
+            self._network,
+            prepared,
+            tiling,
+            context.device,
+            step=self._downsampling,
+            warn=lambda sentence: context.report("warning", message=sentence),
+            allow_cpu=self._options.allow_cpu,
+            progress=TileProgress(context),
+            stop_requested=context.stop_requested,
+        )
+        labels = prepared.to_native(labels)
+        del prepared
+        if self._options.largest_component:
+            keep_largest_components(labels, len(self._model.classes))
+        assert labels.shape == shape
+        return SegmentationPrediction(self._as_values(labels), affine, self._model.classes)
+
+    def _as_values(self, labels: np.ndarray) -> np.ndarray:
+        values = np.array([0, *(segment.value for segment in self._model.classes)])
+        if (values == np.arange(len(values))).all():
+            return labels
+        return values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
+
+
+class TileProgress:
+    """Reports tiles done and the time left, at most twice a second."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._began = time.monotonic()
+        self._reported = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._reported < 0.5 and done < total:
+            return
+        self._reported = now
+        remaining = (now - self._began) / done * (total - done)
+        self._context.report("progress", step=done, total=total, remaining=round(remaining, 1))
+
+
+def keep_largest_components(labels: np.ndarray, classes: int) -> None:
+    """Set to 0, in place, all but the largest 26-connected piece of every class 1..classes of ``labels`` (I, J, K)."""
+    from scipy import ndimage
+
+    for index, box in enumerate(ndimage.find_objects(labels, max_label=classes), start=1):
+        if box is None:
+            continue
+        inside = labels[box]
+        pieces, count = ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
+        if count > 1:
+            largest = 1 + int(count_labels(pieces, count)[1:].argmax())
+            inside[(pieces > 0) & (pieces != largest)] = 0

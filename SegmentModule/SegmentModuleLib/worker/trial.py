@@ -1,0 +1,57 @@
+"""How long a training will take, measured by some of its steps."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from MedDeepLib.core import Context
+from MedDeepLib.devices import preflight
+
+from SegmentModuleLib.worker.memory import Need, patch_of
+
+if TYPE_CHECKING:
+    from SegmentModuleLib.method import SegmentationMethod
+
+_LONGEST_SECONDS = 10.0
+_MOST_STEPS = 5
+
+
+def time_of_training(method: SegmentationMethod, context: Context) -> str:
+    """A sentence on it; empty on a card, which may be another job's, and where memory does not suffice now."""
+    dataset, batch = context.dataset, method.parameters.batch_size
+    need = Need(len(dataset.channels), len(dataset.classes), context.device.type)
+    if context.device.type != "cpu" or need.bytes(method, batch) > preflight.free_bytes(context.device):
+        return ""
+    seconds, steps = _seconds_for_a_step(method, need), method.parameters.steps
+    minutes = seconds * steps / 60
+    duration = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.0f} hours"
+    return (
+        f"A step takes about {seconds:.2g} s, measured on this computer as busy as it is now, so {steps} steps take "
+        f"about {duration}; reading, augmentation and validation come on top."
+    )
+
+
+def _seconds_for_a_step(method: SegmentationMethod, need: Need) -> float:
+    import torch
+
+    from SegmentModuleLib.worker.losses import SegmentationLoss
+
+    network = need.build(method)()
+    optimizer = torch.optim.AdamW(network.parameters())
+    loss = SegmentationLoss(method.parameters.loss)
+    shape = (method.parameters.batch_size, 1, *patch_of(method))
+    image = torch.randn(shape[0], need.channels, *shape[2:])
+    label = torch.randint(0, need.classes + 1, shape)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(network(image), {"label": label}).backward()
+        optimizer.step()
+
+    step()  # the first one also sets things up
+    began, steps = time.perf_counter(), 0
+    while steps < _MOST_STEPS and time.perf_counter() - began < _LONGEST_SECONDS:
+        step()
+        steps += 1
+    return (time.perf_counter() - began) / steps

@@ -1,0 +1,132 @@
+"""Methods are found by themselves: a file dropped into a module's methods package is a method."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+from MedDeepLib.core import Method, describe, from_mapping, get, methods, registry, tasks, to_mapping
+from MedDeepLib.errors import UserError
+
+NEW_METHOD = '''
+from dataclasses import dataclass
+
+from MedDeepLib.core import Method, parameter
+
+
+@dataclass(frozen=True)
+class Parameters:
+    depth: int = parameter(3, "Levels.", minimum=1)
+
+
+class Dropped(Method):
+    """A method that somebody has dropped here."""
+
+    task, name, title = "classify", "dropped", "Dropped"
+    reference, summary = "Somebody 2030", "Dropped here."
+    Parameters = ApplyParameters = Parameters
+    output_endings = (".json",)
+
+    def stages(self, context):
+        return ()
+
+    def model_metadata(self, context):
+        return {}
+
+    def predictor(self, model, context, options):
+        raise NotImplementedError
+
+    def score(self, prediction, case):
+        return []
+
+
+class Half(Method):
+    """Abstract still, so it is no method yet."""
+'''
+
+
+@pytest.fixture
+def classify_package(tmp_path, monkeypatch):
+    """An empty ClassifyModuleLib on the path, and a registry that has seen nothing of it."""
+    package = tmp_path / "ClassifyModuleLib"
+    (package / "methods").mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "methods" / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield package
+    registry._collect.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("ClassifyModuleLib")]:
+        del sys.modules[name]
+
+
+def test_the_segmentation_methods():
+    found = methods("segment")
+    assert {"unet", "segresnet"} <= set(found)
+    assert list(found) == sorted(found)
+    assert all(name == method.name and issubclass(method, Method) for name, method in found.items())
+
+
+@pytest.mark.parametrize("name", sorted(methods("segment")))
+def test_every_method_says_what_it_is(name):
+    method = get("segment", name)
+    for text in (method.title, method.reference, method.summary, inspect.getdoc(method)):
+        assert text.strip()
+    for parameters in (method.Parameters, method.ApplyParameters):
+        for info in describe(parameters):
+            assert info.help.endswith("."), f"{info.name} has no help"
+        assert from_mapping(parameters, to_mapping(parameters())) == parameters()
+
+
+def test_a_file_dropped_into_the_package_is_found(classify_package):
+    assert "classify" in tasks()
+    (classify_package / "methods" / "dropped.py").write_text(NEW_METHOD, encoding="utf-8")
+    assert list(methods("classify")) == ["dropped"]
+    assert get("classify", "dropped")().parameters.depth == 3
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="There is no task 'knit': the tasks are .*segment"):
+        methods("knit")
+    with pytest.raises(UserError, match="There is no method 'wnet' .* choose one of .*segresnet.*unet"):
+        get("segment", "wnet")
+
+
+def test_listing_methods_imports_neither_torch_nor_monai():
+    code = (
+        "import sys; from MedDeepLib.core import describe, methods\n"
+        "[describe(m.Parameters) for m in methods('segment').values()]\n"
+        "print([name for name in ('torch', 'monai', 'itk', 'ignite') if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": library_path()}
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+def library_path() -> str:
+    from pathlib import Path
+
+    import MedDeepLib
+
+    return str(Path(MedDeepLib.__file__).parents[1])
+
+
+def test_methods_of_ones_own_are_found_in_the_folder_that_is_named(tmp_path, monkeypatch):
+    own = NEW_METHOD.replace('"classify", "dropped"', '"segment", "mine"')
+    (tmp_path / "mine_of_this_test.py").write_text(own, encoding="utf-8")
+    monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
+    assert {"mine", "unet"} <= set(methods("segment"))
+    assert get("segment", "mine")().parameters.depth == 3
+    monkeypatch.delenv("MEDDEEP_METHODS")
+    assert "mine" not in methods("segment")
+
+
+def test_a_method_of_ones_own_that_is_broken_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken_of_this_test.py").write_text("import nothing_like_it", encoding="utf-8")
+    monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
+    with pytest.raises(UserError, match="broken_of_this_test.py cannot be imported .*nothing_like_it.*MEDDEEP_METHODS"):
+        methods("segment")

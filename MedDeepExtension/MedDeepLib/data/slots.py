@@ -1,0 +1,81 @@
+"""What a case is made of, in a task's own words: slots say what is wanted, sources say where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+KINDS = ("image", "labels", "points", "boxes", "table", "matrix", "signals", "class", "value", "transform")
+VALUES = ("class", "value")  # kinds that stand in the list itself; all others are files
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input, target or output of a task.
+
+    Attributes:
+        name: the key in a dataset, the flag on the command line, the column of a cohort's list: one word for all.
+        kind: one of ``KINDS``.
+        many: whether it takes several files, e.g. an image per channel.
+        required: whether a case is refused without it.
+        help: what it is, for a command line or a tooltip.
+    """
+
+    name: str
+    kind: str
+    many: bool = False
+    required: bool = True
+    help: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"slot '{self.name}' has the kind '{self.kind}', which is none of {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one input or target comes from: files, or the value itself (a class, a number)."""
+
+    kind: str
+    files: tuple[Path, ...] = ()
+    value: Any = None
+
+
+class CaseSlots(Protocol):
+    """The slots by which a dataset is read; a task has them."""
+
+    @property
+    def inputs(self) -> tuple[Slot, ...]: ...
+
+    @property
+    def targets(self) -> tuple[Slot, ...]: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a dataset.
+
+    Attributes:
+        name: unique within the dataset.
+        inputs, targets: sources by the names of the task's slots; a slot that the list leaves out is not there.
+        patients: those whom it shows; a registration pair may show two, who are then dealt to folds together.
+        site: the centre it comes from, empty where the list does not say.
+    """
+
+    name: str
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+    targets: Mapping[str, Source] = field(default_factory=dict)
+    patients: frozenset[str] = frozenset()
+    site: str = ""
+
+    def files(self, slot: str) -> tuple[Path, ...]:
+        """The files of an input or target; none where the case does not have it."""
+        source = self.inputs.get(slot) or self.targets.get(slot)
+        return source.files if source else ()
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """Everything that it names, in the order of its slots."""
+        return tuple(file for source in (*self.inputs.values(), *self.targets.values()) for file in source.files)

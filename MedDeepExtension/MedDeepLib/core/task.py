@@ -1,4 +1,4 @@
-"""A task: what its cases hold, what its models give, and how a model is judged. The library knows tasks only by this."""
+"""A task: what its cases hold, what its models give, and how they are judged. The library knows tasks only by this."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from MedDeepLib.errors import Stopped, UserError
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
-    from MedDeepLib.data.dataset import Case, Dataset
+    from MedDeepLib.core import TrainedModel
+    from MedDeepLib.data.dataset import Dataset
 
     from RegisterModuleLib.worker.alignment import Alignment
-    from RegisterModuleLib.worker.prediction import RegistrationPrediction, RegistrationPredictor
+    from RegisterModuleLib.worker.prediction import RegistrationPredictor
     from RegisterModuleLib.worker.training import TrainingSet
 
 _LONGEST = 64  # voxels of the longest axis, where the voxel size is left open
@@ -33,14 +33,11 @@ class RegistrationMethod(Method):
     Parameters: ClassVar[type] = TrainingParameters
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".h5", ".hdf5", ".tfm", ".txt")
-    paired = True
-    finds_classes = False
     needs_no_model = True
 
     def __init__(self, parameters=None):
         super().__init__(parameters)
         self._plan: dict[str, Any] = {}
-        self._names: dict[int, str] = {}  # of the structures that an evaluation scores
 
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.worker.cases import read_raw
@@ -74,16 +71,16 @@ class RegistrationMethod(Method):
             "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}},
         }
 
-    def predictor(self, model: Model, context: Context, options: ApplyParameters) -> RegistrationPredictor:
+    def predictor(self, model: TrainedModel, context: Context, options: ApplyParameters) -> RegistrationPredictor:
         from RegisterModuleLib.worker.prediction import RegistrationPredictor
 
         return RegistrationPredictor(self, self.networks(model), model, context, options)
 
     @abstractmethod
-    def align(self, alignment: Alignment, networks: dict[str, Any], model: Model, options: Any) -> None:
+    def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None:
         """Find the transform of a pair, by the steps that ``alignment`` offers."""
 
-    def networks(self, model: Model) -> dict[str, Any]:
+    def networks(self, model: TrainedModel) -> dict[str, Any]:
         """The trained networks by name; none for a model that is but the method's name."""
         if not model.trained:
             return {}
@@ -118,21 +115,9 @@ class RegistrationMethod(Method):
             raise Stopped
         return training, validation
 
-    def score(self, prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
-        from RegisterModuleLib.worker.figures import case_scores
-
-        return case_scores(prediction, case, self._names)
-
-    def test_cases(self, dataset: Dataset) -> list[Case]:
-        """The pairs that an evaluation registers."""
-        from RegisterModuleLib.worker.training_data import test_pairs
-
-        self._names = {segment.value: segment.name for segment in dataset.classes}
-        return test_pairs(dataset)
-
 
 def align_by_matrix(
-    alignment: Alignment, networks: dict[str, Any], model: Model, kind: str, steps: int, to_finest: bool
+    alignment: Alignment, networks: dict[str, Any], model: TrainedModel, kind: str, steps: int, to_finest: bool
 ) -> None:
     """A matrix by network, if there is one, and gradient steps."""
     candidates = []

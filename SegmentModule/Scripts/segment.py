@@ -16,4 +16,4 @@ sys.path[:0] = [str(_module), str(_module.parent / "MedDeepExtension")]
 from MedDeepLib.cli.command_line import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main("segment", ".seg.nrrd"))
+    sys.exit(main("segment"))

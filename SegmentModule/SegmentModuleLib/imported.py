@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,9 +12,7 @@ from MedDeepLib.errors import UserError
 from SegmentModuleLib.parameters import ImportedApplyParameters
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
-    from MedDeepLib.core import Prediction, Predictor
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.core import Predictor, TrainedModel
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,7 @@ class Imported(Method):
     def model_metadata(self, context: Context) -> dict[str, Any]:
         raise UserError("A bundle from elsewhere cannot be trained here: choose a method.")
 
-    def predictor(self, model: Model, context: Context, options: ImportedApplyParameters) -> Predictor:
+    def predictor(self, model: TrainedModel, context: Context, options: ImportedApplyParameters) -> Predictor:
         from SegmentModuleLib.worker.imported_prediction import ImportedPredictor
 
         return ImportedPredictor(model, context, options)
-
-    def score(self, prediction: Prediction, case: Case) -> Sequence[dict[str, Any]]:
-        from SegmentModuleLib.worker.imported_prediction import score
-
-        return score(prediction, case)

@@ -16,14 +16,14 @@ from SegmentModuleLib.parameters import AXES, FLIP_AXES, ApplyParameters, Traini
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import TrainedModel
     from MedDeepLib.data.dataset import Case
     from MedDeepLib.data.preparation import Plan
     from MedDeepLib.training.dense.cache import CaseCache
     from MedDeepLib.training.dense.patches import CachedCase
     from MedDeepLib.training.stage import Sample, Stage
 
-    from SegmentModuleLib.worker.prediction import SegmentationPrediction, SegmentationPredictor
+    from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 
 class SegmentationMethod(Method):
@@ -198,7 +198,7 @@ class SegmentationMethod(Method):
 
         return inference_config(metadata)
 
-    def predictor(self, model: Model, context: Context, options: ApplyParameters) -> SegmentationPredictor:
+    def predictor(self, model: TrainedModel, context: Context, options: ApplyParameters) -> SegmentationPredictor:
         from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
         network = self.network(len(model.channels), len(model.classes) + 1)
@@ -209,19 +209,9 @@ class SegmentationMethod(Method):
                 f"The weights of the model {model.folder} do not fit its network: train or copy it again."
             ) from None
         flip_axes = FLIP_AXES[self.parameters.flips]
-        return SegmentationPredictor(network, model, context, options, flip_axes, self.downsampling)
-
-    def score(self, prediction: SegmentationPrediction, case: Case) -> list[dict[str, Any]]:
-        import numpy as np
-        from MedDeepLib.data.sources.image import Image
-        from MedDeepLib.evaluation.overlap import structure_scores
-
-        from SegmentModuleLib.worker.cases import read_reference
-
-        grid = Image(prediction.labels[None], prediction.affine, case.images[0])
-        indices = read_reference(case, grid, prediction.classes, self.parameters.resample_labels)
-        values = np.array([0, *(segment.value for segment in prediction.classes)])
-        return structure_scores(prediction.labels, values[indices], prediction.affine, prediction.classes)
+        return SegmentationPredictor(
+            network, model, context, options, flip_axes, self.downsampling, self.parameters.resample_labels
+        )
 
     def _cache(self, context: Context) -> CaseCache:
         from MedDeepLib.training.dense.cache import CaseCache

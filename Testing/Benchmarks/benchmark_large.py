@@ -18,9 +18,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule"), str(_ROOT / "Testing" / "Python")]
 
 import numpy as np  # noqa: E402
+from MedDeepLib.core import ApplyItem  # noqa: E402
+from MedDeepLib.data.slots import Source  # noqa: E402
 from MedDeepLib.data.sources.image import write_image  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder, launch  # noqa: E402
-from MedDeepLib.jobs.job import ApplyItem  # noqa: E402
 from toy_cases import TRAINING, write_toy_dataset  # noqa: E402
 from verdicts import load, row  # noqa: E402
 
@@ -40,7 +41,7 @@ def main() -> int:
         _done(folder / "run", Job("segment", "train", "unet", parameters, str(write_toy_dataset(folder / "data"))))
         image = folder / "large.nrrd"
         write_image(image, _body(), np.diag([*SPACING_MM, 1.0]))
-        item = ApplyItem((str(image),), str(folder / "large.seg.nrrd"))
+        item = ApplyItem({"image": Source("image", (image,))}, {"segmentation": str(folder / "large.seg.nrrd")})
         began = time.perf_counter()
         job = Job("segment", "apply", model=str(folder / "run"), items=(item,), device=options.device)
         usage = _done(folder / "apply", job)["usage"]

@@ -20,9 +20,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule"), str(_ROOT / "Testing" / "Python")]
 
 import psutil  # noqa: E402
+from MedDeepLib.core import ApplyItem  # noqa: E402
 from MedDeepLib.data.dataset import load_dataset  # noqa: E402
+from MedDeepLib.data.slots import Source  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch  # noqa: E402
-from MedDeepLib.jobs.job import ApplyItem  # noqa: E402
 from toy_cases import TRAINING, write_toy_dataset  # noqa: E402
 from verdicts import load, row  # noqa: E402
 
@@ -63,7 +64,8 @@ def _model_and_data(demo: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _job(run: Path, image: Path, output: Path, device: str) -> Job:
-    return Job("segment", "apply", model=str(run), items=(ApplyItem((str(image),), str(output)),), device=device)
+    item = ApplyItem({"image": Source("image", (Path(image),))}, {"segmentation": str(output)})
+    return Job("segment", "apply", model=str(run), items=(item,), device=device)
 
 
 def _timed(workers: WarmWorkers, folder: JobFolder) -> list[float]:

@@ -97,7 +97,6 @@ def main(arguments: list[str] | None = None) -> int:
     flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     code = command(
         "register",
-        ".h5",
         ["train", "--dataset", str(dataset), "--method", "morph", "--output", str(options.output), "--seed", "1",
          "--threads", str(options.threads), *flags],
     )  # fmt: skip

@@ -93,7 +93,7 @@ def segment(monkeypatch, capsys):
     def run(*arguments) -> tuple[int, str, str]:
         capsys.readouterr()
         try:
-            code = command_line.main("segment", ".seg.nrrd", [str(argument) for argument in arguments])
+            code = command_line.main("segment", [str(argument) for argument in arguments])
         except SystemExit as leaving:  # argparse, for bad usage and help
             code = leaving.code
         return code, *capsys.readouterr()

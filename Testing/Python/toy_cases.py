@@ -73,6 +73,14 @@ def write_toy_dataset(folder: Path, cases: int = 6, **changes) -> Path:
     return file
 
 
+def image_item(output: str | Path, *images: str | Path):
+    """What a job of the segmentation applies its model to."""
+    from MedDeepLib.core import ApplyItem
+    from MedDeepLib.data.slots import Source
+
+    return ApplyItem({"image": Source("image", tuple(map(Path, images)))}, {"segmentation": str(output)})
+
+
 def run_job(folder: Path, job) -> tuple[int, list[dict]]:
     """Do a job in this process: the worker's exit code and the events it has sent."""
     from MedDeepLib.jobs import JobFolder

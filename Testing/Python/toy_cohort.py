@@ -92,6 +92,6 @@ def deadly(request: dict[str, Any]) -> dict[str, Any]:
     """What a worker does, but for a case named deadly, which ends it as a lack of memory would."""
     from MedDeepLib.cohort.work import do_case
 
-    if "deadly" in request["output"]:
+    if "deadly" in str(request["item"]["outputs"]):
         os._exit(9)
     return do_case(request)

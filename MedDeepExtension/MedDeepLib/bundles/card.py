@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from MedDeepLib.core import get
+from MedDeepLib.core import registry
 
 
 def model_card(metadata: dict[str, Any], runs_in_monai: bool = True) -> str:
@@ -15,7 +15,7 @@ def model_card(metadata: dict[str, Any], runs_in_monai: bool = True) -> str:
     own = metadata["meddeep"]
     data = own["training_data"]
     classes = "\n".join(f"- {c['value']}: {c['name']}" for c in own["classes"]) or "- none"
-    heading = "Output" if get(own["task"], own["method"]).finds_classes else "Structures that training aligned"
+    heading = "Output" if registry.task(own["task"]).finds_classes else "Structures that training aligned"
     figures = "\n".join(f"- {stage}: {_in_words(figure)}" for stage, figure in own["figures"].items())
     command = f"MedDeepExtension's script {own['task']}.py: apply --model FOLDER"
     if runs_in_monai:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, WEIGHTS
-from MedDeepLib.core import Method, from_mapping, get, methods, tasks
+from MedDeepLib.core import Method, from_mapping, get, methods, registry, tasks
 from MedDeepLib.core.registry import imported_method
 from MedDeepLib.data.formats.tensor_file import DamagedFileError, load_tensors
+from MedDeepLib.data.slots import Slot
 from MedDeepLib.data.sources.labels import Segment
 from MedDeepLib.errors import UserError
 
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from MedDeepLib.bundles.foreign.trust_question import NotTrusted
 
 FOREIGN = "monai-bundle"  # the method of a bundle from elsewhere
-_MODULES = {
-    "segment": "Deep Segmentation",
-    "register": "Deep Registration",
-    "detect": "Deep Detection",
-    "classify": "Deep Classification",
-}
 _ENTRIES = {
     "task": str,
     "method": str,
@@ -71,18 +66,29 @@ class Model:
     @property
     def finds_classes(self) -> bool:
         """Whether its classes are what it finds; they may also be what its training had in common."""
-        try:
-            return self.method_class().finds_classes
-        except UserError:  # its module is not installed here
-            return True
+        return self.task not in tasks() or registry.task(self.task).finds_classes
+
+    @property
+    def inputs(self) -> tuple[Slot, ...]:
+        """What it is applied to: the task's slots when it was made, or the task's own where it does not say."""
+        if "inputs" in self.metadata:
+            return tuple(Slot(**slot) for slot in self.metadata["inputs"])
+        return registry.task(self.task).applied if self.task in tasks() else ()
 
     @property
     def channels(self) -> tuple[str, ...]:
         return tuple(self.metadata["channels"])
 
     @property
-    def classes(self) -> tuple[Segment, ...]:
-        return tuple(Segment(**{**c, "color": tuple(c["color"])}) for c in self.metadata["classes"])
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        return tuple(entry["name"] for entry in self.metadata["classes"])
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Its classes as values of a label map, each with a colour; none where they are names only."""
+        entries = [entry for entry in self.metadata["classes"] if "value" in entry]
+        return tuple(Segment(**{**entry, "color": tuple(entry["color"])}) for entry in entries)
 
     @property
     def is_foreign(self) -> bool:
@@ -137,25 +143,30 @@ class Model:
         """What it needs and finds, in a line or two."""
         if not self.trained:
             return f"Without a trained network. {self.method_class().summary}"
-        names = [segment.name for segment in self.classes if self.finds_classes]
+        names = list(self.classes) if self.finds_classes else []
         found = ", ".join(names) if len(names) <= 3 else f"{len(names)} structures ({names[0]}, {names[1]}, ...)"
-        inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
         cases = self.metadata["training_data"]["cases"]
         origin = "From elsewhere." if self.is_foreign else f"Trained and validated on {cases} cases."
-        return f"Needs {inputs}{'; finds ' + found if found else ''}. {origin}"
+        return f"Needs {self._needs()}{'; finds ' + found if found else ''}. {origin}"
+
+    def _needs(self) -> str:
+        """What it is applied to: "2 input images (T1, T2) and table"."""
+        count = len(self.channels)
+        images = [f"{count} input image{'s' if count > 1 else ''} ({', '.join(self.channels)})"] if count else []
+        others = [slot.name for slot in self.inputs if slot.required and slot.kind != "image"]
+        return " and ".join([*images, *others]) or "nothing"
 
     def description(self) -> str:
         """Everything a user should know of it, in a few sentences."""
         if not self.trained:
             return f"{self.title}. {self.summary()}"
         data = self.metadata["training_data"]
-        names = ", ".join(segment.name for segment in self.classes if self.finds_classes)
-        inputs = f"{len(self.channels)} input image{'s' if len(self.channels) > 1 else ''} ({', '.join(self.channels)})"
+        names = ", ".join(self.classes) if self.finds_classes else ""
         source = f"Trained and validated on {data['cases']} cases of {data['name']}."
         if self.is_foreign:
             source = f"Made elsewhere, from: {data['name']}." if data["name"] else "Made elsewhere."
         finds = f"; finds {names}" if names else ""
-        return f"{self.title}. Needs {inputs}{finds}. {source} {data['description']}".strip()
+        return f"{self.title}. Needs {self._needs()}{finds}. {source} {data['description']}".strip()
 
 
 def open_model(reference: str | Path, task: str) -> Model:
@@ -212,9 +223,12 @@ def _open_foreign(folder: Path, task: str) -> Model:
 
 def _check_task(folder: Path, found: str, wanted: str) -> None:
     if found != wanted:
-        module = f"it belongs to the module {_MODULES[found]}; " if found in _MODULES else ""
+        where = "a task that is not installed here"
+        if found in tasks():
+            where = f"the module {registry.task(found).title}"
         raise UserError(
-            f"The model {folder} is for the task '{found}', not for '{wanted}': {module}choose another model."
+            f"The model {folder} is for the task '{found}', not for '{wanted}': it belongs to {where}; choose another "
+            "model."
         )
 
 
@@ -224,11 +238,11 @@ def _check_metadata(model: Model) -> None:
         if not isinstance(model.metadata.get(key), kind):
             raise UserError(f"The model {model.folder} is damaged: its {METADATA} lacks '{key}'.")
     try:
-        complete = all(isinstance(name, str) for name in model.channels) and bool(model.channels)
-        complete = (
-            complete and bool(model.description()) and isinstance(model.metadata["training_data"]["patients"], list)
-        )
-    except (KeyError, TypeError):
+        complete = all(isinstance(name, str) for name in model.channels)
+        complete = complete and (bool(model.channels) or not any(slot.kind == "image" for slot in model.inputs))
+        complete = complete and bool(model.description()) and isinstance(model.segments, tuple)
+        complete = complete and isinstance(model.metadata["training_data"]["patients"], list)
+    except (KeyError, TypeError, ValueError):
         complete = False
     if not complete:
         raise UserError(f"The model {model.folder} is damaged: its {METADATA} is not complete.")

@@ -17,8 +17,9 @@ from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
-from MedDeepLib.core import Context, Method, to_mapping
+from MedDeepLib.core import Context, Method, registry, to_mapping
 from MedDeepLib.data.fingerprints import file_hash, fingerprint
+from MedDeepLib.data.slots import Slot
 from MedDeepLib.errors import CannotWrite
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
             "method": method.name,
             "reference": method.reference,
             "parameters": to_mapping(method.parameters),
+            "inputs": [slot_as_json(slot) for slot in registry.task(method.task).applied],
+            "outputs": [slot_as_json(slot) for slot in registry.task(method.task).outputs],
             "channels": list(dataset.channels),
             "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
             "plan": {},
@@ -130,6 +133,11 @@ def _training_data(context: Context) -> dict[str, Any]:
         "sites": sorted({case.site for case in cases if case.site}),
         "sha256": sorted(fingerprint(file) for file in files),  # without names: these often are patients
     }
+
+
+def slot_as_json(slot: Slot) -> dict[str, Any]:
+    """What a model keeps of an input or output: enough to be told what to give it where its task is not installed."""
+    return {"name": slot.name, "kind": slot.kind, "many": slot.many, "required": slot.required, "help": slot.help}
 
 
 def patient_code(patient: str, salt: str) -> str:

@@ -6,7 +6,6 @@ A module's script is two lines: it makes its folders importable and calls :func:
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -20,31 +19,26 @@ from MedDeepLib.bundles.transfer import as_folder
 from MedDeepLib.cli.command_parser import make_parser
 from MedDeepLib.cli.console import watch
 from MedDeepLib.cli.devices_command import table
-from MedDeepLib.cli.pair_arguments import pair_items
+from MedDeepLib.cli.slot_arguments import SlotArguments, in_a_row
 from MedDeepLib.cohort.request import cohort_folder
-from MedDeepLib.core import Method, describe, methods
+from MedDeepLib.core import Method, describe, methods, registry
 from MedDeepLib.core.parameters import ParameterInfo
-from MedDeepLib.data.files import stem
 from MedDeepLib.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.evaluation.report import TABLES, readable
 from MedDeepLib.jobs.folder import JobFolder
-from MedDeepLib.jobs.job import ApplyItem, Job
+from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.launcher import launch
 from MedDeepLib.jobs.manifest import prepare_repeat
 
 _RESUMED = ("train", "crossvalidate")
 
 
-def main(task: str, output_ending: str, arguments: list[str] | None = None) -> int:
-    """Run the command line of ``task`` and return its exit code.
-
-    Args:
-        output_ending: of the files that an application writes when only a folder is given, e.g. ".seg.nrrd".
-    """
+def main(task: str, arguments: list[str] | None = None) -> int:
+    """Run the command line of ``task`` and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # Slicer's own console has no encoding to set
             stream.reconfigure(encoding="utf-8", errors="replace")
-    options = make_parser(task, output_ending).parse_args(arguments)
+    options = make_parser(task).parse_args(arguments)
     try:
         return {
             "train": _train,
@@ -53,7 +47,7 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
             "apply": _apply,
             "evaluate": _evaluate,
             "methods": _methods,
-        }[options.action](options, task, output_ending)
+        }[options.action](options, task)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -61,15 +55,15 @@ def main(task: str, output_ending: str, arguments: list[str] | None = None) -> i
         return EXIT_STOPPED
 
 
-def _train(options: argparse.Namespace, task: str, _: str) -> int:
-    """Train, or cross-validate: the same settings, and both go on where they were stopped."""
+def _train(options: argparse.Namespace, task: str) -> int:
+    """Train, or cross-validate: the same settings, and both resume from their last checkpoint."""
     action = options.action
     if options.repeat:
         return _repeat(options)
     if options.resume:
         unwanted = [flag for flag in ("dataset", "method", "set", "output", "folds") if getattr(options, flag, None)]
         if unwanted:
-            raise UserError(f"--resume goes on with the settings of the run: leave out --{unwanted[0]}.")
+            raise UserError(f"--resume continues with the settings of the run: leave out --{unwanted[0]}.")
         folder = JobFolder(options.resume)
         if not folder.job_file.exists():
             raise UserError(f"The folder {options.resume} holds no run: give the folder named by --output before.")
@@ -77,7 +71,7 @@ def _train(options: argparse.Namespace, task: str, _: str) -> int:
         if begun not in _RESUMED:
             raise UserError(f"The job in {options.resume} is not a training: only trainings are resumed.")
         if begun != action:
-            raise UserError(f"The job in {options.resume} was begun with {begun}: go on with {begun} --resume.")
+            raise UserError(f"The job in {options.resume} was begun with {begun}: continue it with {begun} --resume.")
         return _run(_on_other_devices(folder, options))
     for flag in ("dataset", "method", "output"):
         if not getattr(options, flag):
@@ -125,7 +119,7 @@ def _repeat(options: argparse.Namespace) -> int:
     return _run_or_discard(prepare_repeat(options.repeat, options.output, dataset))
 
 
-def _plan(options: argparse.Namespace, task: str, _: str) -> int:
+def _plan(options: argparse.Namespace, task: str) -> int:
     job = Job(
         task=task,
         action="plan",
@@ -138,22 +132,18 @@ def _plan(options: argparse.Namespace, task: str, _: str) -> int:
     return _run_in_temporary_folder(job)
 
 
-def _apply(options: argparse.Namespace, task: str, output_ending: str) -> int:
+def _apply(options: argparse.Namespace, task: str) -> int:
     with as_folder(options.model) as folder:
-        return _apply_model(options, _usable_model(folder, task, options.trust), output_ending)
+        return _apply_model(options, _usable_model(folder, task, options.trust))
 
 
-def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) -> int:
-    if model.method_class().paired:
-        items = pair_items(options, model.method_class().output_endings)
-    elif options.inputs or options.output_dir:
-        return _run_cohort(cohort_folder(_cohort_job(options, model), options.model))
-    else:
-        if not options.input or not options.output:
-            raise UserError("apply needs --input and --output, or --inputs and --output-dir for a cohort.")
-        if options.scheduler or options.workers:
-            raise UserError("--scheduler and --workers are for cohorts: name the cases with --inputs and --output-dir.")
-        items = _items(options.input, options.output, len(model.channels), output_ending)
+def _apply_model(options: argparse.Namespace, model: Model) -> int:
+    arguments = SlotArguments(registry.task(model.task))
+    if options.inputs or options.output_dir:
+        return _run_cohort(cohort_folder(_cohort_job(options, model, arguments), options.model))
+    items = arguments.items(options, model)
+    if options.scheduler or options.workers:
+        raise UserError("--scheduler and --workers are for cohorts: name the cases with --inputs and --output-dir.")
     job = Job(
         task=model.task,
         action="apply",
@@ -166,16 +156,18 @@ def _apply_model(options: argparse.Namespace, model: Model, output_ending: str) 
     return _run_in_temporary_folder(job)
 
 
-def _cohort_job(options: argparse.Namespace, model: Model) -> Job:
-    if options.input or options.output:
-        raise UserError("A cohort is named by --inputs and --output-dir: leave out --input and --output.")
+def _cohort_job(options: argparse.Namespace, model: Model, arguments: SlotArguments) -> Job:
+    if arguments.given(options):
+        raise UserError(
+            f"A cohort is named by --inputs and --output-dir: leave out {in_a_row(arguments.needed)}, and the like."
+        )
     if not options.inputs or not options.output_dir:
         raise UserError("A cohort needs both --inputs and --output-dir.")
     return Job(
         task=model.task,
         action="cohort",
         parameters=_settings(options.set),
-        model=_absolute(model.folder),
+        model=model.reference,
         inputs=_absolute(options.inputs),
         output=_absolute(options.output_dir),
         scheduler=options.scheduler,
@@ -185,7 +177,7 @@ def _cohort_job(options: argparse.Namespace, model: Model) -> Job:
     )
 
 
-def _evaluate(options: argparse.Namespace, task: str, _: str) -> int:
+def _evaluate(options: argparse.Namespace, task: str) -> int:
     with as_folder(options.model) as folder:
         return _evaluate_model(options, _usable_model(folder, task, options.trust))
 
@@ -216,7 +208,7 @@ def _usable_model(reference: str, task: str, trusted: bool) -> Model:
     return model
 
 
-def _methods(options: argparse.Namespace, task: str, _: str) -> int:
+def _methods(options: argparse.Namespace, task: str) -> int:
     found = methods(task)
     if options.name is None:
         for name, method in found.items():
@@ -251,7 +243,7 @@ def _run_or_discard(folder: JobFolder) -> int:
 def _run(folder: JobFolder) -> int:
     code = watch(launch(folder))
     if code and folder.can_resume():
-        print(f"To go on: {folder.job().action} --resume {folder.path}")
+        print(f"To resume: {folder.job().action} --resume {folder.path}")
     _print_tables(folder.result())
     return code
 
@@ -279,44 +271,10 @@ def _run_in_temporary_folder(job: Job) -> int:
 
 
 def _print_tables(result: dict[str, Any]) -> None:
-    """The figures of an evaluation or a cross-validation, means with 95 % intervals; of other jobs nothing."""
+    """The metrics of an evaluation or a cross-validation, means with 95 % intervals; of other jobs nothing."""
     for name in TABLES:
         if name in result:
             print("\n" + table(readable(name, result[name])))
-
-
-def _items(inputs: list[list[str]], outputs: list[str], channels: int, ending: str) -> tuple[ApplyItem, ...]:
-    """Cases from the command line: one --input per case, or a list of files for a model with one channel."""
-    cases = [[name] for name in inputs[0]] if len(inputs) == 1 and channels == 1 else inputs
-    for case in cases:
-        if len(case) != channels:
-            raise UserError(
-                f"The model needs {channels} input channel{'s' if channels > 1 else ''}, but --input names "
-                f"{len(case)}: give one file per channel, and --input again for each further case."
-            )
-    if len(outputs) == len(cases) and not (len(outputs) == 1 and _is_folder(outputs[0])):
-        names = outputs
-    elif len(outputs) == 1 and _is_folder(outputs[0]):
-        names = [str(Path(outputs[0]) / (_case_name(case[0]) + ending)) for case in cases]
-    else:
-        raise UserError(
-            f"There are {len(cases)} inputs and {len(outputs)} outputs: give one --output for each input, or one "
-            "folder for all."
-        )
-    return tuple(
-        ApplyItem(tuple(_absolute(name) for name in case), _absolute(output))
-        for case, output in zip(cases, names, strict=True)
-    )
-
-
-def _is_folder(name: str) -> bool:
-    return os.path.isdir(name) or name.endswith(("/", "\\")) or "." not in Path(name).name
-
-
-def _case_name(name: str) -> str:
-    path = Path(name).absolute()
-    # DICOM folders keep their whole name, files lose their ending.
-    return path.name if os.path.isdir(path) else stem(path)
 
 
 def _absolute(name: str | Path) -> str:

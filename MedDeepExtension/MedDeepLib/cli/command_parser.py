@@ -5,34 +5,33 @@ from __future__ import annotations
 import argparse
 
 from MedDeepLib.bundles.model import released_models
-from MedDeepLib.cli.pair_arguments import add_pair_arguments
-from MedDeepLib.core import methods
+from MedDeepLib.cli.slot_arguments import SlotArguments
+from MedDeepLib.core import Task, methods, registry
 from MedDeepLib.jobs.job import BY_SITE
 
-_ONE_WORKER = "Apply a model. All inputs are done by one worker that loads the model once."
 _COHORTS = (
-    "Apply a model. The files of --input are done by one worker that loads the model once.\n"
+    "Apply a model. The cases of {flag} are done by one worker that loads the model once.\n"
     "The hundreds of cases of --inputs are a cohort: they are dealt out to several processes of this\n"
     "computer, or to the workers of a dask scheduler. What is done already is never computed again, so a\n"
-    "cohort that was stopped, or whose list has grown, goes on when the same command is given again."
+    "cohort that was stopped, or whose list has grown, continues when the same command is given again."
 )
 _EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
 
 _COHORT_HELP = """Cohorts:
-  The list has the column image, and image2, ... for a model with several inputs (the names of its channels do as well);
-  paths are relative to the list. The columns case (name of the result) and patient are optional. Of a folder, all
-  images and folders of DICOM files are taken; several inputs are named a_0000.nii.gz, a_0001.nii.gz, ... there.
+  The list has {columns}; paths are relative to the list.
+  The columns case (name of the result) and patient are optional.{folders}
   summary.csv says of every case what has become of it and why; a bad case costs nothing but itself.
   Several computers: 'dask scheduler' on one of them, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with
   MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all have under the same name."""
 
 
-def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
+def make_parser(task: str) -> argparse.ArgumentParser:
     """The parser of the script of ``task``; see :func:`MedDeepLib.cli.command_line.main`."""
     script = f"{task}.py"
     parser = argparse.ArgumentParser(
         prog=script,
-        description=f"Train, cross-validate, apply and evaluate networks that {task} images. Research use only.",
+        description=f"{registry.task(task).title}: train, apply and evaluate networks on your own data. "
+        "Research use only.",
         epilog=f"'{script} ACTION --help' says more. {_EXIT_CODES}",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -53,7 +52,7 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="NUMBER",
-        help="train in several processes, each on a card of its own, or all on the CPU (default: one for each device "
+        help="train in several processes, each on a GPU of its own, or all on the CPU (default: one for each device "
         "that --device means); the batch size is that of each of them",
     )
     train.add_argument(
@@ -107,25 +106,24 @@ def make_parser(task: str, output_ending: str) -> argparse.ArgumentParser:
         help="leave one site out after the other: how the method does in a new centre",
     )
 
+    arguments = SlotArguments(registry.task(task))
     apply = actions.add_parser(
         "apply",
-        help="apply a trained model to images",
-        description=_ONE_WORKER if _is_paired(task) else _COHORTS,
+        help="apply a trained model to one case, or to hundreds",
+        description=_COHORTS.format(flag=arguments.needed[0]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"Examples:\n{_apply_examples(task, output_ending)}\n\n{_EXIT_CODES}",
+        epilog=f"Examples:\n{_apply_examples(registry.task(task), arguments)}\n\n{_EXIT_CODES}",
     )
     _add_model(apply, task)
-    if _is_paired(task):
-        add_pair_arguments(apply)
-    else:
-        _add_inputs(apply, output_ending)
+    arguments.add_to(apply)
+    _add_cohort(apply)
     _add_settings(apply, "an option of the application; see 'methods NAME'")
     _add_resources(apply)
 
     evaluate = actions.add_parser(
         "evaluate",
         help="compare a model with the test cases of a dataset",
-        description="Apply a model to the test cases of a dataset and write figures per case and structure; a summary "
+        description="Apply a model to the test cases of a dataset and write metrics per case and structure; a summary "
         "with means and 95 % intervals over patients lies beside it.",
         epilog=_EXIT_CODES,
     )
@@ -149,47 +147,50 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--deterministic",
         action="store_true",
-        help="on a card: compute so that the training can be repeated to the last bit, which takes longer (a CPU "
+        help="on a GPU: compute so that the training can be repeated to the last bit, which takes longer (a CPU "
         "always does)",
     )
     _add_resources(parser, seed=True)
 
 
-def _is_paired(task: str) -> bool:
-    return any(method.paired for method in methods(task).values())
+def _apply_examples(task: Task, arguments: SlotArguments) -> str:
+    script, case = f"{task.name}.py apply --model", arguments.example()
+    lines = [f"{script} runs/first {case}"]
+    optional = [slot for slot in task.outputs[1:] if not slot.made_from]
+    if optional:
+        lines.append(f"{script} runs/first {case} {arguments.output_flag(optional[0])} {optional[0].name}.nrrd")
+    if arguments.single:
+        ending = task.output_ending
+        lines += [
+            f"{script} runs/first --input a.nrrd b.nrrd dicom_folder --output results/",
+            f"{script} two_channels --input t1.nrrd t2.nrrd --output a{ending} "
+            f"--input u1.nrrd u2.nrrd --output b{ending}",
+            f"{script} runs/first --inputs scans/ --output-dir results --workers 4",
+        ]
+    lines += [
+        f"{script} runs/first --inputs list.csv --output-dir results",
+        f"{script} runs/first --inputs list.csv --output-dir results --scheduler tcp://10.0.0.1:8786",
+    ]
+    return "\n".join(f"  {line}" for line in lines) + f"\n\n{_cohort_help(task, arguments)}"
 
 
-def _apply_examples(task: str, ending: str) -> str:
-    script = f"{task}.py apply --model"
-    if _is_paired(task):
-        files = f"--fixed a.nrrd --moving b.nrrd --output-transform b_to_a{ending}"
-        return f"  {script} runs/first {files}\n  {script} morph {files} --output-volume b_on_a.nrrd --set steps=100"
-    return (
-        f"  {script} runs/first --input head.nii.gz --output head{ending}\n"
-        f"  {script} runs/first --input a.nrrd b.nrrd dicom_folder --output results/\n"
-        f"  {script} two_channels --input t1.nrrd t2.nrrd --output a{ending} "
-        f"--input u1.nrrd u2.nrrd --output b{ending}\n"
-        f"  {script} runs/first --inputs list.csv --output-dir results\n"
-        f"  {script} runs/first --inputs scans/ --output-dir results --workers 4\n"
-        f"  {script} runs/first --inputs list.csv --output-dir results --scheduler tcp://10.0.0.1:8786\n\n{_COHORT_HELP}"
-    )
+def _cohort_help(task: Task, arguments: SlotArguments) -> str:
+    columns, optional = ([slot.name for slot in task.applied if slot.required is r] for r in (True, False))
+    named = f"the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+    named += f", and {', '.join(optional)} if you like" if optional else ""
+    several = next((slot.name for slot in task.applied if slot.many), "")
+    if several:
+        named += f";\n  {several}2, {several}3, ... for a model with several channels"
+    folders = ""
+    if arguments.single:
+        folders = (
+            " Of a folder, all images and folders of DICOM files are\n  taken; several channels are named "
+            "a_0000.nii.gz, a_0001.nii.gz, ... there."
+        )
+    return _COHORT_HELP.format(columns=named, folders=folders)
 
 
-def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        action="append",
-        metavar="FILE",
-        help="nrrd, nii, nii.gz, mha or a DICOM folder: one per channel of the model; again for each further case "
-        "(a model with one channel also takes a list of cases)",
-    )
-    parser.add_argument(
-        "--output",
-        action="append",
-        metavar="FILE",
-        help=f"*{output_ending}, one for each case, or one folder for all",
-    )
+def _add_cohort(parser: argparse.ArgumentParser) -> None:
     cohort = parser.add_argument_group("cohorts")
     cohort.add_argument("--inputs", metavar="LIST", help="a CSV list, or a folder of images (see below)")
     cohort.add_argument("--output-dir", metavar="FOLDER", help="for the results of --inputs and their summary.csv")
@@ -205,7 +206,7 @@ def _add_inputs(parser: argparse.ArgumentParser, output_ending: str) -> None:
         type=int,
         default=0,
         metavar="NUMBER",
-        help="processes of this computer (default: one for each free card, or as many as processor and memory allow)",
+        help="processes of this computer (default: one for each free GPU, or as many as processor and memory allow)",
     )
 
 
@@ -234,7 +235,7 @@ def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda:0, cuda:1, ..., mps, or for a training all: every card (default auto)",
+        help="auto, cpu, cuda:0, cuda:1, ..., mps, or for a training all: every GPU (default auto)",
     )
     parser.add_argument(
         "--threads", type=int, default=0, help="CPU threads to compute with (default: leaves Slicer usable)"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
 from MedDeepLib.data.formats.dicom import SEPARATOR, is_dicom
+from MedDeepLib.data.slots import VALUES, Slot, Source
 from MedDeepLib.errors import UserError
 
 _SEGMENTATION = ".seg.nrrd"
@@ -27,9 +29,9 @@ class CohortCase:
 
     Attributes:
         line: where it stands in the list (the header is line 1), or its number in the folder.
-        name: unique in the cohort, so that its output is.
-        images: a file or DICOM folder per channel.
-        output: the file to write.
+        name: unique in the cohort, so that its outputs are.
+        inputs: by the task's slots.
+        outputs: the files to write, by the task's slots.
         problem: why it cannot be computed, in a sentence; empty for most.
         duplicate: whether that is because another line asks for the same.
     """
@@ -37,20 +39,38 @@ class CohortCase:
     line: int
     name: str
     patient: str
-    images: tuple[str, ...]
-    output: str = ""
+    inputs: Mapping[str, Source]
+    outputs: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     duplicate: bool = False
 
+    @property
+    def item(self) -> ApplyItem:
+        return ApplyItem(self.inputs, self.outputs)
 
-def read_cases(source: str | Path, channels: Sequence[str], output: Path, ending: str) -> list[CohortCase]:
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything that it reads."""
+        return tuple(str(file) for source in self.inputs.values() for file in source.files)
+
+    @property
+    def output(self) -> str:
+        """Its first output."""
+        return next(iter(self.outputs.values()))
+
+
+def read_cases(
+    source: str | Path, slots: Sequence[Slot], channels: Sequence[str], output: Path, endings: Mapping[Slot, str]
+) -> list[CohortCase]:
     """All cases in the order of the list, or in that of the names in the folder; reads no image.
 
     Args:
         source: a CSV file or a folder.
-        channels: of the model, in their order.
+        slots: the inputs of an application.
+        channels: of the model, in their order; none for a method that is applied untrained.
         output: the folder of the results, which ``source`` may not be.
-        ending: of the results, e.g. ".seg.nrrd".
+        endings: the endings of the outputs' files by their slots, the first output first. One that is made from an
+            input is written for the cases that have this input, all others but the first are not.
 
     Raises UserError when there is no case at all, or the columns of the list are not those that it needs.
     """
@@ -60,27 +80,50 @@ def read_cases(source: str | Path, channels: Sequence[str], output: Path, ending
             raise UserError(
                 f"The results cannot go into the folder of the images {source}: name another output folder."
             )
-        cases = _from_folder(source, channels, output)
+        cases = _from_folder(source, _single_image(source, slots), channels, output)
     elif source.is_file():
-        cases = _from_list(source, channels)
+        cases = _from_list(source, slots, channels)
     else:
-        raise UserError(f"{source} does not exist: give a CSV list with the column image, or a folder of images.")
-    return _checked(_named(cases), output, ending)
+        needed = ", ".join(slot.name for slot in slots if slot.required)
+        raise UserError(f"{source} does not exist: give a CSV list with the columns {needed}, or a folder of images.")
+    return _checked(_named(cases), output, endings)
 
 
-def columns_of(channels: Sequence[str]) -> list[list[str]]:
-    """The names that the column of each channel may have: "image", "image2" or the channel's own name."""
-    numbered = [f"image{number}" if number > 1 else "image" for number in range(1, len(channels) + 1)]
-    return [list(dict.fromkeys([name, own.strip().lower()])) for name, own in zip(numbered, channels, strict=True)]
+@dataclass(frozen=True)
+class _Column:
+    """A column of a list: the slot that it fills, and the names that it may have."""
+
+    slot: Slot
+    names: tuple[str, ...]
 
 
-def _from_list(path: Path, channels: Sequence[str]) -> list[CohortCase]:
+def columns_of(slots: Sequence[Slot], channels: Sequence[str], header: Sequence[str] = ()) -> list[_Column]:
+    """The columns of a list: "image", "image2" for each channel of an image, and one for every other input.
+
+    Where a case has one image, the channels' own names do as well. Of an image whose channels are not known there are
+    as many as the ``header`` has.
+    """
+    images = [slot for slot in slots if slot.kind == "image"]
+    columns = []
+    for slot in slots:
+        count = len(channels) or 1
+        while not channels and f"{slot.name}{count + 1}" in header:
+            count += 1
+        numbered = [slot.name, *(f"{slot.name}{n}" for n in range(2, count + 1))] if slot.many else [slot.name]
+        own = channels if slot.kind == "image" and len(images) == 1 and channels else numbered
+        pairs = zip(numbered, (name.strip().lower() for name in own), strict=False)
+        columns += [_Column(slot, tuple(dict.fromkeys(names))) for names in pairs]
+    return columns
+
+
+def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> list[CohortCase]:
     lines = _lines_of(path)
     if not lines:
-        raise UserError(f"The list {path} is empty: its first line must name the columns, at least image.")
+        needed = ", ".join(slot.name for slot in slots if slot.required)
+        raise UserError(f"The list {path} is empty: its first line must name the columns, at least {needed}.")
     header = [cell.strip().lower() for cell in lines[0][1]]
-    wanted = _check_header(path, header, channels)
-    cases = [_from_row(path, number, header, cells, wanted) for number, cells in lines[1:]]
+    found = _check_header(path, header, columns_of(slots, channels, header), channels)
+    cases = [_from_row(path, number, header, cells, found) for number, cells in lines[1:]]
     if not cases:
         raise UserError(f"The list {path} names no case: write a line for each below the names of the columns.")
     return cases
@@ -101,38 +144,68 @@ def _lines_of(path: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"The list {path} cannot be read as CSV: {error}.") from None
 
 
-def _check_header(path: Path, header: list[str], channels: Sequence[str]) -> list[str]:
-    """The column of each channel."""
-    choices = columns_of(channels)
-    known = ["case", "patient", *(name for names in choices for name in names)]
+def _check_header(
+    path: Path, header: list[str], columns: list[_Column], channels: Sequence[str]
+) -> list[tuple[str, Slot]]:
+    """The columns that the list has, in the order of the slots, each with its slot."""
+    known = ["case", "patient", *(name for column in columns for name in column.names)]
     named = [name for name in header if name]
-    columns = "case, patient" + "".join(f", {' or '.join(names)}" for names in choices)
+    listed = "case, patient" + "".join(f", {' or '.join(column.names)}" for column in columns)
     for name in named:
         if name not in known:
-            raise UserError(f"The list {path} has the unknown column '{name}': the columns are {columns}.")
+            raise UserError(f"The list {path} has the unknown column '{name}': the columns are {listed}.")
         if named.count(name) > 1:
             raise UserError(f"The list {path} has the column '{name}' twice: delete one of them.")
     found = []
-    for names in choices:
+    for column in columns:
+        names = column.names
         present = [name for name in names if name in named]
-        if len(present) != 1:
+        if len(present) > 1 or (column.slot.required and not present):
             fault = f"lacks the column '{names[0]}'" if not present else f"has both '{names[0]}' and '{names[1]}'"
             count = f"{len(channels)} images per case ({', '.join(channels)})" if len(channels) > 1 else "an image"
-            raise UserError(f"The list {path} {fault}: the model needs {count}, and the columns are {columns}.")
-        found += present
+            count = count if column.slot.kind == "image" else f"'{column.slot.name}'"
+            raise UserError(f"The list {path} {fault}: the model needs {count}, and the columns are {listed}.")
+        found += [(name, column.slot) for name in present]
     return found
 
 
-def _from_row(path: Path, line: int, header: list[str], cells: list[str], wanted: list[str]) -> CohortCase:
+def _from_row(path: Path, line: int, header: list[str], cells: list[str], wanted: list[tuple[str, Slot]]) -> CohortCase:
     row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-    missing = [name for name in wanted if not row.get(name)]
-    images = tuple(_resolved(path.parent, row[name]) for name in wanted if row.get(name))
+    given: dict[str, list[str]] = {}
     problem = ""
+    for name, slot in wanted:
+        if row.get(name):
+            given.setdefault(slot.name, []).append(row[name])
+        elif slot.required or slot.name in given:
+            nothing = f"Line {line} of the list has nothing in the column '{name}': name the {slot.kind} there."
+            problem = problem or nothing
+    inputs = {}
+    for slot in dict.fromkeys(slot for _, slot in wanted):
+        if slot.name in given:
+            try:
+                inputs[slot.name] = _source(slot, given[slot.name], path.parent)
+            except ValueError:
+                problem = f"Line {line} of the list has no number in the column '{slot.name}': write one there."
     if any(cell.strip() for cell in cells[len(header) :]):
         problem = f"Line {line} of the list has {len(cells)} cells, but there are {len(header)} columns: correct it."
-    elif missing:
-        problem = f"Line {line} of the list has nothing in the column '{missing[0]}': name the image there."
-    return CohortCase(line, row.get("case", ""), row.get("patient", ""), images, problem=problem)
+    return CohortCase(line, row.get("case", ""), row.get("patient", ""), inputs, problem=problem)
+
+
+def _source(slot: Slot, given: list[str], folder: Path) -> Source:
+    if slot.kind in VALUES:
+        return Source(slot.kind, value=float(given[0]) if slot.kind == "value" else given[0])
+    return Source(slot.kind, tuple(Path(_resolved(folder, file)) for file in given))
+
+
+def _single_image(source: Path, slots: Sequence[Slot]) -> Slot:
+    """The image that a folder can give. Raises UserError where a case needs more than one image."""
+    needed = [slot for slot in slots if slot.required]
+    if len(needed) == 1 and needed[0].kind == "image":
+        return needed[0]
+    raise UserError(
+        f"The folder {source} does not say which files belong together: give a CSV list with the columns "
+        f"{', '.join(slot.name for slot in needed)}."
+    )
 
 
 def _resolved(folder: Path, name: str) -> str:
@@ -140,7 +213,7 @@ def _resolved(folder: Path, name: str) -> str:
     return os.path.abspath(folder / Path(file).expanduser()) + separator + series
 
 
-def _from_folder(folder: Path, channels: Sequence[str], output: Path) -> list[CohortCase]:
+def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path) -> list[CohortCase]:
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not _same(path, output))
     except OSError as error:
@@ -154,7 +227,8 @@ def _from_folder(folder: Path, channels: Sequence[str], output: Path) -> list[Co
             f"The folder {folder} holds no image that can be read: give one with {', '.join(IMAGE_ENDINGS[1:])} files "
             "or folders of DICOM files, or a CSV list."
         )
-    groups = [(path,) for path in sorted([*images, *series])] if len(channels) == 1 else _grouped(images, len(channels))
+    single = len(channels) <= 1
+    groups = [(path,) for path in sorted([*images, *series])] if single else _grouped(images)
     if not groups:
         raise UserError(
             f"The model needs {len(channels)} images per case ({', '.join(channels)}), and the names in {folder} do "
@@ -163,17 +237,18 @@ def _from_folder(folder: Path, channels: Sequence[str], output: Path) -> list[Co
     cases = []
     for number, group in enumerate(groups, start=1):
         problem = ""
-        if len(group) != len(channels):
+        if not single and len(group) != len(channels):
             files = ", ".join(path.name for path in group)
             problem = (
                 f"The model needs {len(channels)} images per case, but there are {len(group)} ({files}): add them."
             )
-        name = "" if len(channels) == 1 else _CHANNEL_NUMBER.fullmatch(stem(group[0])).group(1)
-        cases.append(CohortCase(number, name, "", tuple(os.path.abspath(path) for path in group), problem=problem))
+        name = "" if single else _CHANNEL_NUMBER.fullmatch(stem(group[0])).group(1)
+        files = tuple(Path(os.path.abspath(path)) for path in group)
+        cases.append(CohortCase(number, name, "", {slot.name: Source(slot.kind, files)}, problem=problem))
     return cases
 
 
-def _grouped(images: list[Path], channels: int) -> list[tuple[Path, ...]]:
+def _grouped(images: list[Path]) -> list[tuple[Path, ...]]:
     """Files as nnU-Net names them, a_0000 and a_0001, by case."""
     groups: dict[str, list[Path]] = {}
     for path in images:
@@ -197,42 +272,49 @@ def _holds_dicom(folder: Path) -> bool:
 
 
 def _named(cases: list[CohortCase]) -> list[CohortCase]:
-    """Cases without a name get that of their first image; where that is not unique, with its folder."""
-    stems: dict[str, set[str]] = {}
+    """Cases without a name get that of their images; where that is not unique, with the images' folders."""
+    stems: dict[str, set[tuple[str, ...]]] = {}
     for case in cases:
-        if not case.name and case.images:
-            stems.setdefault(_own_name(case).casefold(), set()).add(case.images[0])
+        if not case.name and case.files:
+            stems.setdefault(_own_name(case).casefold(), set()).add(case.files)
     named = []
     for case in cases:
         name = case.name
-        if not name and case.images:
+        if not name and case.files:
             own = _own_name(case)
-            parent = Path(case.images[0].partition(SEPARATOR)[0]).parent.name
-            name = own if len(stems[own.casefold()]) == 1 else f"{parent}_{own}"
+            name = own if len(stems[own.casefold()]) == 1 else _own_name(case, with_folder=True)
         named.append(
             replace(case, name=_NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME].strip(" .") or f"line {case.line}")
         )
     return named
 
 
-def _own_name(case: CohortCase) -> str:
-    file, _, series = case.images[0].partition(SEPARATOR)
+def _own_name(case: CohortCase, with_folder: bool = False) -> str:
+    """The names of the first file of each image, or of the first input where there is none, joined."""
+    sources = [source for source in case.inputs.values() if source.kind == "image" and source.files]
+    sources = sources or [source for source in case.inputs.values() if source.files][:1]
+    return "_".join(_file_name(str(source.files[0]), with_folder) for source in sources)
+
+
+def _file_name(name: str, with_folder: bool) -> str:
+    file, _, series = name.partition(SEPARATOR)
     # DICOM folders keep their whole name, files lose their ending.
-    name = Path(file).name if os.path.isdir(file) else stem(file)
-    return f"{name}_{series}" if series else name
+    own = Path(file).name if os.path.isdir(file) else stem(file)
+    own = f"{own}_{series}" if series else own
+    return f"{Path(file).parent.name}_{own}" if with_folder else own
 
 
-def _checked(cases: list[CohortCase], output: Path, ending: str) -> list[CohortCase]:
+def _checked(cases: list[CohortCase], output: Path, endings: Mapping[Slot, str]) -> list[CohortCase]:
     """The cases with their outputs; those that would be computed twice or overwrite something have a problem."""
-    inputs = {_key(image) for case in cases for image in case.images}
-    of_images: dict[tuple[str, ...], CohortCase] = {}
+    inputs = {_key(file) for case in cases for file in case.files}
+    of_inputs: dict[tuple, CohortCase] = {}
     of_name: dict[str, CohortCase] = {}
     checked = []
     for case in cases:
-        case = replace(case, output=str(output / f"{case.name}{ending}"))
+        case = replace(case, outputs=_outputs(case, output, endings))
         if not case.problem:
-            images, name = tuple(map(_key, case.images)), case.name.casefold()
-            first = of_images.get(images)
+            given, name = _identity(case), case.name.casefold()
+            first = of_inputs.get(given)
             if first is not None:
                 same = (
                     f"The same as line {first.line} (case {first.name}), where it is computed: delete one of the two."
@@ -244,14 +326,29 @@ def _checked(cases: list[CohortCase], output: Path, ending: str) -> list[CohortC
                     problem=f"The case name '{case.name}' is that of line {of_name[name].line} already, and both would "
                     "write the same file: give it another name in the column 'case'.",
                 )
-            elif _key(case.output) in inputs:
+            elif overwritten := [file for file in case.outputs.values() if _key(file) in inputs]:
                 case = replace(
-                    case, problem=f"The image {case.output} would be overwritten: choose another output folder."
+                    case, problem=f"The image {overwritten[0]} would be overwritten: choose another output folder."
                 )
             else:
-                of_images[images] = of_name[name] = case
+                of_inputs[given] = of_name[name] = case
         checked.append(case)
     return checked
+
+
+def _outputs(case: CohortCase, output: Path, endings: Mapping[Slot, str]) -> dict[str, str]:
+    first, *others = endings
+    made = {first.name: str(output / f"{case.name}{endings[first]}")}
+    for slot in others:
+        if slot.made_from in case.inputs:
+            made[slot.name] = str(output / f"{case.name}.{slot.name}{endings[slot]}")
+    return made
+
+
+def _identity(case: CohortCase) -> tuple:
+    """What two cases that ask for the same have in common."""
+    inputs = case.inputs.items()
+    return tuple((name, source.value, *(_key(str(file)) for file in source.files)) for name, source in inputs)
 
 
 def _key(path: str) -> str:

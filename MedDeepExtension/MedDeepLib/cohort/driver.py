@@ -24,10 +24,12 @@ from MedDeepLib.cohort.program import program_hash
 from MedDeepLib.cohort.record import LOCK_FILE, OWN_FOLDER, STOP_FILE, Record
 from MedDeepLib.cohort.table import SUMMARY, Table, in_words
 from MedDeepLib.cohort.work import do_case
-from MedDeepLib.core import from_mapping, settings_that_matter, to_mapping
+from MedDeepLib.core import from_mapping, registry, settings_that_matter, to_mapping
+from MedDeepLib.core.endings import endings
 from MedDeepLib.devices.locks import try_lock
 from MedDeepLib.errors import EXIT_BAD_INPUT, Stopped, UserError
 from MedDeepLib.jobs.folder import JobFolder
+from MedDeepLib.jobs.items import to_json
 from MedDeepLib.jobs.job import Job
 
 _POLL_SECONDS = 0.1
@@ -50,8 +52,9 @@ def apply_to_cohort(
     """
     model = open_model(job.model, job.task)
     output = Path(job.output)
-    endings = model.make_method().output_endings
-    cases = read_cases(job.inputs, model.channels, output, endings[0])
+    task = registry.task(job.task)
+    usual = {slot: endings(model.method_class(), slot.name)[0] for slot in task.outputs}
+    cases = read_cases(job.inputs, task.applied, model.channels, output, usual)
     with _own_folder(output) as own:
         table = Table(output / SUMMARY, cases)
         waiting = [case for case in cases if not case.problem]
@@ -63,7 +66,7 @@ def apply_to_cohort(
             if waiting:
                 report("phase", phase="Looking at the model")
                 request = _request(job, model)
-                question = (job.task, str(model.folder), str(output))
+                question = (job.task, str(model.folder) if model.trained else "", str(output))
                 expected = request["recipe"]["program"]
                 with cluster(job, folder, question, expected, len(waiting), report, stop_requested) as crew:
                     deal = _Deal(crew, request, waiting, table, report)
@@ -88,13 +91,13 @@ def _request(job: Job, model: Model) -> dict[str, Any]:
     settings = from_mapping(model.make_method().ApplyParameters, job.parameters)
     recipe = {
         "task": job.task,
-        "model": content_hash(model.folder),
+        "model": content_hash(model.folder) if model.trained else model.reference,
         "program": program_hash(job.task),
         "settings": settings_that_matter(settings),
     }
     return {
         "task": job.task,
-        "model": str(model.folder),
+        "model": model.reference,
         "parameters": to_mapping(settings),
         "recipe": recipe,
         "title": job.title,
@@ -187,7 +190,7 @@ class _Deal:
 
     def _submit(self, attempt: _Attempt) -> None:
         case = attempt.case
-        request = self._request | {"images": list(case.images), "output": case.output}
+        request = self._request | {"item": to_json(case.item)}
         future = self._crew.client.submit(
             do_case, request, workers=list(attempt.workers), pure=False, key=f"{case.name}-{time.monotonic_ns()}"
         )
@@ -234,7 +237,7 @@ class _Deal:
                 outcome = future.result(timeout=_ANSWER_SECONDS)
             except Exception:  # its worker has gone with the answer, but what it has made lies on disk
                 future.cancel(force=True)
-                outcome = Record(attempt.case.output).result_of(self._request["session"])
+                outcome = Record(*attempt.case.item.files_written).result_of(self._request["session"])
                 if outcome is None:
                     self._again(attempt)
                     return

@@ -12,8 +12,7 @@ from typing import Any
 import MedDeepLib
 from MedDeepLib.core.registry import OWN_METHODS, package_folder
 
-_COMPUTING = ("bundles", "data", "inference", "methods", "training")
-_COHORT = ("jobs/cohort",)
+_COMPUTING = ("bundles", "cohort", "core", "data", "inference", "training")
 _PACKAGES = ("torch", "monai", "numpy")
 
 
@@ -22,7 +21,7 @@ def program_hash(task: str) -> str:
     library = Path(MedDeepLib.__file__).parent
     own = [Path(part).expanduser() for part in os.environ.get(OWN_METHODS, "").split(os.pathsep) if part]
     digest = hashlib.sha256()
-    for folder in (*(library / name for name in (*_COMPUTING, *_COHORT)), package_folder(task), *own):
+    for folder in (*(library / name for name in _COMPUTING), package_folder(task), *own):
         for file in sorted(folder.rglob("*.py"), key=lambda file: file.relative_to(folder).as_posix()):
             digest.update(f"{folder.name}/{file.relative_to(folder).as_posix()}\n".encode())
             digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
@@ -30,13 +29,17 @@ def program_hash(task: str) -> str:
 
 
 def facts(task: str, model: str, output: str) -> dict[str, Any]:
-    """What the one who deals out the cases has to know of a worker; called there."""
+    """What the driver has to know of a worker; called there.
+
+    Args:
+        model: its folder; empty for a method that is applied untrained.
+    """
     return {
         "program": program_hash(task),
         "version": MedDeepLib.__version__,
         "host": platform.node(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "sees_model": os.path.isdir(model),
+        "sees_model": not model or os.path.isdir(model),
         "sees_output": os.access(output, os.W_OK),
     }
 

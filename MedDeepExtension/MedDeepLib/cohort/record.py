@@ -1,7 +1,8 @@
 """How a case is known to be done: a record beside the results, found again by what the result depends on.
 
-The address of a result is a hash of the model, the program, the settings that matter and the bytes of the images. A
-case is done when there is a record with its address and the output is, byte by byte, the one that was written then.
+The address of a result is a hash of the model, the program, the settings that matter, and the bytes or values of all
+inputs. A case is done when there is a record with its address and its outputs are, byte by byte, those that were
+written then.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.data.files import stem
+from MedDeepLib.data.files import IMAGE_ENDINGS, stem
 from MedDeepLib.data.fingerprints import file_hash
 from MedDeepLib.data.sources.image import read_image_info
 from MedDeepLib.errors import UserError
@@ -27,76 +28,106 @@ LOCK_FILE = "lock"
 _VERSION = 1
 
 
-def address(recipe: Mapping[str, Any], images: Sequence[str]) -> str:
-    """The address of a result; ``recipe`` stands for everything but the images, whose fingerprints are given."""
-    content = json.dumps({"recipe": recipe, "images": list(images)}, sort_keys=True)
+def address(recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """The address of a result; ``recipe`` stands for everything but the inputs, which are fingerprints or values."""
+    content = json.dumps({"recipe": recipe, "inputs": inputs}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 class Record:
-    """What is known of one output of a cohort."""
+    """What is known of the outputs of one case of a cohort; it is found by the first one."""
 
-    def __init__(self, output: str | Path):
-        self.output = Path(output)
-        self._folder = self.output.parent / OWN_FOLDER
-        self._file = self._folder / "cases" / f"{self.output.name}.json"
+    def __init__(self, *outputs: str | Path):
+        self.outputs = tuple(map(Path, outputs))
+        self._folder = self.outputs[0].parent / OWN_FOLDER
+        self._file = self._folder / "cases" / f"{self.outputs[0].name}.json"
         self._content = read_json(self._file)
 
     def result(self, wanted: str) -> dict[str, Any] | None:
-        """What was found when the output was made, if it is still there and ``wanted`` is its address."""
+        """What was found when the outputs were made, if they are still there and ``wanted`` is their address."""
         content = self._content
         if content.get("version") != _VERSION or content.get("address") != wanted:
             return None
-        return content["result"] if self._present() == content["output_hash"] else None
+        kept = all(_present(output) == self._known(output)[0] for output in self.outputs)
+        return content["result"] if kept else None
 
     def result_of(self, session: str) -> dict[str, Any] | None:
-        """What was found when the output was made, if it is still there and was made in that ``session``."""
+        """What was found when the outputs were made, if they are still there and were made in that ``session``."""
         ours = self._content.get("version") == _VERSION and self._content.get("session") == session
         return self.result(self._content["address"]) if ours else None
 
     @contextlib.contextmanager
-    def replaced(self, wanted: str, session: str, result: dict[str, Any]) -> Iterator[Path]:
-        """A file to write the output to, which takes its place when the block ends well, and the record with it.
+    def replaced(self, wanted: str, session: str, result: dict[str, Any]) -> Iterator[list[Path]]:
+        """Files to write the outputs to, which take their place when the block ends well, and the record with them.
 
-        Whenever the process dies, either the old output or the new one is there, and known for what it is. A file
-        that something else has made or changed is not lost: it is renamed, and ``result["warnings"]`` says so.
+        Whenever the process dies, of each output either the old or the new one is there, and known for what it is. A
+        file that something else has made or changed is not lost: it is renamed, and ``result["warnings"]`` says so.
         """
-        parts = self._folder / "parts"
-        ending = self.output.name[len(stem(self.output)) :]
-        part = parts / f"{uuid.uuid4().hex[:12]}{ending}"
+        folder = self._folder / "parts"
+        own = uuid.uuid4().hex[:12]
+        parts = [folder / f"{own}-{number}{_ending(output)}" for number, output in enumerate(self.outputs)]
         try:
-            parts.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self._file.parent.mkdir(exist_ok=True)
-            yield part
-            present = self._present()
-            result["warnings"] = [*result.get("warnings", []), *self._keep_what_is_not_ours(present, ending)]
-            hashes = {"output_hash": file_hash(part), "replaced_hash": present}
-            content = {"version": _VERSION, "address": wanted, "session": session, **hashes, "result": result}
+            yield parts
+            warnings, hashes = list(result.get("warnings", [])), {}
+            for output, part in zip(self.outputs, parts, strict=True):
+                present = _present(output)
+                if present not in ("", *self._known(output)):
+                    warnings += _kept_aside(output)
+                hashes[output.name] = [file_hash(part), present]
+            result["warnings"] = warnings
+            (output_hash, replaced_hash), *_ = hashes.values()
+            content = {"version": _VERSION, "address": wanted, "session": session, "result": result}
+            content |= {"output_hash": output_hash, "replaced_hash": replaced_hash, "hashes": hashes}
             write_json(self._file, content)
-            os.replace(part, self.output)
+            for output, part in zip(self.outputs, parts, strict=True):
+                os.replace(part, output)
         except OSError as error:
             raise UserError(
-                f"{self.output} cannot be written ({error.strerror or error}): free space or check permissions."
+                f"{self.outputs[0]} cannot be written ({error.strerror or error}): free space or check permissions."
             ) from error
         finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            for part in parts:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
 
-    def _present(self) -> str:
-        try:
-            return file_hash(self.output)
-        except OSError:
-            return ""
+    def _known(self, output: Path) -> tuple[Any, Any]:
+        """The hashes of an output that this program has written, and of what it has replaced by it."""
+        content = self._content
+        if "hashes" not in content and output == self.outputs[0]:  # written before a case could have several outputs
+            return content.get("output_hash"), content.get("replaced_hash")
+        written, replaced = content.get("hashes", {}).get(output.name, (None, None))
+        return written, replaced
 
-    def _keep_what_is_not_ours(self, present: str, ending: str) -> list[str]:
-        if present in ("", self._content.get("output_hash"), self._content.get("replaced_hash")):
-            return []
+
+def _present(output: Path) -> str:
+    try:
+        return file_hash(output)
+    except OSError:
+        return ""
+
+
+def _kept_aside(output: Path) -> list[str]:
+    """Rename a file that someone else has made or changed, unless it is damaged; says so."""
+    if not output.stat().st_size:
+        return []
+    if output.name.lower().endswith(IMAGE_ENDINGS):
         try:
-            read_image_info(self.output)
+            read_image_info(output)
         except UserError:
-            return []  # it is damaged
-        number = 1
-        while (kept := self.output.with_name(f"{stem(self.output)}.kept{number}{ending}")).exists():
-            number += 1
-        os.replace(self.output, kept)
-        return [f"{self.output.name} was there, made or changed by someone else; it is now {kept.name}."]
+            return []
+    number = 1
+    while (kept := output.with_name(f"{_stem(output)}.kept{number}{_ending(output)}")).exists():
+        number += 1
+    os.replace(output, kept)
+    return [f"{output.name} was there, made or changed by someone else; it is now {kept.name}."]
+
+
+def _stem(output: Path) -> str:
+    """The name without its ending: of an image's those that consist of two parts, too."""
+    return stem(output) if stem(output) != output.name else output.stem
+
+
+def _ending(output: Path) -> str:
+    return output.name[len(_stem(output)) :]

@@ -94,7 +94,7 @@ def _row(case: CohortCase) -> dict[str, Any]:
         "line": case.line,
         "case": case.name,
         "patient": case.patient,
-        "input": " ; ".join(case.images),
+        "input": " ; ".join(case.files),
         "output": "",
         "state": state,
         "reason": case.problem or _REASON_IF_OPEN,

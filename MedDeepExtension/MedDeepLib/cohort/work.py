@@ -8,19 +8,22 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from MedDeepLib.cohort.record import OWN_FOLDER, STOP_FILE, Record, address
-from MedDeepLib.core import Context
+from MedDeepLib.core import ApplyItem, Context, registry
 from MedDeepLib.data.fingerprints import fingerprint
-from MedDeepLib.data.sources.image import Image, read_image
+from MedDeepLib.data.formats.dicom import SEPARATOR
+from MedDeepLib.data.geometry import spacing_of
+from MedDeepLib.data.slots import VALUES, Source
+from MedDeepLib.data.sources.image import read_image_info
 from MedDeepLib.devices import Lease, usable_devices
 from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import JobError, Stopped, UserError
-from MedDeepLib.jobs.job import ApplyItem, Job
+from MedDeepLib.jobs.items import from_json
+from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import LastModel
 
 _POLL_SECONDS = 0.5
@@ -33,7 +36,7 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: ``task``, ``model`` (folder), ``parameters``, ``recipe`` (see :func:`record.address`), ``device`` (a
             request, or by the worker's name), ``threads`` (0: those of the worker), ``title``, ``session`` (the run of
-            the cohort), ``images``, ``output``.
+            the cohort), ``item`` (see :mod:`MedDeepLib.jobs.items`).
 
     Returns:
         A ``state`` (done, kept, failed or stopped), a ``reason`` where it failed, and what is known of the result.
@@ -114,12 +117,12 @@ class _Stop:
 
 
 def _do(request: dict[str, Any]) -> dict[str, Any]:
-    output = Path(request["output"])
-    stop = _Stop(output)
+    item = from_json(request["item"], registry.task(request["task"]), "This case")
+    stop = _Stop(Path(item.output))
     if stop():
         raise Stopped
-    record = Record(output)
-    wanted = address(request["recipe"], [_fingerprint(image) for image in request["images"]])
+    record = Record(*item.files_written)
+    wanted = address(request["recipe"], {name: _fingerprints(source) for name, source in item.inputs.items()})
     before = record.result(wanted)
     if before is not None:
         # Done by a worker that could not say so any more; or in an earlier run, whose warnings are no news.
@@ -136,14 +139,14 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         if event == "warning" and fields["message"] not in warnings:
             warnings.append(fields["message"])
 
-    predictor = _predictor(request, _context(device, threads, report, stop))
+    predictor = _predictor(request, item, _context(device, threads, report, stop))
     loading = time.perf_counter() - began
-    images = [read_image(path) for path in request["images"]]
+    inputs = predictor.read(item.inputs)
     started = time.perf_counter()
-    prediction = predictor.predict(images, _context(device, threads, report, stop))
+    prediction = predictor.predict(inputs, _context(device, threads, report, stop), tuple(item.outputs))
     result = {
         "seconds": round(time.perf_counter() - started, 3),
-        "grid": _grid(images),
+        "grid": _grid(item),
         "device": device,
         "worker": _worker_name(),
         "summary": prediction.summary(),
@@ -151,15 +154,14 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": warnings,
     }
-    del images
-    with record.replaced(wanted, request["session"], result) as file:
-        prediction.write(file)
+    del inputs
+    with record.replaced(wanted, request["session"], result) as files:
+        prediction.save(dict(zip(item.outputs, files, strict=True)))
     return result | {"state": "done", "loaded": loaded, "loading": loading}
 
 
-def _predictor(request: dict[str, Any], context: Context) -> Any:
-    items = (ApplyItem(tuple(request["images"]), request["output"]),)
-    job = Job(request["task"], "apply", parameters=request["parameters"], model=request["model"], items=items)
+def _predictor(request: dict[str, Any], item: ApplyItem, context: Context) -> Any:
+    job = Job(request["task"], "apply", parameters=request["parameters"], model=request["model"], items=(item,))
     return _seat.models.load(job, context)[0]
 
 
@@ -170,19 +172,29 @@ def _context(device: str, threads: int, report: Any, stop: _Stop) -> Context:
     return Context(torch.device(device), report=report, stop_requested=stop)
 
 
-def _fingerprint(image: str) -> str:
-    file, _, series = image.partition("::")
+def _fingerprints(source: Source) -> Any:
+    """What stands for an input in the address of a result: a hash of each of its files, or its value."""
+    return source.value if source.kind in VALUES else [_fingerprint(str(file), source.kind) for file in source.files]
+
+
+def _fingerprint(name: str, kind: str) -> str:
+    file, _, series = name.partition(SEPARATOR)
     try:
         return fingerprint(Path(file)) + series
     except OSError as error:
-        read_image(image)  # says what is wrong with it in words
-        raise UserError(f"{image} cannot be read ({error.strerror or error}): check the file.") from None
+        if kind == "image":
+            read_image_info(name)  # says what is wrong with it in words
+        raise UserError(f"{name} cannot be read ({error.strerror or error}): check the file.") from None
 
 
-def _grid(images: Sequence[Image]) -> str:
-    """Voxels and their size in words: "512 x 512 x 80 voxels of 0.7 x 0.7 x 2.5 mm"."""
-    shape = " x ".join(map(str, images[0].shape))
-    return f"{shape} voxels of {' x '.join(f'{length:.4g}' for length in images[0].spacing)} mm"
+def _grid(item: ApplyItem) -> str:
+    """Voxels of the first image and their size: "512 x 512 x 80 voxels of 0.7 x 0.7 x 2.5 mm"; empty without one."""
+    images = [source.files[0] for source in item.inputs.values() if source.kind == "image" and source.files]
+    if not images:
+        return ""
+    info = read_image_info(images[0])
+    sizes = " x ".join(f"{length:.4g}" for length in spacing_of(info.affine))
+    return f"{' x '.join(map(str, info.shape))} voxels of {sizes} mm"
 
 
 def _in_a_sentence(error: Exception) -> str:

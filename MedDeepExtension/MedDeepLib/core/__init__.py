@@ -1,19 +1,25 @@
-"""What a method is: its description, its typed parameters, and where methods are found."""
+"""What tasks and methods are: what they declare, their typed parameters, and where they are found."""
 
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
 from MedDeepLib.core.method import Method, Prediction, Predictor
+from MedDeepLib.core.model import TrainedModel
 from MedDeepLib.core.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
 from MedDeepLib.core.registry import get, methods, tasks
+from MedDeepLib.core.task import Evaluation, Metric, Task
 
 __all__ = [
     "ApplyItem",
     "Context",
+    "Evaluation",
     "Explanation",
     "Method",
+    "Metric",
     "Prediction",
     "Predictor",
+    "Task",
+    "TrainedModel",
     "describe",
     "from_mapping",
     "get",

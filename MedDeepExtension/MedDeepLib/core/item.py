@@ -1,31 +1,49 @@
-"""One case to apply a model to, by its files."""
+"""One case to apply a model to: where its inputs come from, and where its outputs go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+
+from MedDeepLib.data.slots import Source
 
 
 @dataclass(frozen=True)
 class ApplyItem:
-    """The files of one case.
+    """One case of an application::
+
+        ApplyItem({"image": Source("image", (Path("t1.nrrd"), Path("t2.nrrd")))}, {"segmentation": "brain.seg.nrrd"})
 
     Attributes:
-        images: a file or DICOM folder per channel; the fixed image where two are registered.
-        output: the file to write.
-        inputs: further files by what they are, each a list: "moving", "initial", "labels".
-        outputs: further files to write, by what they are: "volume", "inverse", "labels".
+        inputs: by the names of the task's input slots; optional ones may be left out.
+        outputs: the files to write, by the names of the task's output slots; the first slot's is always there.
     """
 
-    images: tuple[str, ...]
-    output: str
-    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Source]
+    outputs: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the name of its first file."""
+        return next((Path(file).name for file in self.files_read), "case")
+
+    @property
+    def output(self) -> str:
+        """The first output."""
+        return next(iter(self.outputs.values()))
 
     @property
     def files_read(self) -> tuple[str, ...]:
-        return (*self.images, *(file for files in self.inputs.values() for file in files))
+        """All input files, in the order of the inputs."""
+        return tuple(str(file) for source in self.inputs.values() for file in source.files)
 
     @property
     def files_written(self) -> tuple[str, ...]:
-        return (self.output, *self.outputs.values())
+        """All output files, in the order of the outputs."""
+        return tuple(self.outputs.values())
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The outputs as :meth:`MedDeepLib.core.Prediction.save` takes them."""
+        return {name: Path(file) for name, file in self.outputs.items()}

@@ -3,72 +3,84 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
-from MedDeepLib.errors import UserError
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
-    from MedDeepLib.core.item import ApplyItem
-    from MedDeepLib.data.dataset import Case, Dataset
-    from MedDeepLib.data.sources.image import Image
+    from MedDeepLib.core.model import TrainedModel
+    from MedDeepLib.data.slots import Source
     from MedDeepLib.training.stage import Stage
 
 
 class Prediction(ABC):
-    """What a model says about one case, on the case's own grid; ``unit`` is that of the figures in its summary."""
+    """What a model says about one case, on the case's own grid where it has one::
+
+        class ErrorMap(Prediction):
+            def save(self, outputs):
+                write_image(outputs["segmentation"], self.errors, self.affine)
+                return list(outputs.values())
+
+            def summary(self):
+                return {"largest error": float(self.errors.max())}
+
+    ``unit`` is that of the numbers in its summary.
+    """
 
     unit: ClassVar[str] = ""
 
     @abstractmethod
-    def write(self, path: Path) -> None:
-        """Write it to ``path`` as a file that Slicer reads; nothing is left behind when writing fails."""
+    def save(self, outputs: Mapping[str, Path]) -> list[Path]:
+        """Write the outputs that are asked for, by the names of the task's output slots; the files that were written.
 
-    def save(self, item: ApplyItem) -> list[str]:
-        """Write all that one item of a job asks for, and return the files."""
-        self.write(Path(item.output))
-        return [item.output]
+        Slicer reads each of them. Nothing is left of a file that could not be written. Raises UserError for an output
+        that this method does not have, or that this case does not allow.
+        """
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
-        """The figures worth showing beside the result (a volume in ml, a probability), as JSON values."""
+        """The numbers worth showing beside the result (a volume in ml, a probability), as JSON values."""
 
     def in_words(self) -> str:
-        """What has to be said of the result, in a sentence or two; mostly the figures speak for themselves."""
+        """What has to be said of the result, in a sentence or two; mostly the numbers speak for themselves."""
         return ""
 
 
 class Predictor(ABC):
-    """A trained model ready to be applied to any number of cases; networks are loaded once.
+    """A trained model ready to be applied to any number of cases; networks are loaded once::
+
+        class ErrorPredictor(Predictor):
+            def read(self, inputs):
+                return [read_image(file) for file in inputs["image"].files]
+
+            def predict(self, images, context, wanted=()):
+                return ErrorMap(self.network(...), images[0].affine)
 
     A predictor may outlive the job that it was made for: it must not keep that job's context.
     """
 
     @abstractmethod
-    def predict(self, images: Sequence[Image], context: Context) -> Prediction:
-        """Apply the model to the images of one case (one per input channel, all on one grid).
+    def read(self, inputs: Mapping[str, Source]) -> Any:
+        """What :meth:`predict` takes, from the inputs of a job's item or of a dataset's case, by the task's slots.
 
-        Raises:
-            UserError: the images do not fit the model (number of channels, dimensions).
-            Stopped: the user asked to stop; nothing has been written.
+        Raises UserError when one of them is missing, cannot be read, or does not fit the others.
         """
 
-    def read(self, item: ApplyItem) -> Sequence[Image]:
-        """What :meth:`predict` takes, from the files of one item of a job."""
-        from MedDeepLib.data.sources.image import read_image
+    @abstractmethod
+    def predict(self, inputs: Any, context: Context, wanted: Collection[str] = ()) -> Prediction:
+        """Apply the model to one case, as :meth:`read` has returned it.
 
-        return [read_image(path) for path in item.images]
+        Args:
+            wanted: names of the outputs that will be saved; what only others need may be left out.
 
-    def read_case(self, case: Case) -> Sequence[Image]:
-        """What :meth:`predict` takes, from a case of a dataset."""
-        from MedDeepLib.data.sources.image import read_image
-
-        return [read_image(path) for path in case.images]
+        Raises:
+            UserError: the inputs do not fit the model (number of channels, dimensions).
+            Stopped: the user asked to stop; nothing has been written.
+        """
 
     def with_options(self, options: Any) -> Predictor | None:
         """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
@@ -99,10 +111,7 @@ class Method(ABC):
     Parameters: ClassVar[type] = NoParameters
     ApplyParameters: ClassVar[type] = NoParameters
     output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
-    paired: ClassVar[bool] = False
-    """Whether its datasets may list pairs of images, as registration needs them."""
-    finds_classes: ClassVar[bool] = True
-    """Whether what it finds are the dataset's classes; otherwise they are what its training had in common."""
+    """Of the first output's file, the usual one first."""
     trainable: ClassVar[bool] = True
     """False for a program of others that is there to compare with."""
     needs_no_model: ClassVar[bool] = False
@@ -147,16 +156,5 @@ class Method(ABC):
         return {}
 
     @abstractmethod
-    def predictor(self, model: Model, context: Context, options: Any) -> Predictor:
+    def predictor(self, model: TrainedModel, context: Context, options: Any) -> Predictor:
         """The trained model, ready to be applied on ``context.device``; ``options`` is an ``ApplyParameters``."""
-
-    def score(self, prediction: Prediction, case: Case) -> list[dict[str, Any]]:
-        """Compare a prediction with the case's reference: one row of figures per structure or finding.
-
-        Raises UserError when the method has nothing to be evaluated by.
-        """
-        raise UserError(f"The method '{self.name}' has no figures to be evaluated by: apply it instead.")
-
-    def test_cases(self, dataset: Dataset) -> list[Case]:
-        """The test cases of a dataset that an evaluation can use."""
-        return [case for case in dataset.test if case.label]

@@ -1,10 +1,14 @@
-"""Finds the methods of each task.
+"""Finds the tasks and their methods.
 
-The methods of a task live in its module, in the package ``<Task>ModuleLib.methods``, one file each. Dropping a file
-there is all it takes: the registry imports every file of that package and collects the Method classes.
+A task is a package whose name ends in ``ModuleLib`` and which has a ``task.py`` with ``TASK = Task(...)``. The registry
+looks beside this library, where an installed extension has all packages; in the sister folders ``*Module`` of a source
+tree; and in the folders that the environment variable ``MEDDEEP_TASKS`` names.
 
-Methods of one's own need not lie in the extension: the registry also imports every file of the folders that the
-environment variable ``MEDDEEP_METHODS`` names.
+The methods of a task lie in its package's ``methods``, one file each: the registry imports every file and collects the
+Method classes. Your own methods need not lie in the extension: the registry also imports every file of the folders
+that the environment variable ``MEDDEEP_METHODS`` names.
+
+Nothing here imports torch: panels list tasks and methods in a process that does not have it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import inspect
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,35 +30,35 @@ from MedDeepLib.core.task import Task
 from MedDeepLib.errors import UserError
 
 OWN_METHODS = "MEDDEEP_METHODS"
+OWN_TASKS = "MEDDEEP_TASKS"
 
-_TASK_PACKAGES = {
-    "segment": "SegmentModuleLib",
-    "register": "RegisterModuleLib",
-    "detect": "DetectModuleLib",
-    "classify": "ClassifyModuleLib",
-}
+_PACKAGES = "*ModuleLib"
+_SISTERS = "*Module"
+
+
+@dataclass(frozen=True)
+class _Found:
+    task: Task
+    package: str
+    folder: Path
 
 
 def tasks() -> list[str]:
-    """The tasks whose module is installed, in a fixed order."""
-    return [task for task in _TASK_PACKAGES if _task_package_found(task)]
+    """The names of the tasks whose modules are installed, in alphabetical order."""
+    return list(_tasks(os.environ.get(OWN_TASKS, "")))
 
 
 def task(name: str) -> Task:
-    """What the module of a task declares. Raises UserError when the task is not known or its module not installed."""
-    if name not in _TASK_PACKAGES or not _task_package_found(name):
-        raise UserError(f"There is no task '{name}': the tasks are {', '.join(tasks())}.")
-    return importlib.import_module(_TASK_PACKAGES[name] + ".task").TASK
+    """What the task called ``name`` declares. Raises UserError that lists the tasks when there is none."""
+    return _found(name).task
 
 
 def methods(task: str) -> dict[str, type[Method]]:
     """The methods of a task by name, in alphabetical order.
 
-    Raises UserError when the task is not known or its module is not installed.
+    Raises UserError when there is no such task, or a file of methods cannot be imported.
     """
-    if task not in _TASK_PACKAGES or not _task_package_found(task):
-        raise UserError(f"There is no task '{task}': the tasks are {', '.join(tasks())}.")
-    return _collect(_TASK_PACKAGES[task] + ".methods", task, os.environ.get(OWN_METHODS, ""))
+    return _methods(_found(task).package, task, os.environ.get(OWN_METHODS, ""))
 
 
 def get(task: str, name: str) -> type[Method]:
@@ -64,29 +70,74 @@ def get(task: str, name: str) -> type[Method]:
 
 
 def imported_method(task: str) -> type[Method]:
-    """How bundles from elsewhere are applied; it is none of the methods, since it cannot be trained.
+    """How bundles from elsewhere are applied: the class ``Imported`` in ``imported.py`` of the task's package.
 
-    Raises UserError when the module of the task has no such thing.
+    It is none of the methods, since it cannot be trained. Raises UserError when the task has no such class.
     """
-    methods(task)
-    try:
-        return importlib.import_module(_TASK_PACKAGES[task] + ".imported").Imported
-    except ModuleNotFoundError:
+    name = f"{_found(task).package}.imported"
+    if importlib.util.find_spec(name) is None:
         raise UserError(
             f"Bundles from elsewhere cannot be applied for the task '{task}' yet: train a model of its own."
-        ) from None
+        )
+    return importlib.import_module(name).Imported
 
 
 def package_folder(task: str) -> Path:
-    """The folder of the package that holds the methods of a task. Raises UserError as :func:`methods` does."""
-    methods(task)
-    return Path(importlib.import_module(_TASK_PACKAGES[task]).__file__).parent
+    """The folder of the task's package, which holds all code that only this task needs."""
+    return _found(task).folder
+
+
+def _found(name: str) -> _Found:
+    found = _tasks(os.environ.get(OWN_TASKS, ""))
+    if name not in found:
+        raise UserError(f"There is no task '{name}': the tasks are {', '.join(found)}.")
+    return found[name]
 
 
 @cache
-def _collect(package_name: str, task: str, own_folders: str) -> dict[str, type[Method]]:
-    package = importlib.import_module(package_name)
-    names = [f"{package_name}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+def _tasks(own_folders: str) -> dict[str, _Found]:
+    found: dict[str, _Found] = {}
+    for folder in _package_folders(own_folders):
+        task = _declared(folder)
+        if task.name in found:
+            raise UserError(
+                f"The task '{task.name}' is declared twice, in {found[task.name].folder} and in {folder}: rename one."
+            )
+        found[task.name] = _Found(task, folder.name, folder)
+    return dict(sorted(found.items()))
+
+
+def _package_folders(own_folders: str) -> Iterator[Path]:
+    """The folders of all packages that declare a task, each package once: the first one found counts."""
+    library = Path(__file__).resolve().parents[2]
+    places = [library, *sorted(library.parent.glob(_SISTERS)), *_paths(own_folders)]
+    seen = set()
+    for place in places:
+        for file in sorted(place.glob(f"{_PACKAGES}/task.py")):
+            if file.parent.name not in seen:
+                seen.add(file.parent.name)
+                yield file.parent
+
+
+def _declared(folder: Path) -> Task:
+    """The ``TASK`` of a package, which is importable from now on."""
+    if str(folder.parent) not in map(str, sys.path) and importlib.util.find_spec(folder.name) is None:
+        sys.path.append(str(folder.parent))
+        importlib.invalidate_caches()
+    try:
+        declared = importlib.import_module(f"{folder.name}.task").TASK
+    except Exception as error:
+        raise UserError(
+            f"The task in {folder / 'task.py'} cannot be imported ({type(error).__name__}: {error}): correct the file, "
+            f"or take its folder out of {OWN_TASKS}."
+        ) from error
+    return declared
+
+
+@cache
+def _methods(package_name: str, task: str, own_folders: str) -> dict[str, type[Method]]:
+    package = importlib.import_module(f"{package_name}.methods")
+    names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(name) for name in names]
     modules += [_loaded(file) for folder in _paths(own_folders) for file in sorted(folder.glob("*.py"))]
     found: dict[str, type[Method]] = {}
@@ -103,7 +154,7 @@ def _paths(text: str) -> list[Path]:
 
 
 def _loaded(file: Path) -> ModuleType:
-    """A file with methods of one's own, imported once. Raises UserError when it cannot be imported."""
+    """A file with your own methods, imported once. Raises UserError when it cannot be imported."""
     name = f"meddeep_own_methods_{file.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -117,17 +168,3 @@ def _loaded(file: Path) -> ModuleType:
                 f"take its folder out of {OWN_METHODS}."
             ) from error
     return sys.modules[name]
-
-
-def _task_package_found(task: str) -> bool:
-    name = _TASK_PACKAGES[task]
-    if importlib.util.find_spec(name):
-        return True
-    # In a source tree each module has a folder of its own beside MedDeepExtension/; in an installed extension all
-    # packages share one folder and the line above has found it.
-    folder = Path(__file__).resolve().parents[3] / name.removesuffix("Lib")
-    if (folder / name / "__init__.py").is_file():
-        sys.path.append(str(folder))
-        importlib.invalidate_caches()
-        return True
-    return False

@@ -3,52 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from MedDeepLib.data.slots import Case, Slot
 
 if TYPE_CHECKING:
     from MedDeepLib.core.method import Prediction
+    from MedDeepLib.data.dataset import Dataset
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a report.
+    """One number of a report: ``Metric(direction=1, chance=0.5)`` is an AUC.
 
     Attributes:
         unit: "mm", "ml", "%", or "" for a ratio.
         direction: +1 where more is better, -1 where less is better, 0 where neither (a volume).
         chance: what a model that has learned nothing reaches, None where that is unknown.
+        across_groups: whether its mean over several structures or classes says anything; that of volumes does not.
+        pooled: whether it is one number of all cases together, from :meth:`Evaluation.pooled`, and no mean over cases.
     """
 
     unit: str = ""
     direction: int = 0
     chance: float | None = None
+    across_groups: bool = True
+    pooled: bool = False
 
 
 class Evaluation(Protocol):
-    """How predictions of a task are compared with the targets of its cases.
+    """How predictions of a task are compared with the targets of its cases. A task that counts lesions::
+
+        class Counting:
+            metrics = {"count_error": Metric(direction=-1)}
+            group = "lesion type"
+            judged = "cases with boxes"
+
+            def cases(self, dataset):
+                return [case for case in dataset.test if "boxes" in case.targets]
+
+            def rows(self, prediction, case, dataset):
+                from MyModuleLib.worker.counting import count_errors  # torch is imported by the worker only
+
+                return count_errors(prediction, case.files("boxes"))
+
+            def pooled(self, rows):
+                return {}
 
     Attributes:
-        metrics: by the names of the rows' columns, in the order of a report; the first is the headline.
+        metrics: by the names of the rows' columns, the most telling one first: it is the headline of a report.
         group: the column that names what a row is about: "structure", "class"; the summary has a line for each.
+        judged: what can be judged, for messages: "cases with labels", "pairs".
     """
 
     metrics: Mapping[str, Metric]
     group: str
+    judged: str
 
-    def cases(self, dataset: Any) -> Sequence[Case]:
+    def cases(self, dataset: Dataset) -> Sequence[Case]:
         """The test cases of a dataset that can be judged."""
 
-    def rows(self, prediction: Prediction, case: Case) -> Iterable[Row]:
-        """Metrics of one case, one row for each structure, lesion or answer."""
+    def rows(self, prediction: Prediction, case: Case, dataset: Dataset) -> Iterable[Row]:
+        """Metrics of one case, one row for each structure, lesion or answer; None where one does not exist.
+
+        ``dataset`` is the one that the case is from: it names the classes. Raises UserError when the prediction
+        cannot be compared with the case's targets.
+        """
 
     def pooled(self, rows: Sequence[Row]) -> Mapping[str, float]:
-        """Metrics that no single case has (AUC, FROC), of the rows of all cases; bootstrapped over patients by the
-        report."""
+        """Metrics that no single case has (AUC, FROC), of the rows of many cases; the report bootstraps them over
+        patients. NaN where the rows do not allow one."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +108,20 @@ class Task:
     def slot(self, name: str) -> Slot:
         """The input, target or output with this name. Raises KeyError when there is none."""
         return {slot.name: slot for slot in (*self.outputs, *self.targets, *self.inputs)}[name]
+
+    @property
+    def applied(self) -> tuple[Slot, ...]:
+        """The inputs of an application: those of the first form, which it needs, and those that no other form names."""
+        if not self.forms:
+            return self.inputs
+        first, others = self.forms[0], {name for form in self.forms[1:] for name in form}
+        return tuple(
+            replace(slot, required=slot.required or slot.name in first)
+            for slot in self.inputs
+            if slot.name in first or slot.name not in others
+        )
+
+    @property
+    def finds_classes(self) -> bool:
+        """Whether the classes of its datasets are what its models find, as told by the kind of the first output."""
+        return self.outputs[0].kind in ("labels", "points", "boxes", "class")

@@ -37,6 +37,7 @@ from typing import Any
 
 from MedDeepLib.data.classes import classes_in_files, parse_classes
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
+from MedDeepLib.data.slots import CaseSlots, Source
 from MedDeepLib.data.sources.labels import Segment
 from MedDeepLib.errors import UserError
 
@@ -66,6 +67,18 @@ class Case:
         return (self, self.moving) if self.moving else (self,)
 
     @property
+    def inputs(self) -> dict[str, Source]:
+        """Sources by the slots of the tasks."""
+        if self.moving:
+            return {"fixed": Source("image", self.images), "moving": Source("image", self.moving.images)}
+        return {"image": Source("image", self.images)} if self.images else {}
+
+    @property
+    def targets(self) -> dict[str, Source]:
+        """Sources by the slots of the tasks."""
+        return {"label": Source("labels", (self.label,))} if self.label else {}
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Everything that it names."""
         listed = (*self.images, self.label, self.landmarks, self.transform)
@@ -86,12 +99,17 @@ class Dataset:
     path: Path = field(default_factory=Path)
     atlas: Case | None = None
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The label values of the classes."""
+        return self.classes
+
     def cases(self, split: str | None = None) -> tuple[Case, ...]:
         """The cases of one split, or all of them."""
         return getattr(self, split) if split else self.training + self.validation + self.test
 
 
-def load_dataset(path: str | Path, paired: bool = False) -> Dataset:
+def load_dataset(path: str | Path, slots: CaseSlots | None = None, paired: bool = False) -> Dataset:
     """Read a dataset and check it: files exist, channels agree, no patient is in two splits.
 
     Args:
@@ -100,6 +118,7 @@ def load_dataset(path: str | Path, paired: bool = False) -> Dataset:
     Raises UserError that names the file and the entry at fault.
     """
     path = Path(path)
+    paired = paired or bool(slots is not None and slots.forms)
     if path.is_dir():
         dataset = _from_folder(path)
     elif not path.is_file():

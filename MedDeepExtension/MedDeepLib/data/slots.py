@@ -21,6 +21,7 @@ class Slot:
         many: whether it takes several files, e.g. an image per channel.
         required: whether a case is refused without it.
         help: what it is, for a command line or a tooltip.
+        made_from: of an output: the optional input that it is made from; that input has no other use.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Slot:
     many: bool = False
     required: bool = True
     help: str = ""
+    made_from: str = ""
 
     def __post_init__(self):
         if self.kind not in KINDS:

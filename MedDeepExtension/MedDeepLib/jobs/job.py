@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.core import ApplyItem, from_mapping, get, methods
+from MedDeepLib.core import ApplyItem, from_mapping, get, registry
 from MedDeepLib.devices import ALL, check_request
 from MedDeepLib.errors import UserError
+from MedDeepLib.jobs.items import check_files, check_item, from_json, from_version_1, to_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ACTIONS = ("train", "plan", "apply", "cohort", "evaluate", "crossvalidate")
 BY_SITE = "site"
 MOST_PROCESSES = 64
@@ -27,7 +27,7 @@ class Job:
     """One piece of work for a worker process.
 
     Attributes:
-        task: segment, register, detect or classify.
+        task: its name, e.g. segment or register.
         action: train, plan (what a training would choose), apply, cohort (apply to hundreds of cases), evaluate or
             crossvalidate.
         method: name of the method to train.
@@ -35,19 +35,19 @@ class Job:
         dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
         folds: of a cross-validation: how many by patient, or "site" to leave one site out after the other.
         model: folder of the model to apply or evaluate, or a run that holds one.
-        items: what to apply the model to.
+        items: the cases to apply the model to.
         inputs: CSV list or folder of the cases of a cohort.
         output: the folder for the results of a cohort.
         scheduler: address of the dask scheduler that knows the workers for a cohort; empty: this computer.
         workers: processes of this computer for a cohort; 0: as many as the devices and the memory allow.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
-        device: auto, cpu, cuda:N, mps, or for a training all: every card of this computer.
-        processes: how many train together, each on a card of its own or all on the CPU; 0: one for each device that
+        device: auto, cpu, cuda:N, mps, or for a training all: every GPU of this computer.
+        processes: how many train together, each on a GPU of its own or all on the CPU; 0: one for each device that
             ``device`` means. The batch size is that of each of them.
         seed: all randomness derives from it.
         threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
-        deterministic: whether a training on a card computes so that it can be repeated to the last bit, which takes
-            longer; on a CPU it always does.
+        deterministic: whether a training on a GPU can be repeated to the last bit, which takes longer; on a CPU it
+            always can.
     """
 
     task: str
@@ -75,16 +75,11 @@ class Job:
         """What it does, in two words for lists: "train unet", "apply lungs"."""
         return f"{_VERBS.get(self.action, self.action)} {self.method or Path(self.model).name}"
 
-    @property
-    def paired(self) -> bool:
-        """Whether the task is about pairs of images, as registration is."""
-        return any(method.paired for method in methods(self.task).values())
-
     def validate(self) -> None:
         """Raise UserError with one sentence for the first thing that is wrong; reads no image and no weights."""
         if self.action not in ACTIONS:
             raise UserError(f"There is no action '{self.action}': use {', '.join(ACTIONS)}.")
-        methods(self.task)
+        registry.task(self.task)
         check_request(self.device)
         if not 0 <= self.seed < 2**31:
             raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
@@ -119,17 +114,11 @@ class Job:
     def _validate_apply(self) -> None:
         if not self.model:
             raise UserError("Applying needs a model: a run folder, a model folder, or the name of a released model.")
-        if not self.items or not all(item.images and item.output for item in self.items):
-            raise UserError("Applying needs at least one input image and an output file for each.")
-        inputs = {os.path.abspath(image) for item in self.items for image in item.files_read}
-        outputs = set()
-        for file in (file for item in self.items for file in item.files_written):
-            output = os.path.abspath(file)
-            if output in inputs:
-                raise UserError(f"The input {file} would be overwritten: give the output another name.")
-            if output in outputs:
-                raise UserError(f"Two inputs would write to the same output {file}: give each its own.")
-            outputs.add(output)
+        if not self.items:
+            raise UserError("Applying needs at least one case: name its inputs and outputs.")
+        for item in self.items:
+            check_item(item, registry.task(self.task))
+        check_files(self.items)
 
     def _validate_cohort(self) -> None:
         if not self.model:
@@ -152,11 +141,13 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content["items"] = [to_json(item) for item in self.items]
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Job:
-        """Read and validate a job file.
+        """Read and validate a job file, also one of version 1, whose items were images with an output.
 
         Raises UserError when it is missing, not a job, of a newer version, or wrong in any field.
         """
@@ -168,8 +159,8 @@ class Job:
             raise UserError(f"The job file {path} is not valid JSON ({error}): write it anew.") from None
         if not isinstance(content, dict):
             raise UserError(f"The job file {path} must hold one JSON object.")
-        version = content.get("version")
-        if version != SCHEMA_VERSION:
+        version = content.pop("version", None)
+        if type(version) is not int or version not in _READ_ITEM:
             raise UserError(
                 f"The job file {path} has version {version}, this program reads version {SCHEMA_VERSION}: "
                 "use the program that wrote it, or start the job anew."
@@ -183,31 +174,16 @@ class Job:
         for name in ("task", "action"):
             if name not in content:
                 raise UserError(f"The job file {path} lacks '{name}'.")
-        items = tuple(_item(path, entry) for entry in content.pop("items", []))
+        task = registry.task(content["task"])
+        read_item = _READ_ITEM[version]
+        items = tuple(read_item(entry, task, f"The job file {path}") for entry in content.pop("items", []))
         job = cls(items=items, **content)
         job.validate()
         return job
 
 
 _JSON_TYPES = {"str": str, "int": int, "bool": bool, "dict[str, Any]": dict, "tuple[ApplyItem, ...]": list}
-
-
-def _item(path: Path, entry: Any) -> ApplyItem:
-    images, output = (entry.get("images"), entry.get("output")) if isinstance(entry, dict) else (None, None)
-    if not isinstance(images, list) or not all(isinstance(text, str) for text in [*images, output]):
-        raise UserError(f"The job file {path}: every one of 'items' needs 'images', a list of files, and an 'output'.")
-    inputs, outputs = entry.get("inputs", {}), entry.get("outputs", {})
-    texts = [*_texts(inputs, list), *_texts(outputs, str)]
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"The job file {path}: 'inputs' and 'outputs' of 'items' must name files.")
-    return ApplyItem(tuple(images), output, {name: tuple(files) for name, files in inputs.items()}, outputs)
-
-
-def _texts(named: Any, kind: type) -> list[Any]:
-    """What should be file names in ``named``, an object with a ``kind`` (text or list of it) by name; else a None."""
-    if not isinstance(named, dict) or not all(isinstance(value, kind) for value in named.values()):
-        return [None]
-    return [text for value in named.values() for text in (value if kind is list else [value])]
+_READ_ITEM = {1: from_version_1, SCHEMA_VERSION: from_json}
 
 
 def _check_type(path: Path, name: str, value: Any, expected: type) -> None:

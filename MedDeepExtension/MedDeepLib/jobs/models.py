@@ -132,7 +132,7 @@ def _described(model: Model, origin: Origin, name: str) -> ModelEntry:
         task=model.task,
         description=model.description(),
         needs=f"{len(model.channels)} input image{'s' if len(model.channels) > 1 else ''}: {', '.join(model.channels)}",
-        labels=tuple(segment.name for segment in model.classes),
+        labels=model.classes,
         data=_data(metadata["training_data"], model.is_foreign),
         asks=tuple(Finding(*finding).in_words() for finding in metadata.get("findings", ())),
         figures=tuple(_figures(metadata.get("figures", {}))),

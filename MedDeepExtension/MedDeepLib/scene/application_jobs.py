@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.core import ApplyItem
 from MedDeepLib.jobs import Job, RunningJob, State
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import runs
 from MedDeepLib.scene.scene_jobs import SceneJob, submit_application
 

@@ -159,7 +159,8 @@ class EvaluationJob(SceneJob):
 
     def take_over(self) -> None:
         result = self.folder.result()
-        self.report, self.headline = Path(result["report"]), headline(result["summary"][-1])
+        self.report = Path(result["report"])
+        self.headline = result.get("headline") or headline(result["summary"][-1])  # results of older versions
         self.summary_table = table_from_csv(table_path(self.report, "summary"), f"{self._name} metrics")
         self.case_table = table_from_csv(self.report, f"{self._name} metrics by case")
         for name, title in (("sites", "site"), ("folds", "fold")):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.evaluation.report import figures_of
+from MedDeepLib.evaluation.report import metrics_of
 from MedDeepLib.jobs.folder import JobFolder, read_json
 from MedDeepLib.jobs.job import Job
 
@@ -19,7 +19,7 @@ def figures_in(result: dict[str, Any]) -> dict[str, float]:
         for name, value in values.items()
     }
     for line in result.get("summary", []):
-        figures |= {f"{line['structure']}/{name}": line[name] for name in figures_of(line)}
+        figures |= {f"{next(iter(line.values()))}/{name}": line[name] for name in metrics_of(line)}
     return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from MedDeepLib.bundles.model import open_model
-from MedDeepLib.core import Context, Predictor
+from MedDeepLib.core import ApplyItem, Context, Predictor, registry
+from MedDeepLib.core.endings import endings
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.sources.image import check_writable
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
-from MedDeepLib.evaluation.report import write_report
+from MedDeepLib.evaluation.report import headline, write_report
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.tracking.tracking import Tracking
@@ -100,7 +100,7 @@ def _context(job: Job, folder: JobFolder, device: str, threads: int, report, sto
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context.report("phase", phase="Reading the dataset")
-    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
+    context = replace(context, dataset=load_dataset(job.dataset, registry.task(job.task)))
     if not context.dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
     figures = train_model(job, folder, context)
@@ -109,56 +109,59 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
 
 def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     predictor, model = load(job, context)
-    endings = model.make_method().output_endings
+    method = model.method_class()
     for item in job.items:
-        if not item.output.lower().endswith(endings):
-            raise UserError(f"The output {item.output} must end in one of {', '.join(endings)}.")
-        for file in item.files_written:
+        for name, file in item.outputs.items():
+            allowed = endings(method, name)
+            if not file.lower().endswith(allowed):
+                raise UserError(f"The output {file} must end in one of {', '.join(allowed)}.")
             check_writable(Path(file))
     outputs, failures = [], []
     for number, item in enumerate(job.items, start=1):
-        name = Path(item.images[0]).name
         try:
             outputs.append(_apply_one(item, number, len(job.items), predictor, context))
         except UserError as error:
             # One bad case must not cost the others; a single case is the job itself.
             if len(job.items) == 1:
                 raise
-            failures.append({"input": name, "message": str(error)})
-            context.report("warning", message=f"{name} was left out: {error}")
+            failures.append({"input": item.name, "message": str(error)})
+            context.report("warning", message=f"{item.name} was left out: {error}")
     if failures and not outputs:
         raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
     return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
 
 
-def _apply_one(item, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
+def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
     of_many = f" ({number} of {count})" if count > 1 else ""
-    context.report("phase", phase=f"Reading {Path(item.images[0]).name}{of_many}")
-    images = predictor.read(item)
+    context.report("phase", phase=f"Reading {item.name}{of_many}")
+    inputs = predictor.read(item.inputs)
     context.report("phase", phase=f"Applying the model{of_many}")
     started = time.perf_counter()
-    prediction = predictor.predict(images, context)
+    prediction = predictor.predict(inputs, context, tuple(item.outputs))
     seconds = time.perf_counter() - started
     context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
-    files = prediction.save(item)
+    files = prediction.save(item.paths)
     outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
     words = prediction.in_words()
     if words:
         outcome["words"] = words
     if len(files) > 1:
-        outcome["files"] = files
+        outcome["files"] = [str(file) for file in files]
     context.report("result", **outcome)
     return outcome
 
 
 def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    context = replace(context, dataset=load_dataset(job.dataset, job.paired))
+    context = replace(context, dataset=load_dataset(job.dataset, registry.task(job.task)))
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
-    if not open_model(job.model, job.task).make_method().test_cases(context.dataset):
-        kind = "pairs" if job.paired else "cases with labels"
-        raise UserError(f'The dataset {job.dataset} has no test {kind}: add a "test" list.')
+    evaluation = registry.task(job.task).evaluation
+    if evaluation is None:
+        raise UserError(f"Models for the task '{job.task}' cannot be evaluated: apply them instead.")
+    if not evaluation.cases(context.dataset):
+        raise UserError(f'The dataset {job.dataset} has no test {evaluation.judged}: add a "test" list.')
     check_writable(report_file)
     rows = score_cases(load, job, context)
-    tables = write_report(report_file, rows, context.seed)
+    tables = write_report(report_file, rows, context.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
-    return {"report": str(report_file), **tables}
+    words = headline(tables["summary"][-1], evaluation.metrics)
+    return {"report": str(report_file), "headline": words, **tables}

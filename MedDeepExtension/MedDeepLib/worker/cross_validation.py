@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from MedDeepLib.core import Context
+from MedDeepLib.core import Context, registry
 from MedDeepLib.data.dataset import Dataset, load_dataset
 from MedDeepLib.data.splits import Fold, patient_folds, site_folds
 from MedDeepLib.errors import Stopped, UserError
@@ -34,7 +34,7 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
     Raises UserError when the dataset cannot be dealt into folds, or is not the one with which the job began.
     """
     context.report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset, job.paired)
+    dataset = load_dataset(job.dataset, registry.task(job.task))
     by_site = job.folds == BY_SITE
     folds = site_folds(dataset) if by_site else patient_folds(dataset, int(job.folds), job.seed)
     _check_the_same(job, dataset, folds, folder)
@@ -50,9 +50,11 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
         rows += [{"fold": fold.name} | row for row in own.result()["rows"]]
     report_file = folder.path / "metrics.csv"
     context.report("phase", phase="Writing the report")
-    tables = write_report(report_file, rows, job.seed)
+    evaluation = registry.task(job.task).evaluation
+    tables = write_report(report_file, rows, job.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
-    return {"report": str(report_file), **tables}
+    words = headline(tables["summary"][-1], evaluation.metrics)
+    return {"report": str(report_file), "headline": words, **tables}
 
 
 def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
@@ -63,7 +65,8 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
     if not folder.model_folder.exists():  # it appears when it is complete
         train_model(job, folder, context)
     rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
-    context.report("message", message=f"{headline(overall(rows, job.seed))} held out.")
+    evaluation = registry.task(job.task).evaluation
+    context.report("message", message=f"{headline(overall(rows, job.seed, evaluation), evaluation.metrics)} held out.")
     folder.write_result({"model": folder.model_folder.name, "rows": rows})
     gc.collect()
     free_device_memory()

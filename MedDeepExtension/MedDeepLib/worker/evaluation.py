@@ -6,7 +6,7 @@ from typing import Any
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
-from MedDeepLib.core import Context
+from MedDeepLib.core import Context, registry
 from MedDeepLib.data.dataset import Case
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.jobs.job import Job
@@ -21,16 +21,16 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         Stopped: the user asked to stop.
     """
     predictor, model = load(job, context)
-    method = model.make_method()
-    cases = method.test_cases(context.dataset)
+    evaluation = registry.task(job.task).evaluation
+    cases = evaluation.cases(context.dataset)
     if model.trained:
         _check_patients(model, [part for case in cases for part in case.parts])
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
         context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
-        prediction = predictor.predict(predictor.read_case(case), context)
+        prediction = predictor.predict(predictor.read(case.inputs), context)
         identity = {"case": case.name, "patient": case.patient, "site": case.site}
-        rows += [identity | row for row in method.score(prediction, case)]
+        rows += [identity | row for row in evaluation.rows(prediction, case, context.dataset)]
         context.report("progress", step=number, total=len(cases), remaining=None)
         if context.stop_requested():
             raise Stopped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from MedDeepLib.core import Context, to_mapping
+from MedDeepLib.core import Context, registry, to_mapping
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.devices import torch_device
 from MedDeepLib.devices.threads import available_cores, share
@@ -28,7 +28,7 @@ def make_plan(
     report("message", message=sentence)
     torch.set_num_threads(job.threads or share(available_cores(), ()))
     report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset, job.paired)
+    dataset = load_dataset(job.dataset, registry.task(job.task))
     if not dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
     context = Context(device, job.seed, folder.path, dataset, report, stop_requested)

@@ -14,7 +14,7 @@ from RegisterModuleLib.method import RegistrationMethod
 from RegisterModuleLib.parameters import ApplyParameters
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import TrainedModel
     from MedDeepLib.training.stage import Stage
 
     from RegisterModuleLib.worker.alignment import Alignment
@@ -54,7 +54,7 @@ class Elastix(RegistrationMethod):
         return self
 
     def align(
-        self, alignment: Alignment, networks: dict[str, Any], model: Model, options: ElastixApplyParameters
+        self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: ElastixApplyParameters
     ) -> None:
         from RegisterModuleLib.worker.elastix_job import run_elastix
 

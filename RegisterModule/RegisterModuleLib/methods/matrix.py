@@ -13,7 +13,7 @@ from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import point_stage, structure_stage
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import TrainedModel
     from MedDeepLib.training.stage import Stage
 
     from RegisterModuleLib.worker.alignment import Alignment
@@ -87,6 +87,6 @@ class Global(RegistrationMethod):
         yield stage(self, training, validation, changes, context, settings.steps)
 
     def align(
-        self, alignment: Alignment, networks: dict[str, Any], model: Model, options: GlobalApplyParameters
+        self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: GlobalApplyParameters
     ) -> None:
         align_by_matrix(alignment, networks, model, options.transform, options.matrix_steps, to_finest=True)

@@ -15,7 +15,7 @@ from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import field_stage, point_stage, structure_stage
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
+    from MedDeepLib.core import TrainedModel
     from MedDeepLib.training.stage import Stage
 
     from RegisterModuleLib.worker.alignment import Alignment
@@ -173,7 +173,7 @@ class Morph(RegistrationMethod):
         return make(rotation, settings.scaling, shift, apart, settings.elastic, settings.intensity, settings.bare)
 
     def align(
-        self, alignment: Alignment, networks: dict[str, Any], model: Model, options: MorphApplyParameters
+        self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: MorphApplyParameters
     ) -> None:
         align_by_matrix(alignment, networks, model, "affine", options.matrix_steps, to_finest=alignment.flat)
         start = None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import RunningJob
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 
@@ -179,9 +180,11 @@ def start_registration(
     with application_folder(TASK) as folder:
         files = [[nodes.volume_to_file(node, folder / "input") for node in side] for side in (fixed, moving)]
         begin = transform_to_file(fixed[0].GetParentTransformNode(), initial, folder / "input", fixed[0])
-        inputs = {"moving": tuple(map(str, files[1]))} | ({"initial": (str(begin),)} if begin else {})
-        outputs = {name: str(folder / f"{name}.nrrd") for name in (*(["volume"] if volume else []), *maps)}
-        item = ApplyItem(tuple(map(str, files[0])), str(folder / "transform.h5"), inputs, outputs)
+        inputs = {side: Source("image", tuple(paths)) for side, paths in zip(("fixed", "moving"), files, strict=True)}
+        inputs |= {"initial": Source("transform", (begin,))} if begin else {}
+        outputs = {"transform": str(folder / "transform.h5")}
+        outputs |= {name: str(folder / f"{name}.nrrd") for name in (*(["volume"] if volume else []), *maps)}
+        item = ApplyItem(inputs, outputs)
         running = start_application(folder, TASK, model, item, device, options)
     named = dict(zip([*files[0], *files[1]], [*fixed, *moving], strict=True))
     into = {"transform": transform, "volume": None if volume is True else volume}

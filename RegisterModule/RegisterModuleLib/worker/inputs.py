@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,8 @@ from RegisterModuleLib.worker.grids import Box, Grid, box_of, inside, is_flat, m
 from RegisterModuleLib.worker.transforms import SpatialTransform, read_transform
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
-    from MedDeepLib.core import ApplyItem
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.core import TrainedModel
+    from MedDeepLib.data.slots import Source
 
 _LEAST_OVERLAP = 0.02
 _SINGULAR = 1e6  # largest stretch by smallest, of a matrix that cannot be meant
@@ -52,19 +51,17 @@ class Pair:
         return Grid(self.fixed.affine, self.fixed.shape)
 
 
-def read_item(item: ApplyItem) -> Pair:
-    """The pair of a job's item. Raises UserError for whatever makes it impossible to register."""
-    moving = item.inputs.get("moving")
-    if not moving:
-        raise UserError("Registration needs a moving image beside the fixed one: name it with --moving.")
-    return _read(item.images, moving, item.inputs.get("initial", ()), next(iter(item.inputs.get("labels", ())), None))
+def read_pair(inputs: Mapping[str, Source]) -> Pair:
+    """The pair of a job's item or of a dataset's case: the inputs "fixed", "moving", "initial", "labels".
 
-
-def read_case(case: Case) -> Pair:
-    """A pair of a dataset; its labels are scored, not moved here."""
-    if case.moving is None:
-        raise UserError(f"The case {case.name} has no moving image.")
-    return _read(case.images, case.moving.images, (), None)
+    Raises UserError for whatever makes it impossible to register.
+    """
+    for side, other in (("fixed", "moving"), ("moving", "fixed")):
+        if side not in inputs or not inputs[side].files:
+            raise UserError(f"Registration needs a {side} image beside the {other} one: name it.")
+    files = {name: source.files for name, source in inputs.items()}
+    labels = next(iter(files.get("labels", ())), None)
+    return _read(files["fixed"], files["moving"], files.get("initial", ()), labels)
 
 
 def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels) -> Pair:
@@ -116,7 +113,7 @@ def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
         )
 
 
-def anatomy_warnings(model: Model, extents: dict[str, np.ndarray], brightness: dict[str, float]) -> list[str]:
+def anatomy_warnings(model: TrainedModel, extents: dict[str, np.ndarray], brightness: dict[str, float]) -> list[str]:
     """What in two images is unlike everything that the model was trained on, in sentences."""
     plan = model.metadata["plan"]
     sentences = []
@@ -139,7 +136,7 @@ def anatomy_warnings(model: Model, extents: dict[str, np.ndarray], brightness: d
     return sentences
 
 
-def _read_labels(path: str, moving: Image) -> Labels:
+def _read_labels(path: Path, moving: Image) -> Labels:
     array, affine, segments = read_segmentation(path)
     name = Path(path).name
     if not array.any():

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from MedDeepLib.core import ApplyItem, Context, Prediction, Predictor
+from MedDeepLib.core import Context, Prediction, Predictor
+from MedDeepLib.data.slots import Source
 from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import OutOfMemory, UserError
 
-from RegisterModuleLib.worker import inputs
 from RegisterModuleLib.worker.alignment import Aligned, Alignment
 from RegisterModuleLib.worker.figures import deformation_figures, jacobian_map
 from RegisterModuleLib.worker.grids import SLAB_VOXELS, Grid, inside, matrix_coordinates, sampled
-from RegisterModuleLib.worker.inputs import Labels, Pair
+from RegisterModuleLib.worker.inputs import Labels, Pair, anatomy_warnings, read_pair
 from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
 
 if TYPE_CHECKING:
-    from MedDeepLib.bundles.model import Model
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.core import TrainedModel
 
     from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.parameters import ApplyParameters
@@ -40,12 +40,10 @@ class RegistrationPrediction(Prediction):
     transform: SpatialTransform
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, path: Path) -> None:
-        write_transform(path, self.transform)
-
-    def save(self, item: ApplyItem) -> list[str]:
-        """The transform, and of ``item.outputs``: inverse, volume, labels, jacobian, difference, checkerboard."""
+    def save(self, outputs: Mapping[str, Path]) -> list[Path]:
+        """Write transform, inverse, volume, labels, jacobian, difference and checkerboard, whichever is asked for."""
         makers = {
+            "transform": lambda path: write_transform(path, self.transform),
             "inverse": lambda path: write_transform(path, self.transform.inverse()),
             "volume": lambda path: write_image(path, self.warped(), self.pair.fixed.affine),
             "labels": self._write_labels,
@@ -55,13 +53,12 @@ class RegistrationPrediction(Prediction):
             "difference": lambda path: write_image(path, self.difference(), self.pair.fixed.affine),
             "checkerboard": lambda path: write_image(path, self.checkerboard(), self.pair.fixed.affine),
         }
-        unknown = sorted(set(item.outputs) - set(makers))
+        unknown = sorted(set(outputs) - set(makers))
         if unknown:
             raise UserError(f"There is no output '{unknown[0]}': choose from {', '.join(makers)}.")
-        self.write(Path(item.output))
-        for name, path in item.outputs.items():
-            makers[name](Path(path))
-        return list(item.files_written)
+        for name, path in outputs.items():
+            makers[name](path)
+        return list(outputs.values())
 
     def summary(self) -> dict[str, Any]:
         """Similarity before and after, how far and how evenly the transform moves, share of folded voxels."""
@@ -136,7 +133,7 @@ class RegistrationPredictor(Predictor):
         self,
         method: RegistrationMethod,
         networks: dict[str, torch.nn.Module],
-        model: Model,
+        model: TrainedModel,
         context: Context,
         options: ApplyParameters,
     ):
@@ -148,13 +145,10 @@ class RegistrationPredictor(Predictor):
         other._options = options
         return other
 
-    def read(self, item: ApplyItem) -> Pair:
-        return inputs.read_item(item)
+    def read(self, inputs: Mapping[str, Source]) -> Pair:
+        return read_pair(inputs)
 
-    def read_case(self, case: Case) -> Pair:
-        return inputs.read_case(case)
-
-    def predict(self, pair: Pair, context: Context) -> RegistrationPrediction:
+    def predict(self, pair: Pair, context: Context, wanted: Collection[str] = ()) -> RegistrationPrediction:
         channels = self._model.channels
         if self._model.trained and len(pair.fixed.array) != len(channels):
             raise UserError(
@@ -183,7 +177,7 @@ class RegistrationPredictor(Predictor):
         """The transform of a pair, without the figures that all methods share."""
         alignment = Alignment(pair, self._options, context)
         if self._model.trained:
-            for sentence in inputs.anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):
+            for sentence in anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):
                 context.report("warning", message=sentence)
         alignment.start()
         self._method.align(alignment, self._networks, self._model, self._options)

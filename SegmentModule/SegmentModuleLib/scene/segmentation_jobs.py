@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import RunningJob
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 
@@ -86,6 +87,6 @@ def start_segmentation(
     with application_folder(task) as folder:
         output = folder / "output.seg.nrrd"
         files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
-        item = ApplyItem(tuple(map(str, files)), str(output))
+        item = ApplyItem({"image": Source("image", tuple(files))}, {"segmentation": str(output)})
         running = start_application(folder, task, model, item, device, options)
     return SegmentationJob(running, output, dict(zip(files, volumes, strict=True)), segmentation)

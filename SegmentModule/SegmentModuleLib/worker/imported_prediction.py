@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import torch
 from MedDeepLib.bundles.foreign.inspection import read_bundle
 from MedDeepLib.bundles.foreign.workflow import Workflow
 from MedDeepLib.bundles.metadata import has_background
-from MedDeepLib.bundles.model import Model
-from MedDeepLib.core import Context, Prediction, Predictor
-from MedDeepLib.data.dataset import Case
+from MedDeepLib.core import Context, Prediction, TrainedModel
 from MedDeepLib.data.geometry import voxel_volume
 from MedDeepLib.data.preparation import stack_channels
 from MedDeepLib.data.sources.image import Image, write_image
@@ -24,7 +22,12 @@ from MedDeepLib.errors import UserError
 
 from SegmentModuleLib.parameters import ImportedApplyParameters
 from SegmentModuleLib.worker.memory_steps import predict_within_memory
-from SegmentModuleLib.worker.prediction import SegmentationPrediction, TileProgress, keep_largest_components
+from SegmentModuleLib.worker.prediction import (
+    ImagePredictor,
+    SegmentationPrediction,
+    TileProgress,
+    keep_largest_components,
+)
 
 
 @dataclass(eq=False)
@@ -36,6 +39,11 @@ class OverlappingPrediction(Prediction):
     masks: np.ndarray
     affine: np.ndarray
     classes: tuple[Segment, ...]
+
+    def save(self, outputs: Mapping[str, Path]) -> list[Path]:
+        for path in outputs.values():
+            self.write(path)
+        return list(outputs.values())
 
     def write(self, path: Path) -> None:
         """Write a segmentation with a layer for each structure, or an image with a channel for each."""
@@ -51,10 +59,10 @@ class OverlappingPrediction(Prediction):
         return {s.name: round(count * millilitres, 4) for s, count in zip(self.classes, counts, strict=True)}
 
 
-class ImportedPredictor(Predictor):
+class ImportedPredictor(ImagePredictor):
     """A bundle from elsewhere on its device, ready for any number of cases."""
 
-    def __init__(self, model: Model, context: Context, options: ImportedApplyParameters):
+    def __init__(self, model: TrainedModel, context: Context, options: ImportedApplyParameters):
         self._model, self._options = model, options
         self._bundle = read_bundle(model.folder)
         self._workflow = Workflow(self._bundle, context.device)
@@ -66,7 +74,7 @@ class ImportedPredictor(Predictor):
         other._options = options
         return other
 
-    def predict(self, images: Sequence[Image], context: Context) -> Prediction:
+    def predict(self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()) -> Prediction:
         image = stack_channels(images, self._options.resample_inputs)
         channels = self._model.channels
         if len(image.array) != len(channels):
@@ -79,11 +87,11 @@ class ImportedPredictor(Predictor):
             masks = (result > 0.5).to(torch.uint8).cpu().numpy()
             for mask in masks if self._options.largest_component else ():
                 keep_largest_components(mask, 1)
-            return OverlappingPrediction(masks, image.affine, self._model.classes)
+            return OverlappingPrediction(masks, image.affine, self._model.segments)
         labels = self._labels(result)
         if self._options.largest_component:
-            keep_largest_components(labels, int(max(s.value for s in self._model.classes)))
-        return SegmentationPrediction(labels, image.affine, self._model.classes)
+            keep_largest_components(labels, int(max(s.value for s in self._model.segments)))
+        return SegmentationPrediction(labels, image.affine, self._model.segments)
 
     def _is_overlapping(self, result: torch.Tensor) -> bool:
         return self._bundle.overlapping and len(result) == len(self._bundle.outputs)
@@ -104,11 +112,11 @@ class ImportedPredictor(Predictor):
                 "correct its channel_def."
             )
         self._check_named(values)
-        largest = max(segment.value for segment in self._model.classes)
+        largest = max(segment.value for segment in self._model.segments)
         return values.cpu().numpy().astype(np.uint8 if largest < 256 else np.uint16)
 
     def _check_named(self, values: torch.Tensor) -> None:
-        known = {0, *(segment.value for segment in self._model.classes)}
+        known = {0, *(segment.value for segment in self._model.segments)}
         lowest, highest = (int(value) for value in values.aminmax())
         present = {lowest, highest}
         if lowest >= 0 and highest < 1 << 16:
@@ -119,17 +127,3 @@ class ImportedPredictor(Predictor):
                 f"The bundle {self._bundle.folder} gives the label {unknown[0]}, to which its metadata give no name: "
                 "correct its channel_def."
             )
-
-
-def score(prediction: Prediction, case: Case) -> list[dict[str, Any]]:
-    """Compare a prediction with the reference labels of a case; one row per structure."""
-    from MedDeepLib.evaluation.overlap import structure_scores
-
-    from SegmentModuleLib.worker.cases import read_reference
-
-    if isinstance(prediction, OverlappingPrediction):
-        raise UserError("The structures of this bundle overlap, which label images cannot be compared with.")
-    grid = Image(prediction.labels[None], prediction.affine, case.images[0])
-    values = np.array([0, *(segment.value for segment in prediction.classes)])
-    reference = values[read_reference(case, grid, prediction.classes)]
-    return structure_scores(prediction.labels, reference, prediction.affine, prediction.classes)

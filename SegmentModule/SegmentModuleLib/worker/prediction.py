@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from MedDeepLib.bundles.model import Model
-from MedDeepLib.core import Context, Prediction, Predictor
+from MedDeepLib.core import Context, Prediction, Predictor, TrainedModel
 from MedDeepLib.data.geometry import voxel_volume
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels
-from MedDeepLib.data.sources.image import Image, write_image
+from MedDeepLib.data.slots import Source
+from MedDeepLib.data.sources.image import Image, read_image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
@@ -28,13 +28,22 @@ from SegmentModuleLib.parameters import ApplyParameters
 
 @dataclass(eq=False)
 class SegmentationPrediction(Prediction):
-    """A label map (I, J, K) on the case's own grid, with its classes."""
+    """A label map (I, J, K) on the case's own grid, with its classes.
+
+    ``resample_labels``: whether reference labels on another grid may be resampled to it, as those of the training were.
+    """
 
     unit = "ml"
 
     labels: np.ndarray
     affine: np.ndarray
     classes: tuple[Segment, ...]
+    resample_labels: bool = False
+
+    def save(self, outputs: Mapping[str, Path]) -> list[Path]:
+        for path in outputs.values():
+            self.write(path)
+        return list(outputs.values())
 
     def write(self, path: Path) -> None:
         """Write a segmentation (.seg.nrrd), or a plain label image for programs that do not know these."""
@@ -50,22 +59,34 @@ class SegmentationPrediction(Prediction):
         return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
 
 
-class SegmentationPredictor(Predictor):
+class ImagePredictor(Predictor):
+    """What is applied to the input "image": its channels, on one grid each."""
+
+    def read(self, inputs: Mapping[str, Source]) -> list[Image]:
+        return [read_image(file) for file in inputs["image"].files]
+
+
+class SegmentationPredictor(ImagePredictor):
     """A segmentation network on its device, ready for any number of cases."""
 
     def __init__(
         self,
         network: torch.nn.Module,
-        model: Model,
+        model: TrainedModel,
         context: Context,
         options: ApplyParameters,
         flip_axes: Sequence[int],
         downsampling: tuple[int, int, int] = (1, 1, 1),
+        resample_labels: bool = False,
     ):
-        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels, axis by axis."""
+        """``flip_axes`` were mirrored in training; tiles are multiples of ``downsampling`` voxels, axis by axis.
+
+        ``resample_labels``: see :class:`SegmentationPrediction`.
+        """
         self._network = network.to(context.device).eval()
         self._model = model
         self._downsampling = downsampling
+        self._resample_labels = resample_labels
         self._plan = Plan.from_dict(model.metadata["plan"])
         self._trained_flip_axes = tuple(flip_axes)
         self._set_options(options)
@@ -84,7 +105,9 @@ class SegmentationPredictor(Predictor):
         self._options = options
         self._flip_axes = self._trained_flip_axes if options.flips else ()
 
-    def predict(self, images: Sequence[Image], context: Context) -> SegmentationPrediction:
+    def predict(
+        self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()
+    ) -> SegmentationPrediction:
         image = stack_channels(images, self._options.resample_inputs)
         channels = self._model.channels
         if len(image.array) != len(channels):
@@ -119,10 +142,10 @@ class SegmentationPredictor(Predictor):
         if self._options.largest_component:
             keep_largest_components(labels, len(self._model.classes))
         assert labels.shape == shape
-        return SegmentationPrediction(self._as_values(labels), affine, self._model.classes)
+        return SegmentationPrediction(self._as_values(labels), affine, self._model.segments, self._resample_labels)
 
     def _as_values(self, labels: np.ndarray) -> np.ndarray:
-        values = np.array([0, *(segment.value for segment in self._model.classes)])
+        values = np.array([0, *(segment.value for segment in self._model.segments)])
         if (values == np.arange(len(values))).all():
             return labels
         return values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]

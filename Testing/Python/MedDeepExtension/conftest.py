@@ -134,11 +134,11 @@ def make_job(runs_folder):
     def make(name: str, *events: tuple[str, dict], action: str = "train", **files: str):
         from MedDeepLib.jobs import Job, JobFolder
         from MedDeepLib.jobs.events import EventWriter
-        from MedDeepLib.jobs.job import ApplyItem
+        from toy_cases import image_item
 
         what = {"method": "unet"} if action == "train" else {"model": "trained"}
         if action == "apply":
-            what["items"] = (ApplyItem(("head.nrrd",), "result.seg.nrrd"),)
+            what["items"] = (image_item("result.seg.nrrd", "head.nrrd"),)
         folder = JobFolder.create(runs_folder / name, Job("segment", action, dataset="list.json", **what))
         writer = EventWriter(folder.events_file)
         for event, fields in events:

@@ -21,7 +21,7 @@ def register(monkeypatch, capsys):
     def run(*arguments) -> tuple[int, str, str]:
         capsys.readouterr()
         try:
-            code = command_line.main("register", ".h5", [str(argument) for argument in arguments])
+            code = command_line.main("register", [str(argument) for argument in arguments])
         except SystemExit as leaving:  # argparse, for bad usage and help
             code = leaving.code
         return code, *capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import itk
@@ -244,3 +245,38 @@ def test_elastix_finds_the_matrix(register, files, tmp_path):
     points = inner_points(50)
     found = np.array([transform.TransformPoint((point * flip).tolist()) for point in points]) * flip
     assert np.linalg.norm(found - moved_by(TRUTH, points), axis=1).mean() < 1.0
+
+
+def test_a_cohort_of_pairs(register, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
+    write_transform(tmp_path / "start.tfm", SpatialTransform((TRUTH,)))
+    names = [files / "fixed.nrrd", files / "moving.nii.gz", tmp_path / "start.tfm", files / "moving.seg.nrrd"]
+    rows = ["case,fixed,moving,initial,labels", "a,{},{},{},{}".format(*names), "b,{},gone.nrrd,,".format(*names)]
+    (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    arguments = ("apply", "--model", "global", "--inputs", tmp_path / "list.csv", "--output-dir", tmp_path / "out")
+    options = ("--device", "cpu", "--threads", "1", "--set", "similarity=correlation", "--set", "matrix_steps=0")
+    code, printed, errors = register(*arguments, *options)
+    assert code == 2 and "1 of 2 cases are done, 1 failed" in printed, errors
+    with (tmp_path / "out" / "summary.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert first["state"] == "done" and float(first["similarity_after"]) > 0.9 and float(first["folded_percent"]) == 0
+    assert first["image"].endswith(" mm") and first["output"] == str(tmp_path / "out" / "a.h5")
+    assert second["state"] == "failed" and "gone.nrrd" in second["reason"]
+    (transform,) = itk.transformread(str(tmp_path / "out" / "a.h5"))
+    assert transform is not None
+    labels, _, segments = read_segmentation(tmp_path / "out" / "a.labels.seg.nrrd")
+    truth = draw("oblique", values=structures)
+    assert [segment.name for segment in segments] == list(STRUCTURES.values())
+    assert 2 * ((labels == truth) & (truth > 0)).sum() / ((labels > 0).sum() + (truth > 0).sum()) > 0.85
+
+    # What has been done is not done again, unless one of its inputs has changed; what someone has changed is kept.
+    before = (tmp_path / "out" / "a.h5").stat().st_mtime_ns
+    code, printed, _ = register(*arguments, *options)
+    assert "1 of 2 cases are done (1 of them was before)" in printed
+    assert (tmp_path / "out" / "a.h5").stat().st_mtime_ns == before
+    write_transform(tmp_path / "start.tfm", SpatialTransform((matrix_of((0, 0, 0), (1, 0, 0)) @ TRUTH,)))
+    (tmp_path / "out" / "a.h5").write_bytes((tmp_path / "start.tfm").read_bytes())
+    _, printed, errors = register(*arguments, *options)
+    assert "1 of 2 cases are done, 1 failed" in printed
+    assert (tmp_path / "out" / "a.kept1.h5").read_bytes() == (tmp_path / "start.tfm").read_bytes()
+    assert "it is now a.kept1.h5" in printed + errors

@@ -7,8 +7,9 @@ import torch
 import toy_cases
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
-from MedDeepLib.core import ApplyItem, Context, from_mapping, get, methods
+from MedDeepLib.core import Context, from_mapping, get, methods
 from MedDeepLib.data.dataset import load_dataset
+from MedDeepLib.data.slots import Source
 
 
 @pytest.fixture
@@ -29,6 +30,6 @@ def test_an_image_is_segmented(device, toy_dataset, toy_run, tmp_path):
     model, context = open_model(toy_run, "segment"), Context(device, folder=tmp_path)
     method = model.make_method()
     predictor = method.predictor(model, context, from_mapping(method.ApplyParameters, {}))
-    item = ApplyItem((str(toy_dataset.parent / "image5.nii.gz"),), str(tmp_path / "out.seg.nrrd"))
-    prediction = predictor.predict(predictor.read(item), context)
+    inputs = {"image": Source("image", (toy_dataset.parent / "image5.nii.gz",))}
+    prediction = predictor.predict(predictor.read(inputs), context)
     assert prediction.labels.shape == toy_cases.SHAPE

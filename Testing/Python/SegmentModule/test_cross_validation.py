@@ -275,7 +275,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(dataset, tmp_path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Saving and stopping" in out and f"To go on: crossvalidate --resume {run}" in out
+    assert "Saving and stopping" in out and f"To resume: crossvalidate --resume {run}" in out
     assert JobFolder(run).state() is State.STOPPED and JobFolder(run).can_resume()
 
 

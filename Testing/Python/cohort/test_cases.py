@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from MedDeepLib.cohort.cases import read_cases
+from MedDeepLib.core import registry
 from MedDeepLib.errors import UserError
 
 
@@ -16,7 +17,17 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def read(source: Path, channels=("T1",)) -> list:
-    return read_cases(source, channels, source.parent / "out", ".seg.nrrd")
+    return cases_of(source, source.parent / "out", channels)
+
+
+def cases_of(source: Path, output: Path, channels=("T1",), task: str = "segment") -> list:
+    task = registry.task(task)
+    endings = {slot: ".seg.nrrd" if slot.kind == "labels" else ".h5" for slot in task.outputs}
+    return read_cases(source, task.applied, channels, output, endings)
+
+
+def images(case) -> list[str]:
+    return [str(file) for file in case.inputs["image"].files]
 
 
 def refused(source: Path, channels=("T1",)) -> str:
@@ -37,14 +48,14 @@ def touch(*paths: Path) -> None:
 def test_a_list_with_names_and_patients(tmp_path):
     cases = read(write(tmp_path, "patient,image,case\nP1,a.nii.gz,anna\nP2,/data/b.nrrd,\n"))
     assert [(case.line, case.name, case.patient) for case in cases] == [(2, "anna", "P1"), (3, "b", "P2")]
-    assert cases[0].images == (str(tmp_path / "a.nii.gz"),) and Path(cases[1].images[0]) == Path("/data/b.nrrd")
+    assert images(cases[0]) == [str(tmp_path / "a.nii.gz")] and Path(images(cases[1])[0]) == Path("/data/b.nrrd")
     assert cases[0].output == str(tmp_path / "out" / "anna.seg.nrrd") and not cases[0].problem
 
 
 @pytest.mark.parametrize("header", ["image,image2", "T1,T2", "image,t2"])
 def test_a_column_for_each_channel(tmp_path, header):
     (case,) = read(write(tmp_path, f"{header}\na1.nrrd,a2.nrrd\n"), ("T1", "T2"))
-    assert [Path(image).name for image in case.images] == ["a1.nrrd", "a2.nrrd"] and case.name == "a1"
+    assert [Path(image).name for image in images(case)] == ["a1.nrrd", "a2.nrrd"] and case.name == "a1"
 
 
 def test_what_spreadsheets_write(tmp_path):
@@ -131,7 +142,7 @@ def test_a_folder_with_several_channels(tmp_path):
     scans = tmp_path / "scans"
     touch(scans / "a_0000.nii.gz", scans / "a_0001.nii.gz", scans / "b_0000.nii.gz")
     first, second = read(scans, ("T1", "T2"))
-    assert first.name == "a" and len(first.images) == 2 and not first.problem
+    assert first.name == "a" and len(images(first)) == 2 and not first.problem
     assert second.name == "b" and "there are 1 (b_0000.nii.gz)" in second.problem
     touch(tmp_path / "other" / "a.nii.gz")
     assert "do not say which belong together" in refused(tmp_path / "other", ("T1", "T2"))
@@ -145,6 +156,57 @@ def test_an_empty_folder(tmp_path):
 def test_the_results_are_no_images(tmp_path):
     scans = tmp_path / "scans"
     touch(scans / "a.nrrd", scans / "out" / "1.dcm")
-    assert [case.name for case in read_cases(scans, ("T1",), scans / "out", ".seg.nrrd")] == ["a"]
+    assert [case.name for case in cases_of(scans, scans / "out")] == ["a"]
     with pytest.raises(UserError, match="cannot go into the folder of the images"):
-        read_cases(scans, ("T1",), scans, ".seg.nrrd")
+        cases_of(scans, scans)
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def pairs(source: Path, channels=("MR",)) -> list:
+    return cases_of(source, source.parent / "out", channels, "register")
+
+
+def test_a_list_of_pairs(tmp_path):
+    text = "fixed,moving,initial,labels,patient\nf.nrrd,m.nrrd,,,P1\nf.nrrd,n.nrrd,i.tfm,n.seg.nrrd,P2\n"
+    first, second = pairs(write(tmp_path, text))
+    assert [case.name for case in (first, second)] == ["f_m", "f_n"] and not first.problem and not second.problem
+    assert set(first.inputs) == {"fixed", "moving"} and set(second.inputs) == {"fixed", "moving", "initial", "labels"}
+    assert second.inputs["initial"].files == (tmp_path / "i.tfm",) and second.inputs["initial"].kind == "transform"
+    assert first.outputs == {"transform": str(tmp_path / "out" / "f_m.h5")}
+    assert second.outputs["labels"] == str(tmp_path / "out" / "f_n.labels.seg.nrrd")
+    (bare,) = pairs(write(tmp_path, "moving,fixed\nm.nrrd,f.nrrd\n"))
+    assert bare.name == "f_m", "the order of the columns does not matter"
+
+
+def test_pairs_of_the_same_names_in_other_folders(tmp_path):
+    cases = pairs(write(tmp_path, "fixed,moving\natlas/t1.nrrd,p1/t1.nrrd\natlas/t1.nrrd,p2/t1.nrrd\n"))
+    assert [case.name for case in cases] == ["atlas_t1_p1_t1", "atlas_t1_p2_t1"]
+
+
+def test_a_column_for_each_channel_of_both_images(tmp_path):
+    text = "fixed,fixed2,moving,moving2\na,b,c,d\na,,c,e\n"
+    for channels in (("T1", "T2"), ()):  # of a trained model, and of a method that has no channels of its own
+        complete, half = pairs(write(tmp_path, text), channels)
+        assert [len(complete.inputs[side].files) for side in ("fixed", "moving")] == [2, 2]
+        assert "nothing in the column 'fixed2'" in half.problem
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("fixed\na.nrrd\n", "lacks the column 'moving'"),
+        ("fixed,moving,image\na,b,c\n", "unknown column 'image'"),
+        ("fixed,moving,moving2\na,b,c\n", "unknown column 'moving2'"),
+    ],
+)
+def test_a_list_of_pairs_that_cannot_be_meant(tmp_path, text, words):
+    with pytest.raises(UserError, match=words):
+        pairs(write(tmp_path, text))
+
+
+def test_pairs_cannot_be_told_from_a_folder(tmp_path):
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(UserError, match="does not say which files belong together: .* columns fixed, moving"):
+        pairs(tmp_path / "scans")

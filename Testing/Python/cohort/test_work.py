@@ -12,7 +12,8 @@ from MedDeepLib.cohort.driver import _request
 from MedDeepLib.cohort.record import STOP_FILE, Record
 from MedDeepLib.data.sources.image import read_image, write_image
 from MedDeepLib.jobs import Job
-from toy_cases import toy_affine, toy_image
+from MedDeepLib.jobs.items import to_json
+from toy_cases import image_item, toy_affine, toy_image
 from toy_cohort import dice_of_bright_ball, write_scans
 
 
@@ -26,7 +27,7 @@ def case(toy_run, tmp_path):
     def apply(**parameters) -> dict:
         job = Job("segment", "cohort", parameters=parameters, model=str(toy_run), inputs="-", output="-")
         request = _request(job, open_model(toy_run, "segment"))
-        place = {"device": "cpu", "threads": 1, "images": [str(image)], "output": str(output)}
+        place = {"device": "cpu", "threads": 1, "item": to_json(image_item(output, image))}
         return work.do_case(request | place)
 
     apply.image, apply.output = image, output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import subprocess
 import sys
@@ -39,26 +38,33 @@ class Dropped(Method):
     def predictor(self, model, context, options):
         raise NotImplementedError
 
-    def score(self, prediction, case):
-        return []
-
 
 class Half(Method):
     """Abstract still, so it is no method yet."""
 '''
 
 
+NEW_TASK = '''
+from MedDeepLib.core import Task
+from MedDeepLib.data.slots import Slot
+
+TASK = Task("classify", "Classification", (Slot("features", "table"),), (Slot("class", "class"),), ())
+'''
+
+
 @pytest.fixture
 def classify_package(tmp_path, monkeypatch):
-    """An empty ClassifyModuleLib on the path, and a registry that has seen nothing of it."""
+    """An empty ClassifyModuleLib in a folder of its own, and a registry that has seen nothing of it."""
     package = tmp_path / "ClassifyModuleLib"
     (package / "methods").mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
     (package / "methods" / "__init__.py").write_text("", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+    (package / "task.py").write_text(NEW_TASK, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("MEDDEEP_TASKS", str(tmp_path))
     yield package
-    registry._collect.cache_clear()
+    registry._methods.cache_clear()
+    registry._tasks.cache_clear()
     for name in [name for name in sys.modules if name.startswith("ClassifyModuleLib")]:
         del sys.modules[name]
 
@@ -86,6 +92,30 @@ def test_a_file_dropped_into_the_package_is_found(classify_package):
     (classify_package / "methods" / "dropped.py").write_text(NEW_METHOD, encoding="utf-8")
     assert list(methods("classify")) == ["dropped"]
     assert get("classify", "dropped")().parameters.depth == 3
+
+
+def test_a_task_of_ones_own_is_found_only_where_it_is_named(classify_package, monkeypatch):
+    assert registry.task("classify").title == "Classification"
+    assert registry.package_folder("classify") == classify_package
+    with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'classify'"):
+        registry.imported_method("classify")
+    monkeypatch.delenv("MEDDEEP_TASKS")
+    assert tasks() == ["register", "segment"]
+    with pytest.raises(UserError, match="There is no task 'classify': the tasks are register, segment"):
+        registry.task("classify")
+
+
+def test_a_task_that_is_broken_is_named(classify_package):
+    (classify_package / "task.py").write_text("import nothing_like_it", encoding="utf-8")
+    with pytest.raises(UserError, match="task.py cannot be imported .*nothing_like_it.*MEDDEEP_TASKS"):
+        tasks()
+
+
+def test_two_tasks_of_one_name_are_refused(classify_package):
+    same = NEW_TASK.replace('"classify"', '"segment"')
+    (classify_package / "task.py").write_text(same, encoding="utf-8")
+    with pytest.raises(UserError, match="The task 'segment' is declared twice"):
+        tasks()
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

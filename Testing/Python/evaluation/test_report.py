@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from MedDeepLib.core import Metric
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.report import (
     headline,
@@ -145,10 +146,72 @@ def test_tables_for_people():
 def test_the_headline():
     assert re.fullmatch(r"mean dice 0\.797 \(0\.\d+ to 0\.\d+\) over 16 patients", headline(overall(by_site())))
     assert headline(overall([row("A", "liver", 0.5)])) == "mean dice 0.5 over 1 patient"
-    assert headline(overall([row("A", "liver", None)])) == "no figures of 1 patient"
+    assert headline(overall([row("A", "liver", None)])) == "no metrics of 1 patient"
 
 
 def test_a_report_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         write_report(tmp_path / "file" / "report.csv", [row("A", "liver", 1.0)])
+
+
+# --- what other tasks report ------------------------------------------------------------------------------------------
+
+
+class Screening:
+    """One row per case: a score, whether the case is ill, and what a reader wrote of it."""
+
+    metrics = {"AUC": Metric(direction=1, chance=0.5, pooled=True), "error": Metric(direction=-1)}
+    group = "class"
+    judged = "cases with a class"
+
+    def pooled(self, rows):
+        ill, well = ([row["score"] for row in rows if row.get("ill") is state] for state in (True, False))
+        assert len({row["case"] for row in rows}) == len(rows), "a patient who is drawn twice counts as two"
+        pairs = [(a > b) + 0.5 * (a == b) for a in ill for b in well]
+        return {"AUC": float(np.mean(pairs)) if pairs else float("nan")}
+
+
+def screened(count: int = 40) -> list[dict]:
+    random = np.random.default_rng(1)
+    rows = []
+    for number in range(count):
+        ill = number % 2 == 0
+        score = float(random.normal(1.0 if ill else 0.0))
+        row = {"case": f"c{number}", "patient": f"p{number}", "site": "", "class": "nodule", "note": "seen", "ill": ill}
+        rows.append(row | {"score": score, "error": abs(score - ill)})
+    return rows
+
+
+def test_text_and_missing_columns_are_no_errors(tmp_path):
+    rows = [*screened(6), {"case": "late", "patient": "late", "site": "A", "class": "nodule", "diameter_mm": 3.5}]
+    tables = write_report(tmp_path / "report.csv", rows, 0, Screening())
+    header, lines = read_table(tmp_path / "report.csv")
+    assert header[-1] == "diameter_mm" and lines[0][-1] == "" and lines[-1][header.index("note")] == ""
+    assert "note" not in tables["summary"][0] and tables["summary"][0]["diameter_mm"] == 3.5
+    assert list(tables) == ["summary", "sites"]
+    assert readable("sites", tables["sites"])[0][:2] == ("site", "patients")
+    (alone,) = [entry for entry in tables["sites"] if entry["site"] == "A" and entry["class"] == "nodule"]
+    assert alone["error"] is None and alone["error_minus_pooled"] is None
+
+
+def test_pooled_metrics_are_resampled_over_patients():
+    rows = screened()
+    summary = summarise(rows, 3, Screening())
+    assert [entry["class"] for entry in summary] == ["nodule", "all classes"]
+    nodule, everything = summary
+    assert 0.6 < nodule["AUC"] < 0.95 and nodule["AUC_low"] < nodule["AUC"] < nodule["AUC_high"] < 1
+    assert nodule["AUC_high"] - nodule["AUC_low"] < 0.35
+    assert everything["AUC"] == nodule["AUC"] and everything["patients"] == 40
+    assert summarise(rows, 3, Screening()) == summary, "the same seed gives the same interval"
+    assert headline(everything, Screening.metrics).startswith("AUC 0.")
+    assert headline(everything).startswith("mean ill"), "without a task: the first column"
+
+
+def test_a_pooled_metric_that_the_rows_do_not_allow():
+    one_class = [entry for entry in screened() if entry["ill"]]
+    (nodule, _) = summarise(one_class, 0, Screening())
+    assert nodule["AUC"] is None and nodule["AUC_low"] is None
+    assert headline(nodule, Screening.metrics).startswith("mean error")
+    few = summarise(screened(4), 0, Screening())[0]
+    assert few["AUC"] is not None and few["AUC_low"] is None, "an interval needs five patients"

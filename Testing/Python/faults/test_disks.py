@@ -25,7 +25,7 @@ from fault_tools import (
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch
 from MedDeepLib.jobs import launcher as launcher_module
-from MedDeepLib.jobs.job import ApplyItem
+from toy_cases import image_item
 
 ASKING = """
 report("message", message="begun")
@@ -258,7 +258,7 @@ def test_a_warm_worker_outlives_the_folder_of_its_job(tmp_path, monkeypatch):
     write_play(monkeypatch, tmp_path, ASKING)
     workers = WarmWorkers(idle_seconds=60)
     try:
-        request = Job("segment", "apply", model="m", items=(ApplyItem(("i.nrrd",), "o.nrrd"),), device="cpu")
+        request = Job("segment", "apply", model="m", items=(image_item("o.nrrd", "i.nrrd"),), device="cpu")
         job = workers.submit(JobFolder.create(tmp_path / "first", request))
         wait_for(message(job.folder))
         deleted(job.folder.path)

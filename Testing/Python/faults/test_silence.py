@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from fault_tools import finish, gone, identical, last_state, launcher, training_job, wait_for, write_card, write_play
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.jobs.silence import Finding, SilenceWatch, give_sign, limit_seconds
+from toy_cases import image_item
 
 LIMIT = 2.0
 CHILD = """
@@ -142,7 +142,7 @@ def test_a_warm_worker_that_hangs(tmp_path, monkeypatch):
     write_play(monkeypatch, tmp_path, HANGING)
     workers = WarmWorkers(idle_seconds=60)
     try:
-        job_ = Job("segment", "apply", model="m", items=(ApplyItem(("i.nrrd",), "o.nrrd"),), device="cpu")
+        job_ = Job("segment", "apply", model="m", items=(image_item("o.nrrd", "i.nrrd"),), device="cpu")
         job = workers.submit(JobFolder.create(tmp_path / "apply", job_))
         child = child_of(job.folder)
         events = finish(job)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
 from MedDeepLib.jobs import Job
-from MedDeepLib.jobs.job import SCHEMA_VERSION, ApplyItem
+from MedDeepLib.jobs.job import SCHEMA_VERSION
 
 TRAIN = {"task": "segment", "action": "train", "method": "unet", "dataset": "list.json"}
 FOLDS = TRAIN | {"action": "crossvalidate", "folds": "5"}
+PAIR = {"task": "register", "action": "apply", "model": "global"}
+TWO_FILES = Source("transform", (Path("a.h5"), Path("b.h5")))
 APPLY = {"task": "segment", "action": "apply", "model": "run"}
 EVALUATE = {"task": "segment", "action": "evaluate", "model": "run", "dataset": "list.json"}
 
 
 def item(output: str = "out.seg.nrrd", *images: str) -> ApplyItem:
-    return ApplyItem(images or ("in.nrrd",), output)
+    files = tuple(map(Path, images or ("in.nrrd",)))
+    return ApplyItem({"image": Source("image", files)}, {"segmentation": output})
+
+
+def pair() -> ApplyItem:
+    images = {side: Source("image", (Path(f"{side}.nrrd"),)) for side in ("fixed", "moving")}
+    return ApplyItem(images, {"transform": "t.h5", "volume": "v.nrrd"})
 
 
 def saved(path, **changes):
@@ -32,6 +44,7 @@ def saved(path, **changes):
     [
         Job(**TRAIN, parameters={"steps": 5, "features": [4, 8, 8], "patch_size": "16,16,16"}, seed=2**31 - 1),
         Job(**APPLY, items=(item("a.seg.nrrd", "1.nrrd", "2.nrrd"), item("ä b.nii")), threads=3, device="cuda:1"),
+        Job(**PAIR, items=(pair(),)),
         Job(**EVALUATE, report="report.csv"),
         Job(**FOLDS, parameters={"steps": 5}),
         Job(**FOLDS | {"folds": "site"}),
@@ -63,9 +76,20 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
         (Job(**TRAIN, seed=2**31), "The seed must be from 0"),
         (Job(**TRAIN, threads=-1), "The number of threads must be 0 (a share of the cores) or more, not -1."),
         (Job(**APPLY | {"model": ""}, items=(item(),)), "Applying needs a model"),
-        (Job(**APPLY), "Applying needs at least one input image"),
-        (Job(**APPLY, items=(ApplyItem((), "out.nrrd"),)), "Applying needs at least one input image"),
-        (Job(**APPLY, items=(item(""),)), "Applying needs at least one input image"),
+        (Job(**APPLY), "Applying needs at least one case"),
+        (Job(**APPLY, items=(ApplyItem({}, {"segmentation": "out.nrrd"}),)), "Applying needs the input 'image'"),
+        (Job(**APPLY, items=(item(""),)), "Applying needs a file to write for the output 'segmentation'"),
+        (Job(**APPLY, items=(ApplyItem(item().inputs, {}),)), "Applying needs a file to write for the output"),
+        (Job(**APPLY, items=(replace(item(), outputs=item().outputs | {"mask": "m"}),)), "There is no output 'mask'"),
+        (Job(**PAIR, items=(replace(pair(), inputs={"fixed": pair().inputs["fixed"]}),)), "needs the input 'moving'"),
+        (
+            Job(**PAIR, items=(replace(pair(), inputs=pair().inputs | {"image": Source("image", (Path("a"),))}),)),
+            "There is no input 'image' for this task: choose from fixed, moving, initial, labels.",
+        ),
+        (
+            Job(**PAIR, items=(replace(pair(), inputs=pair().inputs | {"initial": TWO_FILES}),)),
+            "The input 'initial' is one file, but 2 are named",
+        ),
         (Job(**APPLY, items=(item("a.nrrd"), item("b.nrrd"), item("a.nrrd"))), "the same output a.nrrd"),
         (Job(**APPLY, items=(item("a.nrrd"), item("./x/../a.nrrd"))), "the same output"),
         (Job(**APPLY, items=(item("b.nrrd", "a.nrrd", "b.nrrd"),)), "would be overwritten"),
@@ -100,10 +124,19 @@ def test_what_is_wrong_with_a_request(job, words):
         ({"parameters": []}, "'parameters' must be an object, not []"),
         ({"items": {}}, "'items' must be a list, not {}"),
         ({"items": ["a.nrrd"]}, "'items'"),
-        ({"items": [{"images": ["a.nrrd"]}]}, "'items'"),
-        ({"items": [{"images": "a.nrrd", "output": "b.nrrd"}]}, "'items'"),
-        ({"items": [{"images": [1], "output": "b.nrrd"}]}, "'items'"),
-        ({"items": [{"images": ["a.nrrd"], "output": 2}]}, "'items'"),
+        ({"items": [{"inputs": {"image": ["a.nrrd"]}}]}, "'items'"),
+        ({"items": [{"inputs": {"image": "a.nrrd"}, "outputs": {"segmentation": "b.nrrd"}}]}, "'items'"),
+        ({"items": [{"inputs": {"image": [1]}, "outputs": {"segmentation": "b.nrrd"}}]}, "'items'"),
+        ({"items": [{"inputs": {"image": ["a.nrrd"]}, "outputs": {"segmentation": 2}}]}, "'items'"),
+        ({"items": [{"inputs": {"scan": ["a.nrrd"]}, "outputs": {}}]}, "there is no input 'scan'"),
+        ({"items": ["a.nrrd"], "version": 1}, "'items'"),
+        ({"items": [{"images": ["a.nrrd"]}], "version": 1}, "'items'"),
+        ({"items": [{"images": "a.nrrd", "output": "b.nrrd"}], "version": 1}, "'items'"),
+        ({"items": [{"images": [1], "output": "b.nrrd"}], "version": 1}, "'items'"),
+        ({"items": [{"images": ["a.nrrd"], "output": 2}], "version": 1}, "'items'"),
+        ({"items": [{"images": ["a.nrrd"], "output": "b", "inputs": []}], "version": 1}, "'items'"),
+        ({"version": True}, "has version True"),
+        ({"version": [1]}, "has version [1]"),
         ({"method": "wnet"}, "There is no method 'wnet'"),
     ],
 )
@@ -129,3 +162,46 @@ def test_a_missing_job_file(tmp_path):
 def test_titles_for_lists():
     assert Job(**TRAIN).title == "train unet" and Job(**FOLDS).title == "cross-validate unet"
     assert Job(**APPLY | {"model": "runs/lungs"}).title == "apply lungs"
+
+
+SINCE_VERSION_1 = {"folds": "", "inputs": "", "output": "", "scheduler": "", "workers": 0, "report": "", "processes": 0}
+
+
+def of_version_1(path, **content):
+    """A job file as the programs before version 2 have written it."""
+    file = {"parameters": {}, "dataset": "", "method": "", "model": "", "items": [], "device": "cpu", "seed": 0}
+    more = {"threads": 0, "deterministic": False, "version": 1}
+    path.write_text(json.dumps(file | SINCE_VERSION_1 | more | content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_segmentation_of_version_1(tmp_path):
+    listed = {"images": ["t1.nrrd", "t2.nrrd"], "output": "a.seg.nrrd", "inputs": {}, "outputs": {}}
+    job = Job.load(of_version_1(tmp_path / "job.json", **APPLY, items=[listed]))
+    assert job == Job(**APPLY, items=(item("a.seg.nrrd", "t1.nrrd", "t2.nrrd"),), device="cpu")
+
+
+def test_a_registration_of_version_1(tmp_path):
+    listed = {
+        "images": ["fixed.nrrd"],
+        "output": "t.h5",
+        "inputs": {"moving": ["moving.nrrd"], "initial": ["i.tfm"], "labels": ["l.seg.nrrd"]},
+        "outputs": {"volume": "v.nrrd", "labels": "moved.seg.nrrd"},
+    }
+    (read,) = Job.load(of_version_1(tmp_path / "job.json", **PAIR, items=[listed])).items
+    assert dict(read.inputs) == {
+        "fixed": Source("image", (Path("fixed.nrrd"),)),
+        "moving": Source("image", (Path("moving.nrrd"),)),
+        "initial": Source("transform", (Path("i.tfm"),)),
+        "labels": Source("labels", (Path("l.seg.nrrd"),)),
+    }
+    assert dict(read.outputs) == {"transform": "t.h5", "volume": "v.nrrd", "labels": "moved.seg.nrrd"}
+    assert read.files_read == ("fixed.nrrd", "moving.nrrd", "i.tfm", "l.seg.nrrd")
+
+
+def test_a_training_of_version_1_is_the_same_training(tmp_path):
+    job = Job.load(of_version_1(tmp_path / "job.json", **TRAIN | {"parameters": {"steps": 5}}))
+    assert job == Job(**TRAIN, parameters={"steps": 5}, device="cpu")
+    job.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["version"] == SCHEMA_VERSION
+    assert Job.load(tmp_path / "again.json") == job

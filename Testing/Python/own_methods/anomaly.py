@@ -23,8 +23,9 @@ class ErrorMap(Prediction):
     def __init__(self, errors: np.ndarray, affine: np.ndarray):
         self.errors, self.affine = errors, affine
 
-    def write(self, path):
-        write_image(path, self.errors, self.affine)
+    def save(self, outputs):
+        write_image(outputs["segmentation"], self.errors, self.affine)
+        return list(outputs.values())
 
     def summary(self):
         return {"largest error": round(float(self.errors.max()), 4)}
@@ -41,7 +42,7 @@ class Anomaly(Method):
         from MedDeepLib.training.randomness import random_state
         from MedDeepLib.training.stage import Stage
 
-        images = [_normalised(read_image(case.images[0]).array[0]) for case in context.dataset.training]
+        images = [_normalised(read_image(case.files("image")[0]).array[0]) for case in context.dataset.training]
         torch.manual_seed(context.seed)
         network = self.network().to(context.device)
 
@@ -79,7 +80,10 @@ class AnomalyPredictor(Predictor):
     def __init__(self, network):
         self.network = network
 
-    def predict(self, images, context):
+    def read(self, inputs):
+        return [read_image(file) for file in inputs["image"].files]
+
+    def predict(self, images, context, wanted=()):
         import torch
 
         image = _normalised(images[0].array[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from MedDeepLib.jobs import Job, JobFolder, WarmWorkers
-from MedDeepLib.jobs.job import ApplyItem
+from toy_cases import image_item
 from warm_plays import ACTIONS
 
 
@@ -20,7 +20,7 @@ def plays(tmp_path, monkeypatch):
     def make(play: str, device: str = "cpu") -> JobFolder:
         nonlocal count
         count += 1
-        items = (ApplyItem(("image.nrrd",), "output.nrrd"),)
+        items = (image_item("output.nrrd", "image.nrrd"),)
         job = Job("segment", "apply", model=play, items=items, device=device)
         return JobFolder.create(tmp_path / f"{play} {count}", job)
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from MedDeepLib.devices import Board
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers
-from MedDeepLib.jobs.job import ApplyItem
+from toy_cases import image_item
 from warm_plays import finish, last_state, phases
 
 MOST_SECONDS = 0.3
@@ -34,7 +34,7 @@ def request_for(tmp_path, toy_dataset, toy_run):
     def make(image: Path | None = None, model: Path | None = None, **parameters) -> JobFolder:
         nonlocal count
         count += 1
-        item = ApplyItem((str(image or toy_dataset.parent / "image5.nii.gz"),), str(tmp_path / f"{count}.seg.nrrd"))
+        item = image_item(tmp_path / f"{count}.seg.nrrd", image or toy_dataset.parent / "image5.nii.gz")
         job = Job("segment", "apply", "", parameters, model=str(model or toy_run), items=(item,), device="cpu")
         return JobFolder.create(tmp_path / f"job{count}", job)
 

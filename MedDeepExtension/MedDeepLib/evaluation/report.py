@@ -63,20 +63,26 @@ def summarise(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = N
     would promise more than so few cases can say. Pooled metrics (an AUC) come last; they are computed anew of the rows
     of resampled patients.
     """
+    return _summarise(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+
+
+def _summarise(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> list[Line]:
     column = _group(evaluation)
     groups = list(dict.fromkeys(row.get(column, "") for row in rows))
-    metrics = _metric_columns(rows, column)
     lines = [
         _summary_line([row for row in rows if row.get(column, "") == name], metrics, name, seed, evaluation)
         for name in groups
     ]
-    return [*lines, overall(rows, seed, evaluation)]
+    return [*lines, _overall(rows, metrics, seed, evaluation)]
 
 
 def overall(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = None) -> Line:
     """The last line of :func:`summarise`, over all structures."""
+    return _overall(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+
+
+def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> Line:
     column = _group(evaluation)
-    metrics = _metric_columns(rows, column)
     declared: Mapping[str, Metric] = evaluation.metrics if evaluation else {}
     # A mean volume of different organs says nothing.
     meaningless = [
@@ -97,13 +103,14 @@ def summarise_groups(
     A row without an entry belongs to the group "(none)".
     """
     about = _group(evaluation)
+    metrics = _metric_columns(rows, about)
     whole_lines = {line[about]: line for line in summary}
     groups: dict[str, list[Line]] = {}
     for row in rows:
         groups.setdefault(row.get(column) or "(none)", []).append(row)
     lines = []
     for group, rows_of_group in groups.items():
-        for line in summarise(rows_of_group, seed, evaluation):
+        for line in _summarise(rows_of_group, metrics, seed, evaluation):
             whole, compared = whole_lines[line[about]], {column: group}
             for name, value in line.items():
                 compared[name] = value

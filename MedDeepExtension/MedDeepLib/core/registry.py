@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from MedDeepLib.core.method import Method
+from MedDeepLib.core.task import Task
 from MedDeepLib.errors import UserError
 
 OWN_METHODS = "MEDDEEP_METHODS"
@@ -35,6 +36,13 @@ _TASK_PACKAGES = {
 def tasks() -> list[str]:
     """The tasks whose module is installed, in a fixed order."""
     return [task for task in _TASK_PACKAGES if _task_package_found(task)]
+
+
+def task(name: str) -> Task:
+    """What the module of a task declares. Raises UserError when the task is not known or its module not installed."""
+    if name not in _TASK_PACKAGES or not _task_package_found(name):
+        raise UserError(f"There is no task '{name}': the tasks are {', '.join(tasks())}.")
+    return importlib.import_module(_TASK_PACKAGES[name] + ".task").TASK
 
 
 def methods(task: str) -> dict[str, type[Method]]:

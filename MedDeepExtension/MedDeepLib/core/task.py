@@ -62,6 +62,8 @@ class Task:
         inputs, targets: of a case.
         outputs: what an application writes; the first one always, the others where they are asked for.
         shared: entries of a dataset that all cases share (the atlas of a registration).
+        forms: where cases differ in what they are made of (a pair, a single image), the slots that each form needs.
+            A case has the first form of which it names a slot. Without forms it needs the required inputs and targets.
         evaluation: how models are judged.
         output_ending: of the first output where only a folder is named.
     """
@@ -73,6 +75,7 @@ class Task:
     outputs: tuple[Slot, ...]
     evaluation: Evaluation | None = None
     shared: tuple[str, ...] = ()
+    forms: tuple[tuple[str, ...], ...] = ()
     output_ending: str = ""
 
     def slot(self, name: str) -> Slot:

@@ -52,6 +52,12 @@ class CaseSlots(Protocol):
     @property
     def targets(self) -> tuple[Slot, ...]: ...
 
+    @property
+    def shared(self) -> tuple[str, ...]: ...
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]: ...
+
 
 @dataclass(frozen=True)
 class Case:
@@ -60,20 +66,26 @@ class Case:
     Attributes:
         name: unique within the dataset.
         inputs, targets: sources by the names of the task's slots; a slot that the list leaves out is not there.
-        patients: those whom it shows; a registration pair may show two, who are then dealt to folds together.
+        patients: those whom it shows, the one whom it counts for in reports first. A registration pair may show two,
+            who are then dealt to folds together.
         site: the centre it comes from, empty where the list does not say.
     """
 
     name: str
     inputs: Mapping[str, Source] = field(default_factory=dict)
     targets: Mapping[str, Source] = field(default_factory=dict)
-    patients: frozenset[str] = frozenset()
+    patients: tuple[str, ...] = ()
     site: str = ""
 
     def files(self, slot: str) -> tuple[Path, ...]:
         """The files of an input or target; none where the case does not have it."""
         source = self.inputs.get(slot) or self.targets.get(slot)
         return source.files if source else ()
+
+    @property
+    def patient(self) -> str:
+        """The patient whom it counts for in reports; empty where none is known."""
+        return self.patients[0] if self.patients else ""
 
     @property
     def all_files(self) -> tuple[Path, ...]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.bundles.foreign import allowlist, arguments, metadata
+from MedDeepLib.bundles import metadata
+from MedDeepLib.bundles.foreign import allowlist, arguments
 from MedDeepLib.bundles.foreign.config_file import entry, items, read_config, resolve_macros
 from MedDeepLib.bundles.foreign.expressions import REFERENCES, all_names, parse_import, problem
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, SCRIPT, WEIGHTS

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from MedDeepLib.core import Context, Method, to_mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
+_CLEANED_METRIC = "validation Dice as applied"
+
 
 class SegmentationMethod(Method):
     """A network that gives every voxel a class, trained on patches and applied in tiles.
@@ -37,6 +40,8 @@ class SegmentationMethod(Method):
     Parameters: ClassVar[type] = TrainingParameters
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
+    single_piece: Mapping[str, bool] = MappingProxyType({})
+    """For each class, whether every label read for training has it in one piece; known once there is a stage."""
 
     def __init__(self, parameters=None):
         super().__init__(parameters)
@@ -91,6 +96,11 @@ class SegmentationMethod(Method):
 
     def configured(self, context: Context) -> SegmentationMethod:
         if not context.dataset.classes:
+            if any(case.label for case in context.dataset.training):
+                raise UserError(
+                    f"The labels of the dataset {context.dataset.name} are all empty: draw the structures in some of "
+                    "the cases."
+                )
             raise UserError(
                 f"The dataset {context.dataset.name} has images but no labels: draw the structures in some of them, "
                 'and add "label" to these cases and "labels" to the list.'
@@ -115,6 +125,7 @@ class SegmentationMethod(Method):
         from MedDeepLib.training.schedules import Plateau, schedule
         from MedDeepLib.training.stage import Stage
 
+        from SegmentModuleLib.worker import label_facts
         from SegmentModuleLib.worker.losses import SegmentationLoss
         from SegmentModuleLib.worker.memory import check_training_memory
 
@@ -127,7 +138,10 @@ class SegmentationMethod(Method):
         cache = self._cache(context)
         training = self._load(dataset.training, plan, context, cache)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
-        self._advise(training, plan, context)
+        self.single_piece = label_facts.single_pieces([*training, *validation], dataset)
+        self._advise(training, context)
+        label_facts.tell_healthy(dataset, training, validation, context)
+        label_facts.tell_post_processing(self.single_piece, context)
         torch.manual_seed(context.seed)
         network = self.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
         plateau = Plateau(settings.plateau_patience) if settings.plateau_patience else None
@@ -148,7 +162,7 @@ class SegmentationMethod(Method):
             average=settings.weight_average,
             learning_rate=schedule(settings.schedule, settings.steps, min(100, max(1, settings.steps // 10))),
             plateau=plateau,
-            validate=_Validation(network, validation, plan, self.downsampling, context) if validation else None,
+            validate=self._validation(network, validation, plan, replace(context, dataset=dataset)),
             key_figure="validation Dice",
             validate_every=settings.validate_every,
             patience=settings.patience,
@@ -190,6 +204,7 @@ class SegmentationMethod(Method):
         }
         return {
             "plan": plan.as_dict(),
+            "single_piece": dict(self.single_piece),
             "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}},
         }
 
@@ -270,7 +285,15 @@ class SegmentationMethod(Method):
         axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
 
-    def _advise(self, training: list[CachedCase], plan: Plan, context: Context) -> None:
+    def _validation(self, network, cases: list[CachedCase], plan: Plan, context: Context) -> _Validation | None:
+        from SegmentModuleLib.worker.label_facts import has_structures
+
+        if not any(map(has_structures, cases)):
+            return None  # with healthy cases alone, the best network would be one that finds nothing
+        cleaned = [i for i, s in enumerate(context.dataset.classes, start=1) if self.single_piece.get(s.name)]
+        return _Validation(network, cases, plan, self.downsampling, context, cleaned)
+
+    def _advise(self, training: list[CachedCase], context: Context) -> None:
         """Say what is known to lead to a useless model."""
         if len(training) < 5:
             context.report(
@@ -308,11 +331,24 @@ class _PatchSampler:
 
 
 class _Validation:
-    """Mean Dice over whole validation cases, on the network's grid."""
+    """Mean Dice over whole validation cases, on the network's grid; one at least has structures.
 
-    def __init__(self, network, cases: list[CachedCase], plan: Plan, step: tuple[int, int, int], context: Context):
+    Weights are chosen by what the network itself finds. Where applying it also removes small separate pieces, the Dice
+    after that is reported beside.
+    """
+
+    def __init__(
+        self,
+        network,
+        cases: list[CachedCase],
+        plan: Plan,
+        step: tuple[int, int, int],
+        context: Context,
+        cleaned: Sequence[int] = (),
+    ):
+        """``cleaned``: indices of the classes of which only the largest piece is kept."""
         self._network, self._cases, self._plan = network, cases, plan
-        self._step, self._context = step, context
+        self._step, self._context, self._cleaned = step, context, cleaned
 
     def __call__(self) -> dict[str, float]:
         import numpy as np
@@ -321,7 +357,11 @@ class _Validation:
         from MedDeepLib.inference.ladder import predict_labels_within_memory
         from MedDeepLib.inference.sliding import TilingOptions
 
-        scores = []
+        from SegmentModuleLib.worker.label_facts import has_structures
+        from SegmentModuleLib.worker.postprocessing import keep_largest_components
+
+        scores, cleaned_scores = [], []
+        classes = len(self._context.dataset.classes)
         for case in self._cases:
             shape = tuple(case.image.shape[1:])
             prepared = Prepared(
@@ -337,9 +377,15 @@ class _Validation:
                 warn=lambda sentence: self._context.report("warning", message=sentence),
                 stop_requested=self._context.stop_requested,
             )
-            values = [value for value in case.voxels if value]
-            scores.append(mean_dice(labels, case.label[0].numpy(), values))
-        return {"validation Dice": float(np.mean(scores))}
+            if not (has_structures(case) or labels.any()):
+                continue  # nothing is there and nothing was found: as in evaluations, no Dice exists
+            reference, values = case.label[0].numpy(), range(1, classes + 1)
+            scores.append(mean_dice(labels, reference, values))
+            if self._cleaned:
+                keep_largest_components(labels, classes, self._cleaned)
+                cleaned_scores.append(mean_dice(labels, reference, values))
+        figures = {"validation Dice": float(np.mean(scores))}
+        return figures | ({_CLEANED_METRIC: float(np.mean(cleaned_scores))} if cleaned_scores else {})
 
 
 def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:

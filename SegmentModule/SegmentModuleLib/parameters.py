@@ -122,12 +122,19 @@ class TrainingParameters:
     )
 
 
+def largest_component_parameter(help: str):
+    """The option that says of which structures small separate pieces are removed."""
+    return parameter("automatic", help, choices=("automatic", "always", "never"), switch=("always", "never"))
+
+
 @dataclass(frozen=True)
 class ApplyParameters:
     """How a segmentation network is applied."""
 
     overlap: float = parameter(0.25, "Share by which neighbouring tiles overlap.", minimum=0.0, maximum=0.9)
-    largest_component: bool = parameter(True, "Keep only the largest connected piece of each structure.")
+    largest_component: str = largest_component_parameter(
+        "Keep only the largest connected piece: automatic: of structures of which every training label is one piece."
+    )
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
     tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True, matters=False)
@@ -146,7 +153,9 @@ class ApplyParameters:
 class ImportedApplyParameters:
     """How a bundle from elsewhere is applied; all else is in its own configuration."""
 
-    largest_component: bool = parameter(False, "Keep only the largest connected piece of each structure.")
+    largest_component: str = largest_component_parameter(
+        "Keep only the largest connected piece of each structure; automatic: the bundle's own post-processing decides."
+    )
     allow_cpu: bool = parameter(
         False,
         "Compute on the CPU what does not fit into the card's memory, which takes much longer.",

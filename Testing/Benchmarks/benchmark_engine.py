@@ -34,8 +34,9 @@ from MedDeepLib.training.dense import patches  # noqa: E402
 from MedDeepLib.training.dense.augmentation import Augmentation  # noqa: E402
 from MedDeepLib.training.engine import train  # noqa: E402
 from MedDeepLib.training.precision import number_type  # noqa: E402
+from MedDeepLib.training.randomness import random_state  # noqa: E402
 from MedDeepLib.training.samplers import EachOnce  # noqa: E402
-from MedDeepLib.training.stage import Stage, random_state  # noqa: E402
+from MedDeepLib.training.stage import Stage  # noqa: E402
 from SegmentModuleLib.worker.losses import SegmentationLoss  # noqa: E402
 from verdicts import load, row  # noqa: E402
 

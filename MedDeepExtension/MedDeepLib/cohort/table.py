@@ -36,11 +36,12 @@ class Table:
     def set(self, case: CohortCase, outcome: dict[str, Any]) -> None:
         """Note what has become of a case, and write the file if that has not been done for some time."""
         failed = outcome["state"] == "failed"
+        remarks = (*outcome.get("warnings", ()), outcome.get("words", ""))
         figures = {_title(name, outcome["unit"]): _plain(value) for name, value in outcome.get("summary", {}).items()}
         self._figures |= dict.fromkeys(figures)
         self._rows[self._place[case.line]] |= figures | {
             "state": FAILED if failed else BEFORE if outcome["state"] == "kept" else DONE,
-            "reason": outcome.get("reason", "") or " ".join(outcome.get("warnings", ())),
+            "reason": outcome.get("reason", "") or " ".join(filter(None, remarks)),
             "output": "" if failed else case.output,
             "seconds": "" if failed else f"{outcome['seconds']:.2f}",
             "image": outcome.get("grid", ""),

@@ -153,6 +153,7 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         "unit": prediction.unit,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "warnings": warnings,
+        "words": prediction.in_words(),
     }
     del inputs
     with record.replaced(wanted, request["session"], result) as files:

@@ -27,7 +27,8 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 class ParameterInfo:
     """One parameter as a form or a help text needs it; ``item`` is the type of a tuple's members.
 
-    ``matters`` says whether results depend on it, as they do not on what only saves time or memory.
+    ``matters`` says whether results depend on it, as they do not on what only saves time or memory. ``switch`` are the
+    two of the choices that yes and no stand for, which were the only ones before there were more.
     """
 
     name: str
@@ -40,12 +41,22 @@ class ParameterInfo:
     choices: tuple = ()
     advanced: bool = False
     matters: bool = True
+    switch: tuple = ()
     item: type | None = None
 
+    def choice(self, value: Any) -> Any:
+        """``value``, or the choice that a yes or no stands for, as older jobs, scenes and scripts have it."""
+        text = str(value).strip().lower()
+        if not self.switch or text not in _TRUE | _FALSE:
+            return value
+        return self.switch[0 if text in _TRUE else 1]
 
-def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False, matters=True):
+
+def parameter(
+    default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False, matters=True, switch=()
+):
     """A dataclass field with what a person must know of it: help, unit, range or choices, and whether results depend
-    on it."""
+    on it; see :class:`ParameterInfo`."""
     metadata = {
         "help": help,
         "unit": unit,
@@ -54,6 +65,7 @@ def parameter(default, help, *, unit="", minimum=None, maximum=None, choices=(),
         "choices": tuple(choices),
         "advanced": advanced,
         "matters": matters,
+        "switch": tuple(switch),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -106,6 +118,7 @@ def settings_that_matter(parameters) -> dict[str, Any]:
 
 
 def _checked(info: ParameterInfo, value):
+    value = info.choice(value)
     try:
         converted = _converted(info, value)
     except (TypeError, ValueError):

@@ -55,6 +55,14 @@ def structure_scores(
     return rows
 
 
+def cases_without_structures(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Names of the cases whose reference is empty, from rows of :func:`structure_scores` with a ``case`` each."""
+    volumes: dict[str, list[float | None]] = {}
+    for row in rows:
+        volumes.setdefault(row["case"], []).append(row.get("reference_ml"))
+    return [case for case, references in volumes.items() if all(volume == 0 for volume in references)]
+
+
 def count_labels(labels: np.ndarray, highest: int) -> np.ndarray:
     """How many voxels of ``labels`` (I, J, K) have each value from 0 to ``highest``, and beyond if there are any.
 
@@ -65,8 +73,12 @@ def count_labels(labels: np.ndarray, highest: int) -> np.ndarray:
 
 
 def mean_dice(prediction: np.ndarray, reference: np.ndarray, values: Iterable[int]) -> float:
-    """Mean Dice over the label values that occur in either map; quick, for validation during training."""
-    highest = max(values)
+    """Mean Dice over those of ``values`` that occur in either map, 0 when none does; quick, for use during training.
+
+    What only the prediction has counts as 0.
+    """
+    values = list(values)
+    highest = max(0, *values, int(prediction.max()), int(reference.max()))  # each map may have what the other has not
     both = count_labels(np.where(prediction == reference, prediction, 0), highest)
     total = count_labels(prediction, highest) + count_labels(reference, highest)
     scores = [2 * both[value] / total[value] for value in values if total[value]]

@@ -9,6 +9,7 @@ from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.core import Context, registry
 from MedDeepLib.data.dataset import Case
 from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.evaluation.overlap import cases_without_structures
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import Load
 
@@ -34,6 +35,14 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         context.report("progress", step=number, total=len(cases), remaining=None)
         if context.stop_requested():
             raise Stopped
+    healthy = cases_without_structures(rows)
+    if healthy:
+        have = "has" if len(healthy) == 1 else "have"
+        context.report(
+            "message",
+            message=f"{len(healthy)} of {len(cases)} cases {have} no structure at all: Dice is 0 where one was found "
+            "there, and left out where none was.",
+        )
     return rows
 
 

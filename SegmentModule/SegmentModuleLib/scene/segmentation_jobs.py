@@ -49,6 +49,9 @@ class SegmentationJob(ApplicationJob):
         count = self.segmentation.GetSegmentation().GetNumberOfSegments()
         structures = "1 structure is" if count == 1 else f"{count} structures are"
         self.notes.append(f"{structures} in '{self.segmentation.GetName()}'.")
+        words = self.folder.result()["outputs"][0].get("words")
+        if words:
+            self.notes.append(words)
         if self._segmentation_id and into is None:
             self.notes.append("The output that was chosen is gone, so a new segmentation was made.")
         if volume is None:

@@ -15,6 +15,8 @@ from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
 from MedDeepLib.training.dense.patches import CachedCase, class_voxels
 from MedDeepLib.training.randomness import random_state
 
+from SegmentModuleLib.worker.postprocessing import count_pieces
+
 
 def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:
     """The reference labels (I, J, K) of a case on the image's grid, as class indices: 0 background, 1 the first class.
@@ -48,9 +50,12 @@ def load_case(
 
     Args:
         weights: loss weights (I, J, K) of a label map of class indices, or None where all voxels count the same.
+
+    A label may be empty: a healthy case. Raises UserError when its structures are lost between the network's voxels.
     """
     image = stack_channels([read_image(path) for path in case.images], resample)
     labels = read_reference(case, image, classes, resample)
+    pieces = torch.from_numpy(count_pieces(labels, len(classes)))
     prepared = prepare(image, plan)
     label = prepare_labels(labels, prepared)
     hull = foreground_hull(prepared.image)
@@ -58,10 +63,14 @@ def load_case(
         hull = hull.repeat_interleave(block, axis).narrow(axis, 0, prepared.image.shape[axis + 1])
     random = random_state(seed, 1)
     voxels = class_voxels(label, hull[None], random)
-    if not any(voxels):
-        raise UserError(f"The label {case.label.name} is empty: draw the structures, or take the case out.")
+    if pieces.any() and not any(voxels):
+        raise UserError(
+            f"The structures of the label {case.label.name} are smaller than the network's voxels: choose a smaller "
+            "spacing, or take the case out."
+        )
     weight = weights(label[0].numpy(), plan)
-    return CachedCase(prepared.image, label, voxels, None if weight is None else torch.from_numpy(weight)[None])
+    weight = None if weight is None else torch.from_numpy(weight)[None]
+    return CachedCase(prepared.image, label, voxels, weight, pieces)
 
 
 def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,20 @@ from MedDeepLib.errors import UserError
 
 from SegmentModuleLib.parameters import ImportedApplyParameters
 from SegmentModuleLib.worker.memory_steps import predict_within_memory
-from SegmentModuleLib.worker.prediction import (
-    ImagePredictor,
-    SegmentationPrediction,
-    TileProgress,
-    keep_largest_components,
-)
+from SegmentModuleLib.worker.postprocessing import classes_to_clean, keep_largest_components, removal_in_words
+from SegmentModuleLib.worker.prediction import ImagePredictor, SegmentationPrediction, TileProgress
 
 
 @dataclass(eq=False)
 class OverlappingPrediction(Prediction):
-    """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``."""
+    """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``; ``removed`` as beside."""
 
     unit = "ml"
 
     masks: np.ndarray
     affine: np.ndarray
     classes: tuple[Segment, ...]
+    removed: dict[str, float] = field(default_factory=dict)
 
     def save(self, outputs: Mapping[str, Path]) -> list[Path]:
         for path in outputs.values():
@@ -57,6 +54,9 @@ class OverlappingPrediction(Prediction):
         millilitres = voxel_volume(self.affine) / 1000
         counts = [int(np.count_nonzero(mask)) for mask in self.masks]
         return {s.name: round(count * millilitres, 4) for s, count in zip(self.classes, counts, strict=True)}
+
+    def in_words(self) -> str:
+        return removal_in_words(self.removed)
 
 
 class ImportedPredictor(ImagePredictor):
@@ -85,13 +85,20 @@ class ImportedPredictor(ImagePredictor):
         result = predict_within_memory(self._workflow, image, context, TileProgress(context), self._options.allow_cpu)
         if self._is_overlapping(result):
             masks = (result > 0.5).to(torch.uint8).cpu().numpy()
-            for mask in masks if self._options.largest_component else ():
-                keep_largest_components(mask, 1)
-            return OverlappingPrediction(masks, image.affine, self._model.segments)
+            removed = [sum(keep_largest_components(mask, 1).values()) for mask in masks if self._cleans()]
+            voxels = {s.name: count for s, count in zip(self._model.segments, removed, strict=False) if count}
+            return OverlappingPrediction(masks, image.affine, self._model.segments, _in_ml(voxels, image.affine))
         labels = self._labels(result)
-        if self._options.largest_component:
-            keep_largest_components(labels, int(max(s.value for s in self._model.segments)))
-        return SegmentationPrediction(labels, image.affine, self._model.segments)
+        voxels = {}
+        if self._cleans():
+            names = {int(segment.value): segment.name for segment in self._model.segments}
+            removed = keep_largest_components(labels, max(names))
+            voxels = {names[value]: count for value, count in removed.items()}
+        removed = _in_ml(voxels, image.affine)
+        return SegmentationPrediction(labels, image.affine, self._model.segments, removed=removed)
+
+    def _cleans(self) -> bool:
+        return bool(classes_to_clean(self._options.largest_component, self._model))
 
     def _is_overlapping(self, result: torch.Tensor) -> bool:
         return self._bundle.overlapping and len(result) == len(self._bundle.outputs)
@@ -127,3 +134,7 @@ class ImportedPredictor(ImagePredictor):
                 f"The bundle {self._bundle.folder} gives the label {unknown[0]}, to which its metadata give no name: "
                 "correct its channel_def."
             )
+
+
+def _in_ml(voxels: dict[str, int], affine: np.ndarray) -> dict[str, float]:
+    return {name: count * voxel_volume(affine) / 1000 for name, count in voxels.items()}

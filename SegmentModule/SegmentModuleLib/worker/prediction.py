@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.training.precision import number_type
 
 from SegmentModuleLib.parameters import ApplyParameters
+from SegmentModuleLib.worker.postprocessing import classes_to_clean, keep_largest_components, removal_in_words
 
 
 @dataclass(eq=False)
 class SegmentationPrediction(Prediction):
     """A label map (I, J, K) on the case's own grid, with its classes.
 
-    ``resample_labels``: whether reference labels on another grid may be resampled to it, as those of the training were.
+    Attributes:
+        resample_labels: whether reference labels on another grid may be resampled to it, as in the training.
+        removed: by post-processing, ml by class.
     """
 
     unit = "ml"
@@ -39,6 +42,7 @@ class SegmentationPrediction(Prediction):
     affine: np.ndarray
     classes: tuple[Segment, ...]
     resample_labels: bool = False
+    removed: dict[str, float] = field(default_factory=dict)
 
     def save(self, outputs: Mapping[str, Path]) -> list[Path]:
         for path in outputs.values():
@@ -57,6 +61,10 @@ class SegmentationPrediction(Prediction):
         counts = count_labels(self.labels, max(segment.value for segment in self.classes))
         millilitres = voxel_volume(self.affine) / 1000
         return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
+
+    def in_words(self) -> str:
+        """What post-processing has removed."""
+        return removal_in_words(self.removed)
 
 
 class ImagePredictor(Predictor):
@@ -104,6 +112,7 @@ class SegmentationPredictor(ImagePredictor):
             )
         self._options = options
         self._flip_axes = self._trained_flip_axes if options.flips else ()
+        self._cleaned = classes_to_clean(options.largest_component, self._model)
 
     def predict(
         self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()
@@ -139,10 +148,12 @@ class SegmentationPredictor(ImagePredictor):
         )
         labels = prepared.to_native(labels)
         del prepared
-        if self._options.largest_component:
-            keep_largest_components(labels, len(self._model.classes))
+        classes, millilitres = self._model.classes, voxel_volume(affine) / 1000
+        voxels = keep_largest_components(labels, len(classes), self._cleaned) if self._cleaned else {}
+        removed = {classes[index - 1]: count * millilitres for index, count in voxels.items()}
         assert labels.shape == shape
-        return SegmentationPrediction(self._as_values(labels), affine, self._model.segments, self._resample_labels)
+        segments = self._model.segments
+        return SegmentationPrediction(self._as_values(labels), affine, segments, self._resample_labels, removed)
 
     def _as_values(self, labels: np.ndarray) -> np.ndarray:
         values = np.array([0, *(segment.value for segment in self._model.segments)])
@@ -166,17 +177,3 @@ class TileProgress:
         self._reported = now
         remaining = (now - self._began) / done * (total - done)
         self._context.report("progress", step=done, total=total, remaining=round(remaining, 1))
-
-
-def keep_largest_components(labels: np.ndarray, classes: int) -> None:
-    """Set to 0, in place, all but the largest 26-connected piece of every class 1..classes of ``labels`` (I, J, K)."""
-    from scipy import ndimage
-
-    for index, box in enumerate(ndimage.find_objects(labels, max_label=classes), start=1):
-        if box is None:
-            continue
-        inside = labels[box]
-        pieces, count = ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
-        if count > 1:
-            largest = 1 + int(count_labels(pieces, count)[1:].argmax())
-            inside[(pieces > 0) & (pieces != largest)] = 0

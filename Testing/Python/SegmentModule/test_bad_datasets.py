@@ -62,10 +62,21 @@ def test_label_values_that_no_class_declares(train, tmp_path):
     assert "has the label value 2, which the dataset does not declare" in train(file)
 
 
-def test_an_empty_label(train, tmp_path):
+def test_empty_labels_alone(train, tmp_path):
     file = dataset(tmp_path)
-    image(tmp_path / "l1.nrrd", toy_image(1)[1] * 0)
-    assert "l1.nrrd is empty" in train(file)
+    for number in range(2):
+        image(tmp_path / f"l{number}.nrrd", toy_image(number)[1] * 0)
+    assert "is empty: draw the structures" in train(file)
+    assert "The labels of all 2 training cases are empty" in train(file, "--set", "validation_fraction=0")
+
+
+def test_structures_in_the_case_set_aside_alone(train, tmp_path):
+    file = dataset(tmp_path)
+    image(tmp_path / "l0.nrrd", toy_image(0)[1] * 0)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content |= {"training": content["training"][:1], "validation": content["training"][1:]}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert "only validation cases have structures" in train(file)
 
 
 def test_a_label_that_is_an_image(train, tmp_path):

@@ -202,10 +202,15 @@ def test_options_reach_the_job(ready):
     form = ready.section("apply").options
     ready.ui.applyOptionsGroupBox.collapsed = False
     form.field("overlap").widget.value = 0.5
-    form.field("largest_component").widget.click()
+    form.field("largest_component").widget.currentIndex = 2
     ready.ui.applyButton.click()
-    assert ready.section("apply").monitor.job.folder.job().parameters == {"overlap": 0.5, "largest_component": False}
-    assert ready.parameters.applyOptions == '{"largest_component": false, "overlap": 0.5}'
+    assert ready.section("apply").monitor.job.folder.job().parameters == {"overlap": 0.5, "largest_component": "never"}
+    assert ready.parameters.applyOptions == '{"largest_component": "never", "overlap": 0.5}'
+
+
+def test_options_of_an_older_scene(ready):
+    ready.parameters.applyOptions = '{"largest_component": false}'
+    assert ready.section("apply").options.value() == {"largest_component": "never"}
 
 
 def test_one_volume_selector_for_each_channel(panel_with_model):

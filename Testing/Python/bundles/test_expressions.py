@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from MedDeepLib.bundles.foreign.components import Attributes
+from MedDeepLib.bundles.foreign.components import Attributes, only_called
 from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression, parse_import, problem
 from monai.networks.nets import UNet
 
@@ -13,7 +13,8 @@ from monai.networks.nets import UNet
 @pytest.fixture
 def evaluator(tmp_path) -> Evaluator:
     attributes = Attributes(tmp_path, torch.device("cpu"))
-    return Evaluator(attributes.names({"nets": "monai.networks.nets"}), attributes.attribute, attributes.call)
+    names = attributes.names({"nets": "monai.networks.nets"})
+    return Evaluator(names, attributes.attribute, attributes.call, only_called)
 
 
 HONEST = {

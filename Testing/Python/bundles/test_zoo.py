@@ -157,6 +157,10 @@ def test_largest_component_is_an_option(spleen_bundle, tmp_path):
     from scipy import ndimage
 
     assert ndimage.label(prediction.labels, np.ones((3, 3, 3)))[1] == 1
+    whole, _ = apply(spleen_bundle, [data / "oblique_0.nii.gz"])
+    removed = int((whole.labels > 0).sum()) - int((prediction.labels > 0).sum())
+    assert ("pieces were removed: " in prediction.in_words()) == bool(removed)
+    assert not whole.in_words(), "by itself the bundle's own post-processing is all"
 
 
 def test_the_script_takes_folders_and_archives(spleen_bundle, segment, tmp_path):

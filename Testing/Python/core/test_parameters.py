@@ -43,6 +43,23 @@ def test_the_ways_to_say_yes_and_no(text, value):
     assert from_mapping(Sample, {"fast": text}).fast is value
 
 
+@dataclass(frozen=True)
+class More:
+    keep: str = parameter("automatic", "Keep?", choices=("automatic", "always", "never"), switch=("always", "never"))
+
+
+@pytest.mark.parametrize(
+    "value, choice",
+    [(True, "always"), (False, "never"), ("true", "always"), ("no", "never"), ("automatic", "automatic")],
+)
+def test_yes_and_no_where_there_are_more_choices_now(value, choice):
+    assert from_mapping(More, {"keep": value}).keep == choice
+    with pytest.raises(UserError, match="must be one of automatic, always, never, not 'perhaps'"):
+        from_mapping(More, {"keep": "perhaps"})
+    with pytest.raises(UserError):
+        from_mapping(Sample, {"name": value})
+
+
 @pytest.mark.parametrize(
     "values, sentence",
     [

@@ -137,3 +137,12 @@ def test_mean_dice():
     assert mean_dice(prediction, reference, [1, 2, 3]) == pytest.approx((1 + 2 / 3) / 2), "3 is in neither"
     assert mean_dice(prediction * 0, reference, [1, 2]) == 0
     assert mean_dice(prediction * 0, reference * 0, [1]) == 0
+
+
+@pytest.mark.parametrize("values", [[1], [2], [1, 2], [1, 2, 5], []])
+def test_mean_dice_where_one_map_has_a_class_that_the_other_has_not(values):
+    one = mask([(0, 4), (0, 4), (0, 4)])
+    both = one + mask([(10, 14), (10, 14), (0, 4)], value=2)
+    expected = {(1,): 1.0, (2,): 0.0, (): 0.0}.get(tuple(values), 0.5)
+    assert mean_dice(both, one, values) == expected, "what only the prediction has counts as 0"
+    assert mean_dice(one, both, values) == expected

@@ -16,7 +16,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Classes and functions defined in these modules may be made and called ...
+# Classes that are defined in these modules may be made; of their functions only those below ...
 COMPONENT_MODULES = (
     "monai.apps.detection.networks",
     "monai.apps.detection.transforms",
@@ -28,8 +28,12 @@ COMPONENT_MODULES = (
     "monai.networks.nets",
     "monai.transforms",
     "torch.nn.modules",
-    "MedDeepLib.bundles.exported",
     "MedDeepLib.bundles.foreign.given_image",
+)
+# What the configurations of our own models name. It opens files and models by their paths, which is why a bundle from
+# elsewhere may not name it.
+_OWN_MODULES = (
+    "MedDeepLib.bundles.exported",
     "SegmentModuleLib.exported",
     "RegisterModuleLib.exported",
     "DetectModuleLib.exported",
@@ -65,6 +69,32 @@ _DENIED_NAMES = (
     "get_pretrained_resnet_medicalnet",
 )
 _SHORT_MODULES = ("torch.nn", "monai.inferers")  # where some of these are found under shorter names
+# Functions that make networks or layers, or compute on arrays. Others register hooks for every network of the process,
+# or call what they are given.
+MONAI_FUNCTIONS = _names(
+    """
+    create_mednext get_act_layer get_conv_block get_conv_layer get_deconv_block get_dropout_layer get_norm_layer
+    get_pool_layer get_upsample_layer resnet10 resnet18 resnet34 resnet50 resnet101 resnet152 resnet200
+    resnet_fpn_feature_extractor vista3d132
+
+    apply_affine_to_boxes convert_box_to_mask convert_mask_to_box flip_boxes resize_boxes rot90_boxes select_labels
+    swapaxes_boxes zoom_boxes
+
+    allclose argsort argwhere ascontiguousarray calculate_out_shape clip concatenate convert_to_contiguous cumsum
+    dilate distance_transform_edt equalize_hist erode fill_holes floor_divide gaussian_1d generate_spatial_bounding_box
+    get_largest_connected_component_mask get_unique_labels is_empty is_positive isfinite isnan max maximum mean median
+    min mode moveaxis nonzero percentile remove_small_objects repeat rescale_array rescale_array_int_max
+    rescale_instance_array same_padding soft_clip softplus stack std sum unique where zero_margins
+    """
+)
+# MONAI gives some classes a second name that looks like a function's, and some functions one that looks like a class's.
+_CLASSES_IN_SMALL_LETTERS = _names(
+    """
+    basicunet basicunetplusplus densenet121 densenet169 densenet201 densenet264 senet154 seresnet101 seresnet152
+    seresnet50 seresnext101 seresnext50 voxelmorph voxelmorphunet
+    """
+)
+_MODULES_OF_UNNAMED_FUNCTIONS = frozenset(["monai.networks.nets.mednext"])
 
 TORCH_FUNCTIONS = _names(
     """
@@ -154,13 +184,34 @@ def is_component(path: str) -> bool:
     module, _, name = path.rpartition(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in path.split(".")) or is_denied_name(name):
         return False
+    if path == "torch.device":
+        return True
     if not module:
-        return not hasattr(builtins, name)
-    return path == "torch.device" or module in _SHORT_MODULES or is_component_module(module)
+        return not hasattr(builtins, name) and is_known_name(name)
+    if _below(module, ("torch",)) and not name[0].isupper():
+        return False
+    return (module in _SHORT_MODULES or is_component_module(module)) and is_known_name(name)
+
+
+def is_known_name(name: str) -> bool:
+    """Whether a name is a class's, or that of a function that only computes, as far as names tell."""
+    return name[0].isupper() or name in MONAI_FUNCTIONS or name in _CLASSES_IN_SMALL_LETTERS
+
+
+def is_own(path: str) -> bool:
+    """Whether the configurations of our own models, and only those, may name ``path``."""
+    return path.rpartition(".")[0] in _OWN_MODULES
+
+
+def is_function(module: str, name: str) -> bool:
+    """Whether the function that is defined in ``module`` as ``name`` may be called."""
+    if not is_component_module(module) or _below(module, ("torch",)):
+        return False
+    return name in MONAI_FUNCTIONS or (name == "<lambda>" and module in _MODULES_OF_UNNAMED_FUNCTIONS)
 
 
 def is_component_module(module: str) -> bool:
-    """Whether classes and functions that are defined in ``module`` may be components."""
+    """Whether classes that are defined in ``module`` may be components."""
     return _below(module, COMPONENT_MODULES) and not _below(module, _DENIED_MODULES)
 
 

@@ -7,12 +7,13 @@ name may lead to something else than it says: ``monai.transforms.io.array.locate
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import inspect
 import math
 import os
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from monai.bundle.config_item import ComponentLocator
 
-from MedDeepLib.bundles.foreign import allowlist
+from MedDeepLib.bundles.foreign import allowlist, arguments
 from MedDeepLib.bundles.foreign.expressions import MODULES, RefusedExpression
 from MedDeepLib.data.formats.tensor_file import load_tensors
 
@@ -76,27 +77,48 @@ def find(target: Any, locator: ComponentLocator) -> Any:
 
 def is_component(value: Any) -> bool:
     """Whether a value is a class or function that may be called without trust."""
-    if not isinstance(value, (type, types.FunctionType)):
+    if isinstance(value, types.FunctionType):
+        return allowlist.is_function(value.__module__, value.__name__)
+    if not isinstance(value, type):
         return False
     return allowlist.is_component_module(value.__module__) and not allowlist.is_denied_name(value.__name__)
 
 
-def checked_arguments(component: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for a component, without pretrained weights from the network: the bundle brings its own.
+def only_called(value: Any) -> bool:
+    """Whether a value may not be handed on: whoever calls it would not look at the arguments.
 
-    Raises RefusedComponent for arguments that name a file, an address or a debugger.
+    This holds for every class and function of MONAI's and of torch's modules, also where it is no component.
     """
-    if arguments.get("_debug_"):
-        raise RefusedComponent("it starts a debugger")
-    checked = dict(arguments)
-    for name, value in arguments.items():
-        if name in ("pretrained_url", "pretrained_path", "weights_path") and value:
-            raise RefusedComponent("it loads weights from elsewhere")
-        if name == "pretrained":
-            checked[name] = False
-    if "pretrained" in _parameters(component):
-        checked["pretrained"] = False
-    return checked
+    if isinstance(value, functools.partial):
+        return True
+    if not isinstance(value, (type, types.FunctionType)):
+        return False
+    return not (isinstance(value, type) and issubclass(value, Enum)) and _is_from_modules(value)
+
+
+def call(component: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Call a component without pretrained weights from the network: the bundle brings its own.
+
+    Raises RefusedComponent for arguments that may lead to a file, to the network or to a debugger.
+    """
+    for name, value in named.items():
+        if reason := arguments.named_problem(name, value):
+            raise RefusedComponent(reason)
+    for value in positional:
+        if reason := arguments.positional_problem(value):
+            raise RefusedComponent(reason)
+    if any(only_called(value) for value in [*positional, *named.values()]):
+        raise RefusedComponent("it is given a function to call")
+    named = {name: False if name == "pretrained" else value for name, value in named.items()}
+    parameters = _parameters(component)
+    if "pretrained" in list(parameters)[: len(positional)]:
+        raise RefusedComponent("it asks for pretrained weights")
+    if "pretrained" in parameters:
+        named["pretrained"] = False
+    result = component(*positional, **named)
+    if only_called(result):
+        raise RefusedComponent("it gives a function to be called later")
+    return result
 
 
 class Attributes:
@@ -152,15 +174,11 @@ class Attributes:
         """Call what :meth:`attribute` has given; components are looked at once more with their arguments."""
         if is_component(function):
             try:
-                bound = inspect.signature(function).bind(*arguments, **keywords)
-                named = {key: value for key, value in bound.arguments.items() if key in ("pretrained", *keywords)}
-                checked = checked_arguments(function, {**named, **keywords})
+                return call(function, arguments, keywords)
             except RefusedComponent as error:
                 raise RefusedExpression(str(error)) from None
-            positional = list(_parameters(function))[: len(arguments)]
-            if "pretrained" in positional:
-                raise RefusedExpression("it asks for pretrained weights")
-            return function(*arguments, **checked)
+        if only_called(function):
+            raise RefusedExpression("it calls what is not on the list of what only computes")
         return function(*arguments, **keywords)
 
     @staticmethod
@@ -205,6 +223,11 @@ class Attributes:
         if not file.is_relative_to(self._folder):
             raise RefusedExpression(f"it reads the file {file} outside the bundle")
         return load_tensors(file)
+
+
+def _is_from_modules(value: Any) -> bool:
+    module = str(getattr(value, "__module__", ""))
+    return module.partition(".")[0] in ("MedDeepLib", "monai") or module.startswith(("torch.nn.modules", "torch.hub"))
 
 
 def _parameters(component: Any) -> Mapping[str, inspect.Parameter]:

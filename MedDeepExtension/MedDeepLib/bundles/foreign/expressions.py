@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from MedDeepLib.bundles.foreign import allowlist
+from MedDeepLib.bundles.foreign import allowlist, arguments
 
 REFERENCES = "__local_refs"  # MONAI writes ``@name`` as ``__local_refs['name']``
 MODULES = ("math", "monai", "np", "numpy", "os", "torch")
@@ -74,10 +74,15 @@ def parse_import(text: str) -> tuple[str, str, str] | None:
     return None
 
 
-def problem(text: str, names: Mapping[str, str] = {}) -> str:
+def _unknown(name: str) -> Any:
+    raise KeyError(name)
+
+
+def problem(text: str, names: Mapping[str, str] = {}, entries: arguments.Entries = _unknown) -> str:
     """Why an expression would be refused, in words that follow 'because'; empty when nothing is against it.
 
-    ``names`` are the imported names with what they stand for (``{"nets": "monai.networks.nets"}``).
+    ``names`` are the imported names with what they stand for (``{"nets": "monai.networks.nets"}``), ``entries`` gives
+    the entry of the configuration that a reference names.
     """
     try:
         tree = parse(text)
@@ -101,7 +106,35 @@ def problem(text: str, names: Mapping[str, str] = {}) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and id(node) not in chained and not _name_allowed(node.id, bound, known):
             return f"it uses '{node.id}'"
+    return _call_problem(tree, bound, known, entries)
+
+
+def _call_problem(tree: ast.Expression, bound: set[str], known: Mapping[str, str], entries: arguments.Entries) -> str:
+    """Why components may not be used as they are: they are called, with arguments that lead nowhere."""
+    called = set()
+    inner: set[int] = set()
+    for node in ast.walk(tree):  # from the outside: a call comes before its function, a chain before its parts
+        if isinstance(node, ast.Call):
+            called.add(id(node.func))
+            component = _component(node.func, bound, known)
+            reason = arguments.call_problem(component, node, REFERENCES, entries) if component else ""
+            if reason:
+                return reason
+        elif id(node) not in inner and id(node) not in called and (component := _component(node, bound, known)):
+            return arguments.HANDED_ON.format(component)
+        if isinstance(node, ast.Attribute):
+            inner.add(id(node.value))
     return ""
+
+
+def _component(node: ast.AST, bound: set[str], known: Mapping[str, str]) -> str:
+    """The name of the component that a name or chain of names is; empty for everything else."""
+    chain = [node.id] if isinstance(node, ast.Name) else _chain(node)
+    if not chain or chain[0] in bound or chain[0] not in known:
+        return ""
+    path = ".".join([known[chain[0]], *chain[1:]])
+    listed = "." in path and path != "torch.device" and allowlist.is_component(path)
+    return ".".join(chain) if listed else ""
 
 
 def all_names(text: str) -> tuple[set[str], set[str]]:
@@ -126,6 +159,7 @@ class Evaluator:
         names: the values of all names besides Python's own functions (modules, imported classes).
         attribute: ``attribute(value, name)`` gives an attribute or raises RefusedExpression.
         call: ``call(function, args, kwargs)`` calls what an expression calls, or raises RefusedExpression.
+        only_called: whether a value may be called, but not handed on to others that would call it.
     """
 
     def __init__(
@@ -133,8 +167,9 @@ class Evaluator:
         names: Mapping[str, Any],
         attribute: Callable[[Any, str], Any],
         call: Callable[[Any, list, dict], Any],
+        only_called: Callable[[Any], bool],
     ):
-        self._names, self._attribute, self._call = names, attribute, call
+        self._names, self._attribute, self._call, self._only_called = names, attribute, call, only_called
         self._steps = 0
 
     def evaluate(self, text: str, references: Mapping[str, Any]) -> Any:
@@ -145,6 +180,13 @@ class Evaluator:
         return self._value(parse(text).body, {REFERENCES: references})
 
     def _value(self, node: ast.AST, scope: Mapping[str, Any]) -> Any:
+        value = self._owner(node, scope)
+        if self._only_called(value):
+            raise RefusedExpression(arguments.HANDED_ON.format(getattr(value, "__name__", "a function")))
+        return value
+
+    def _owner(self, node: ast.AST, scope: Mapping[str, Any]) -> Any:
+        """A value that is called, or of which an attribute is read, at once."""
         self._steps += 1
         if self._steps > _MOST_STEPS:
             raise RefusedExpression("it takes too many steps")
@@ -162,7 +204,7 @@ class Evaluator:
     def _on_attribute(self, node: ast.Attribute, scope) -> Any:
         if node.attr.startswith("_"):
             raise RefusedExpression(f"it uses '{node.attr}'")
-        return self._attribute(self._value(node.value, scope), node.attr)
+        return self._attribute(self._owner(node.value, scope), node.attr)
 
     def _on_subscript(self, node: ast.Subscript, scope) -> Any:
         return self._value(node.value, scope)[self._value(node.slice, scope)]
@@ -171,7 +213,7 @@ class Evaluator:
         return slice(*(self._value(part, scope) if part else None for part in (node.lower, node.upper, node.step)))
 
     def _on_call(self, node: ast.Call, scope) -> Any:
-        function = self._value(node.func, scope)
+        function = self._owner(node.func, scope)
         arguments = self._elements(node.args, scope)
         keywords: dict[str, Any] = {}
         for keyword in node.keywords:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.bundles import metadata
-from MedDeepLib.bundles.foreign import allowlist
+from MedDeepLib.bundles.foreign import allowlist, arguments
 from MedDeepLib.bundles.foreign.config_file import entry, items, read_config, resolve_macros
 from MedDeepLib.bundles.foreign.expressions import REFERENCES, all_names, parse_import, problem
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, SCRIPT, WEIGHTS
@@ -22,6 +22,8 @@ from MedDeepLib.errors import UserError
 ROOTS = ("network_def", "network", "preprocessing", "inferer", "postprocessing")
 LOADERS = tuple(f"LoadImage{ending}" for ending in ("d", "D", "Dict"))
 WRITERS = tuple(f"SaveImage{ending}" for ending in ("d", "D", "Dict"))
+_PRECISION = "evaluator::amp"  # is used here as well
+_NO_ARGUMENTS = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_")  # as MONAI's ConfigComponent has them
 _REFERENCE = re.compile(r"@(\w*(?:::\w*)*)")
 _RELATIVE = re.compile(r"@(?:::)+")
 _HOSTILE_MODULES = frozenset(
@@ -120,7 +122,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def findings_in(folder: Path) -> tuple[Finding, ...]:
-    """What the inference configuration in a folder asks for that needs the user's trust; nothing where there is none.
+    """What the inference configuration of one of our own models asks for that needs the user's trust.
 
     Raises UserError when it cannot be read.
     """
@@ -128,7 +130,7 @@ def findings_in(folder: Path) -> tuple[Finding, ...]:
     if file is None:
         return ()
     config = resolve_macros(read_config(file), folder)
-    return tuple(_findings(config, _checkpoint(config)))
+    return tuple(_findings(config, _checkpoint(config), own=True))
 
 
 def is_target(value: Any, names: tuple[str, ...]) -> bool:
@@ -208,33 +210,54 @@ def _imports(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _findings(config: dict[str, Any], checkpoint: str) -> list[Finding]:
-    """First what is used and not allowed; then what no honest configuration holds, even where it is not used."""
-    used = _used(config, [*ROOTS, *([f"{checkpoint}::load_path"] if checkpoint else [])])
+def _findings(config: dict[str, Any], checkpoint: str, own: bool = False) -> list[Finding]:
+    """First what is used and not allowed; then what no honest configuration holds, even where it is not used.
+
+    ``own`` configurations may also name what only our own models do.
+    """
+    used = _used(config, [*ROOTS, _PRECISION, *([f"{checkpoint}::load_path"] if checkpoint else [])])
     imports = _imports(config)
+
+    def entries(name: str) -> Any:
+        value = entry(config, name)
+        reference = isinstance(value, str) and value.startswith(("$", "@"))
+        return f"${_plain(_absolute(value.replace('#', '::'), name).removeprefix('$'))}" if reference else value
+
+    def judged(place: str, value: Any) -> Finding | None:
+        if own and _has_target(value) and allowlist.is_own(value["_target_"]):
+            return None
+        return _component_finding(place, value) or _expression_finding(place, value, imports, entries)
+
     found = []
     for place, value in items(config):
         inside = any(place == root or place.startswith(f"{root}::") for root in used)
-        finding = _finding(place, value, imports) if inside else _hostile(place, value)
+        finding = judged(place, value) if inside else _hostile(place, value)
         if finding is not None and not any(earlier.what == finding.what for earlier in found):
             found.append(finding)
     return found
 
 
-def _finding(place: str, value: Any, imports: dict[str, str]) -> Finding | None:
-    if isinstance(value, dict) and "_target_" in value:
-        target = value["_target_"]
-        if is_target(value, LOADERS + WRITERS):
-            return None  # reading and writing are done here
-        if not isinstance(target, str) or target.startswith(("$", "@")) or not allowlist.is_component(target):
-            return Finding(place, f"{target}", "code that is not on the list of what only computes")
-        if value.get("_mode_", "default") not in ("default", "callable") or value.get("_debug_"):
-            return Finding(place, f"{target}", "it starts a debugger")
-    if isinstance(value, str) and value.startswith("$") and parse_import(value[1:]) is None:
-        reason = problem(_plain(value[1:]), imports)
-        if reason:
-            return Finding(place, f"the expression {_short(value)}", reason)
-    return None
+def _component_finding(place: str, value: Any) -> Finding | None:
+    if not isinstance(value, dict) or "_target_" not in value:
+        return None
+    target = value["_target_"]
+    if reason := arguments.mode_problem(value.get("_mode_", "default")):
+        return Finding(place, f"{target}", reason)
+    if is_target(value, LOADERS + WRITERS):
+        return None  # reading and writing are done here
+    if not isinstance(target, str) or target.startswith(("$", "@")) or not allowlist.is_component(target):
+        return Finding(place, f"{target}", "code that is not on the list of what only computes")
+    given = [(name, part) for name, part in value.items() if name not in _NO_ARGUMENTS]
+    reasons = (arguments.named_problem(name, part) for name, part in given)
+    reason = next((reason for reason in reasons if reason), "")
+    return Finding(place, f"{target}", reason) if reason else None
+
+
+def _expression_finding(place: str, value: Any, imports: dict[str, str], entries: arguments.Entries) -> Finding | None:
+    if not isinstance(value, str) or not value.startswith("$") or parse_import(value[1:]) is not None:
+        return None
+    reason = problem(_plain(_absolute(value[1:].replace("#", "::"), place)), imports, entries)
+    return Finding(place, f"the expression {_short(value)}", reason) if reason else None
 
 
 def _hostile(place: str, value: Any) -> Finding | None:

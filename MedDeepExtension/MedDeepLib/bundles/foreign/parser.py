@@ -1,19 +1,19 @@
 """MONAI's own configuration parser, with components and expressions that are judged before they are made.
 
-References, relative names, the order of things and ``_disabled_``, ``_requires_`` and ``_mode_`` are MONAI's. What is
-replaced is what would execute: looking up ``_target_``, and ``eval``.
+References, relative names, the order of things and ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
+what would execute: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
+since nobody would look at the arguments of that call.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent, ConfigExpression, ConfigItem
 
-from MedDeepLib.bundles.foreign import components
+from MedDeepLib.bundles.foreign import arguments, components
 from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression, parse_import
 
 
@@ -50,7 +50,9 @@ class SafeParser(ConfigParser):
 
     def __init__(self, config: dict[str, Any], attributes: components.Attributes, imports: Mapping[str, str]):
         # ConfigParser answers for every attribute it lacks, hence these before its own.
-        self.__dict__["evaluator"] = Evaluator(attributes.names(imports), attributes.attribute, attributes.call)
+        self.__dict__["evaluator"] = Evaluator(
+            attributes.names(imports), attributes.attribute, attributes.call, components.only_called
+        )
         super().__init__(config, globals=False)
 
     def _do_parse(self, config: Any, id: str = "") -> None:
@@ -71,19 +73,14 @@ class _Component(ConfigComponent):
         if not self.is_instantiable(self.get_config()) or self.is_disabled():
             return None
         target = self.get_config()["_target_"]
+        if reason := arguments.mode_problem(self.get_config().get("_mode_", "default")):
+            raise NeedsTrust(self.get_id(), str(target), reason)
         try:
-            component = components.find(target, self.locator)
-            arguments = components.checked_arguments(component, self.resolve_args() | kwargs)
+            return components.call(components.find(target, self.locator), (), self.resolve_args() | kwargs)
         except components.RefusedComponent as error:
             raise NeedsTrust(self.get_id(), str(target), str(error)) from None
         except components.UnknownComponent:
             raise UnknownName(self.get_id(), str(target)) from None
-        mode = str(self.get_config().get("_mode_", "default"))
-        if mode == "callable":
-            return functools.partial(component, **arguments) if arguments else component
-        if mode != "default":
-            raise NeedsTrust(self.get_id(), str(target), f"it asks for the mode '{mode}'")
-        return component(**arguments)
 
 
 class _Expression(ConfigExpression):

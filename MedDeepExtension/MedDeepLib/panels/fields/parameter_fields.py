@@ -58,6 +58,7 @@ class ChoiceField(Field):
         return self.info.choices[self.widget.currentIndex]
 
     def set_value(self, value):
+        value = self.info.choice(value)
         if value in self.info.choices:
             self.widget.currentIndex = self.info.choices.index(value)
 

@@ -98,7 +98,7 @@ def cache_key(*files: Path, **settings: Any) -> str:
 
 
 def _tensors(case: CachedCase) -> dict[str, torch.Tensor]:
-    named = {"image": case.image, "label": case.label, "weight": case.weight}
+    named = {"image": case.image, "label": case.label, "weight": case.weight, "pieces": case.pieces}
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 

@@ -35,12 +35,14 @@ class CachedCase:
         label: (1, I, J, K) integer class indices, 0 background.
         voxels: for each class that occurs, indices (N, 3) of some of its voxels.
         weight: (1, I, J, K) float32 loss weights, or None for 1 everywhere.
+        pieces: connected pieces of each class on the label's own grid, int32, or None where that is not known.
     """
 
     image: torch.Tensor
     label: torch.Tensor
     voxels: dict[int, np.ndarray]
     weight: torch.Tensor | None = None
+    pieces: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from typing import Any
 
 from MedDeepLib.bundles.foreign.trust import content_hash
 from MedDeepLib.bundles.model import Model, open_model
-from MedDeepLib.cohort.cases import CohortCase, read_cases
+from MedDeepLib.cohort.case_list import CohortCase, read_cases
 from MedDeepLib.cohort.cluster import Crew, cluster
 from MedDeepLib.cohort.program import program_hash
 from MedDeepLib.cohort.record import LOCK_FILE, OWN_FOLDER, STOP_FILE, Record

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.cohort.cases import CohortCase
+from MedDeepLib.cohort.case_list import CohortCase
 from MedDeepLib.data.files import atomic_path
 from MedDeepLib.errors import UserError
 

@@ -18,7 +18,7 @@ from typing import Any
 from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, CannotWrite
 from MedDeepLib.jobs.events import EventReader, EventWriter
 from MedDeepLib.jobs.folder import JobFolder, State, own_identity
-from MedDeepLib.jobs.silence import Finding, SilenceWatch
+from MedDeepLib.jobs.heartbeat import HeartbeatMonitor, Pulse
 from MedDeepLib.jobs.words import in_words
 
 WORKER = "MedDeepLib.worker"
@@ -44,7 +44,7 @@ class RunningJob:
         self._queued = False
         self._failure_known = False
         self._untold: list[dict[str, Any]] = []
-        self._silence = SilenceWatch(folder.events_file)
+        self._heartbeat = HeartbeatMonitor(folder.events_file)
 
     @property
     def pid(self) -> int:
@@ -125,19 +125,19 @@ class RunningJob:
             self._kill_at = None
             self.kill()
             return
-        self._listen_for_signs()
+        self._check_heartbeat()
 
-    def _listen_for_signs(self) -> None:
-        finding = self._silence.look()
-        silence = in_words(self._silence.limit)
-        if finding is Finding.SILENT:
+    def _check_heartbeat(self) -> None:
+        pulse = self._heartbeat.look()
+        silence = in_words(self._heartbeat.limit)
+        if pulse is Pulse.SILENT:
             sentence = f"The worker has given no sign of life for {silence}. It will be ended in another {silence}."
             self._tell("warning", message=sentence, silent=True)
-        elif finding is Finding.BACK:
+        elif pulse is Pulse.BACK:
             self._tell("message", message="The worker gives signs of life again.", silent=False)
-        elif finding is Finding.DEAD:
+        elif pulse is Pulse.DEAD:
             self.kill()
-            self._tell_failure(_silent(self.folder, 2 * self._silence.limit), "silent")
+            self._tell_failure(_silent(self.folder, 2 * self._heartbeat.limit), "silent")
 
     def _signal_stop(self) -> None:
         """Another way to ask the worker to stop, where its folder takes no stop file; Windows has none that is kind."""
@@ -155,7 +155,7 @@ class RunningJob:
         if self.folder.is_there():
             with contextlib.suppress(OSError), contextlib.closing(EventWriter(self.folder.events_file)) as report:
                 report(event, **fields)
-        self._silence.ignore_changes()
+        self._heartbeat.ignore_changes()
         self._untold += [other for other in self._reader.read() if other.get("message") != fields["message"]]
         self._untold.append({"time": round(time.time(), 3), "event": event, **fields})
 

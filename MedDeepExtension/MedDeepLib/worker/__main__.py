@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle", type=float, default=600.0, metavar="SECONDS", help="stop serving after that time without a job"
     )
-    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and leave when this process ends")
+    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and exit when this process ends")
     parser.add_argument("--background", action="store_true", help="run at a lower priority")
     parser.add_argument("--quiet", action="store_true", help="write events to events.jsonl only")
     return parser

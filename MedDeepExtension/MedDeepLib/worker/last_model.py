@@ -67,7 +67,7 @@ class LastModel:
 
 
 def free_device_memory() -> None:
-    """Return to the driver what torch has kept of a card's memory for later; other programs may need it."""
+    """Return to the driver the memory that torch caches on a GPU; other programs may need it."""
     torch = sys.modules.get("torch")
     if torch is None:
         return

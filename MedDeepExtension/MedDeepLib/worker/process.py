@@ -26,14 +26,14 @@ from MedDeepLib.errors import (
 )
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, process_alive, process_identity
-from MedDeepLib.jobs.silence import SIGN_SECONDS, give_sign
+from MedDeepLib.jobs.heartbeat import HEARTBEAT_SECONDS, beat
 
 _PARENT_CHECK_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
-_GONE_SECONDS = 3.0
-# What the system answers when a disk is full or an account may not fill it further...
+_GONE_SECONDS = 3.0  # after which a folder counts as deleted: network drives hide one for a moment
+# Errors of a full disk or an exhausted quota...
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
-# ... and when a file or folder may not be written or opened.
+# ... and of missing permissions.
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -44,7 +44,7 @@ class Stoppable(Protocol):
 
 
 def stop_when_told(stop: Stoppable, *parents: tuple[int, float, float | None] | None) -> None:
-    """Ask for the end on a signal, and when one of the ``parents`` (see :func:`process_alive`) has gone."""
+    """Stop on a signal, and when one of the ``parents`` (see :func:`process_alive`) has ended."""
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     signal.signal(signal.SIGINT, lambda *_: stop.request())
     for parent in filter(None, parents):
@@ -52,20 +52,23 @@ def stop_when_told(stop: Stoppable, *parents: tuple[int, float, float | None] | 
 
 
 class FolderGone(Exception):
-    """The job folder was deleted, moved or given to another worker: there is nothing left to work for."""
+    """The job folder was deleted, moved or taken over by another worker."""
 
 
 class StopRequest:
-    """True once the stop file is there, a signal has come or the parent is gone; asks the disk at most 10 times a s.
+    """True once the stop file is there, a signal has come, or the parent has ended::
 
-    Every loop of the worker asks it, so here is also where it shows that it is alive, and notices that its folder is
-    gone.
+        while not stop_requested():     # stop_requested is a StopRequest
+            do_a_step()
+
+    Looks for the file at most ten times a second. Every loop of the worker calls it, so it also sends the heartbeat,
+    and notices when the job folder is gone.
     """
 
     def __init__(self, folder: JobFolder):
         self._folder = folder
         self._requested = False
-        self._next_look = self._next_sign = 0.0
+        self._next_look = self._next_beat = 0.0
         self._identity: dict[str, Any] | None = None
         self._gone_since: float | None = None
 
@@ -78,14 +81,14 @@ class StopRequest:
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now >= self._next_sign:
-            self._next_sign = now + SIGN_SECONDS
-            give_sign(self._folder.events_file)
+        if now >= self._next_beat:
+            self._next_beat = now + HEARTBEAT_SECONDS
+            beat(self._folder.events_file)
             self._check_folder(now)
         return self.asked()
 
     def asked(self) -> bool:
-        """The same without a sign of life: for who only waits for others, whose signs are what counts."""
+        """The same without a heartbeat: for a process that only waits for others, whose heartbeats are what counts."""
         now = time.monotonic()
         if not self._requested and now >= self._next_look:
             self._next_look = now + 0.1
@@ -103,19 +106,19 @@ class StopRequest:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobEnd:
     """How a job has ended.
 
     Attributes:
         exit_code: 0 (done), 2 (bad input), 3 (failed) or 130 (stopped).
-        sound: whether the process can be trusted with another job: nothing unforeseen has happened to it.
+        sound: whether the process can do another job: no unexpected error has left it in an unknown state.
     """
 
     exit_code: int
     sound: bool = True
 
 
-def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> Outcome:
+def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> JobEnd:
     """Do the job and report how it ends; ``options`` go to :func:`MedDeepLib.worker.actions.perform`."""
     try:
         stop.watch_folder(folder.register_worker())
@@ -126,22 +129,22 @@ def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options
         result = perform(folder, report, stop, **options)
         folder.write_result(result)
         report("state", state="done")
-        return Outcome(EXIT_DONE)
+        return JobEnd(EXIT_DONE)
     except Stopped:
         report("state", state="stopped")
-        return Outcome(EXIT_STOPPED)
+        return JobEnd(EXIT_STOPPED)
     except FolderGone:
-        logging.error("The job folder %s is gone: leaving.", folder.path)
-        return Outcome(EXIT_FAILED)
+        logging.error("The job folder %s is gone: exiting.", folder.path)
+        return JobEnd(EXIT_FAILED)
     except Exception as error:
         logging.error("%s", traceback.format_exc())
         failure = explain(error)
         report("state", state="failed", message=str(failure), kind=failure.kind, exit_code=failure.exit_code)
-        return Outcome(failure.exit_code, sound=isinstance(error, UserError) and failure.kind != "memory")
+        return JobEnd(failure.exit_code, sound=isinstance(error, UserError) and failure.kind != "memory")
 
 
 def explain(error: Exception) -> UserError:
-    """The error as one sentence for people; what is not known is named as it is, with the log as the place to look."""
+    """The error as one sentence for people; an unknown one by its type and text, with a reference to the log."""
     if isinstance(error, UserError):
         return error
     if is_out_of_memory(error):
@@ -165,13 +168,13 @@ def explain(error: Exception) -> UserError:
 
 
 def _watch_parent(pid: int, started: float, after_boot: float | None, stop: Stoppable) -> None:
-    """Leave when whoever started this worker is gone: nobody would ever stop it or use what it makes."""
+    """Exit when the process that started this worker has ended: nobody would ever stop it or use its result."""
     while process_alive(pid, started, after_boot):
         time.sleep(_PARENT_CHECK_SECONDS)
-    logging.warning("The application that started this job has ended: saving and leaving.")
+    logging.warning("The application that started this job has ended: saving and exiting.")
     stop.request()
     time.sleep(_ORPHAN_GRACE_SECONDS)
-    logging.error("The job could not be saved in %g s: leaving without.", _ORPHAN_GRACE_SECONDS)
+    logging.error("The job could not be saved within %g s: exiting without a checkpoint.", _ORPHAN_GRACE_SECONDS)
     _end_children()
     os._exit(EXIT_FAILED)
 
@@ -185,8 +188,8 @@ def _end_children() -> None:
 
 
 def process_argument(text: str) -> tuple[int, float, float | None]:
-    """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which a later process with the same
-    number does not fit."""
+    """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which tells it
+    from a later process with the same PID."""
     pid, *moments = text.split(":")
     if moments:
         started, after_boot = map(float, moments)

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of each process of this computer, e.g. cuda:0,cuda:2 (default: its cards in their order, else the CPU)",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (default: OMP_NUM_THREADS)")
-    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and leave when this process ends")
+    parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and exit when this process ends")
     return parser
 
 

@@ -3,15 +3,15 @@
 ``python -m MedDeepLib.worker --serve`` reads requests from its standard input, one JSON object a line::
 
     {"request": 1, "folder": "/path/of/a/job"}   do this job
-    {"retire": true}                             leave when the requests before this one are done
+    {"retire": true}                             exit when the requests before this one are done
 
 Each job's events, result and log go to its folder, as ever. When the worker has let go of the folder it answers on
 its standard output with one line, which is an event of the kind "state" with ``request`` and ``exit_code``, and
 ``message`` where the folder could not be written, and ``device`` where it has kept a model.
 
-It leaves, and so gives all memory back, when nothing has been asked for some time, when its input is closed, when the
-process that started it has gone, when another job wants the card on which its model lies, and after any error that
-may have left something broken in the process. It holds no device between two jobs.
+It exits, and so frees all memory, when there has been no request for some time, when its input is closed, when the
+process that started it has ended, when another job wants the GPU on which its model lies, and after any error that may
+have left the process in a bad state. It holds no device between two jobs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from MedDeepLib.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, UserError
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.jobs.folder import JobFolder, State
 from MedDeepLib.worker.last_model import LastModel, free_device_memory
-from MedDeepLib.worker.process import Outcome, StopRequest, run_job
+from MedDeepLib.worker.process import JobEnd, StopRequest, run_job
 
 _LOOK_SECONDS = 1.0
 
@@ -57,21 +57,21 @@ class Server:
         self._models = LastModel()
 
     def request(self) -> None:
-        """Stop the job in hand and leave; may be called by a signal handler and from another thread."""
+        """Stop the current job and exit; may be called by a signal handler and from another thread."""
         self._leaving = True
         if self._stop is not None:
             self._stop.request()
         self._requests.put(None)
 
     def serve(self) -> int:
-        """Do what is asked until it is time to leave; the exit code."""
+        """Do what is requested until it is time to exit; the exit code."""
         faulthandler.enable()
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._next()) is not None:
-            outcome, message = self._do(JobFolder(request["folder"]))
-            heard = self._answer(request.get("request"), outcome.exit_code, message)
-            if not (heard and outcome.sound):
-                return outcome.exit_code or EXIT_FAILED
+            end, message = self._do(JobFolder(request["folder"]))
+            heard = self._answer(request.get("request"), end.exit_code, message)
+            if not (heard and end.sound):
+                return end.exit_code or EXIT_FAILED
             free_device_memory()
         return EXIT_DONE
 
@@ -92,7 +92,7 @@ class Server:
             logging.error("This is not a request: %r", line)
 
     def _next(self) -> dict[str, Any] | None:
-        """The next request, None when it is time to leave."""
+        """The next request, None when it is time to exit."""
         idle_until = time.monotonic() + self._idle_seconds
         collected = False
         while not self._leaving and (left := idle_until - time.monotonic()) > 0:
@@ -104,11 +104,11 @@ class Server:
                     gc.collect()
                     free_device_memory()
                     collected = True
-                if card_is_wanted(self._models.device):
+                if gpu_is_wanted(self._models.device):
                     break
         return None
 
-    def _do(self, folder: JobFolder) -> tuple[Outcome, str]:
+    def _do(self, folder: JobFolder) -> tuple[JobEnd, str]:
         """How the job has ended, and why if its folder cannot tell."""
         self._stop = StopRequest(folder)
         if self._leaving:
@@ -122,7 +122,7 @@ class Server:
                     folder.forget_worker()
         except OSError as error:
             reason = error.strerror or str(error)
-            return Outcome(EXIT_FAILED, sound=True), f"The job folder {folder.path} cannot be written: {reason}."
+            return JobEnd(EXIT_FAILED, sound=True), f"The job folder {folder.path} cannot be written: {reason}."
         finally:
             self._stop = None
 
@@ -135,12 +135,12 @@ class Server:
         try:
             os.write(self._output, json.dumps(answer).encode("utf-8") + b"\n")
         except OSError:
-            return False  # nobody hears it, but the end of the process will be noticed
+            return False  # nobody listens, but the end of the process will be noticed
         return True
 
 
-def card_is_wanted(device_id: str) -> bool:
-    """Whether a job has or waits for the card ``device_id``, on which an idle worker has kept its model.
+def gpu_is_wanted(device_id: str) -> bool:
+    """Whether a job has or waits for the GPU ``device_id``, on which an idle worker has kept its model.
 
     Always false for the CPU, which is shared, and for an empty ``device_id``, where no model has been kept.
     """

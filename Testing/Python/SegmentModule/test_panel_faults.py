@@ -28,7 +28,7 @@ def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, mo
     folder = start(panel)
     assert panel.host.process_events(120, folder.has_checkpoint)
     worker = psutil.Process(folder.worker_pid())
-    panel.section("train").monitor.job.running._silence.limit = 2.0
+    panel.section("train").monitor.job.running._heartbeat.limit = 2.0
     os.kill(worker.pid, signal.SIGSTOP)
     panel.wait_for_status("train", "The worker has given no sign of life for 2 s. It will be ended in another 2 s.", 30)
     assert panel.is_busy("train") and panel.ui.trainStopButton.enabled

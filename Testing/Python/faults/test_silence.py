@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from fault_tools import finish, gone, identical, last_state, launcher, training_job, wait_for, write_card, write_play
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch
-from MedDeepLib.jobs.silence import Finding, SilenceWatch, give_sign, limit_seconds
+from MedDeepLib.jobs.heartbeat import HeartbeatMonitor, Pulse, beat, limit_seconds
 from toy_cases import image_item
 
 LIMIT = 2.0
@@ -209,7 +209,7 @@ def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
     request = replace(training_job(undisturbed.dataset), method="hangs")
     job = launch(JobFolder.create(tmp_path / "run", request))
     child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder), 120)
-    job._silence.limit = 3.0
+    job._heartbeat.limit = 3.0
     events = finish(job)
     assert last_state(events)["kind"] == "silent" and len(announced(events)) == 1
     wait_for(lambda: gone(child), 5)
@@ -227,15 +227,15 @@ def watch(tmp_path, monkeypatch):
     file = tmp_path / "events.jsonl"
     file.touch()
     clock = [0.0]
-    watch = SilenceWatch(file, lambda: clock[0])
+    watch = HeartbeatMonitor(file, lambda: clock[0])
     watch.look()
 
-    def after(seconds: float, looks: int = 1) -> list[Finding]:
+    def after(seconds: float, looks: int = 1) -> list[Pulse]:
         found = []
         for _ in range(looks):
             clock[0] += seconds / looks
             found.append(watch.look())
-        return [finding for finding in found if finding is not Finding.ALIVE]
+        return [finding for finding in found if finding is not Pulse.ALIVE]
 
     after.file = file
     return after
@@ -243,13 +243,13 @@ def watch(tmp_path, monkeypatch):
 
 def test_first_a_warning_then_the_end_each_once(watch):
     assert watch(9.5, 10) == []
-    assert watch(1, 2) == [Finding.SILENT] and watch(8, 10) == []
-    assert watch(2, 2) == [Finding.DEAD] and watch(100, 100) == []
+    assert watch(1, 2) == [Pulse.SILENT] and watch(8, 10) == []
+    assert watch(2, 2) == [Pulse.DEAD] and watch(100, 100) == []
 
 
 def test_time_in_which_nobody_looks_does_not_count(watch):
     """The computer was asleep, or the application did something else."""
-    assert watch(8 * 3600) == [] and watch(3600) != [Finding.DEAD]
+    assert watch(8 * 3600) == [] and watch(3600) != [Pulse.DEAD]
 
 
 def test_signs_of_life_are_dates_that_change_whatever_the_clock_says(watch):
@@ -257,18 +257,18 @@ def test_signs_of_life_are_dates_that_change_whatever_the_clock_says(watch):
         watch(9, 9)
         os.utime(watch.file, (moment, moment))
         assert watch(0.1) == []
-    assert watch(11, 11) == [Finding.SILENT]
-    give_sign(watch.file)
-    assert watch(0.1) == [Finding.BACK]
+    assert watch(11, 11) == [Pulse.SILENT]
+    beat(watch.file)
+    assert watch(0.1) == [Pulse.BACK]
 
 
 def test_no_limit_no_end(watch, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "0")
     clock = [0.0]
-    endless = SilenceWatch(tmp_path / "events.jsonl", lambda: clock[0])
+    endless = HeartbeatMonitor(tmp_path / "events.jsonl", lambda: clock[0])
     for _ in range(1000):
         clock[0] += 5
-        assert endless.look() is Finding.ALIVE
+        assert endless.look() is Pulse.ALIVE
 
 
 @pytest.mark.parametrize("value, seconds", [("", 600), ("x", 600), ("30", 30), ("-5", 0)])

@@ -123,7 +123,7 @@ def test_one_that_hangs_is_found_out(toy_dataset, tmp_path):
     folder = together(tmp_path / "run", toy_dataset, **LONG)
     job = launch(folder)
     wait_for(begun(folder, 10))
-    job._silence.limit = 4.0  # not from the beginning: nothing gives signs while torch is imported
+    job._heartbeat.limit = 4.0  # not from the beginning: nothing gives signs while torch is imported
     processes = ranks_of(job.pid)
     processes[1].suspend()
     events = finish(job, 60)

@@ -108,12 +108,12 @@ def test_a_job_that_wants_the_card_gets_the_memory_of_an_idle_worker(monkeypatch
     card = Device("cuda:0", "NVIDIA H", key="GPU-1")
     monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path))
     monkeypatch.setattr(server, "resolve", lambda device_id: card)
-    assert not server.card_is_wanted("cuda:0")
+    assert not server.gpu_is_wanted("cuda:0")
     with Lease([card], "train unet") as lease:
-        assert server.card_is_wanted("cuda:0"), "somebody waits for it"
-        assert lease.take() and server.card_is_wanted("cuda:0")
-        assert not server.card_is_wanted("") and not server.card_is_wanted("cpu")
-    assert not server.card_is_wanted("cuda:0")
+        assert server.gpu_is_wanted("cuda:0"), "somebody waits for it"
+        assert lease.take() and server.gpu_is_wanted("cuda:0")
+        assert not server.gpu_is_wanted("") and not server.card_is_wanted("cpu")
+    assert not server.gpu_is_wanted("cuda:0")
 
 
 def test_ends_in_words():

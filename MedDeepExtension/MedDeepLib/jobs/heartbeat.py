@@ -1,8 +1,8 @@
-"""Notices a worker that hangs: it lives, but neither says anything nor asks whether to go on.
+"""The heartbeat of a worker: how it shows that it works, and how one that hangs is noticed.
 
 Whatever a worker does, it asks again and again whether it should stop: at every step, tile, case and file, and while
-it waits for its device. Each time it leaves a new date on its event file, once a second at most. So a sign of life
-costs next to nothing, comes from the very loop that does the work, and cannot come from a process that is stuck.
+it waits for its device. Each time, but once a second at most, it touches its event file. So a heartbeat costs next to
+nothing, comes from the very loop that does the work, and cannot come from a process that is stuck.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 
 LIMIT_SECONDS = 600.0
 ENVIRONMENT_VARIABLE = "MEDDEEP_SILENCE_SECONDS"
-SIGN_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 _LONGEST_INTERVAL = 5.0
 
 
-class Finding(Enum):
-    """What a look at a worker has shown; everything but ALIVE is found once only."""
+class Pulse(Enum):
+    """What a look at a worker has shown; everything but ALIVE is returned once only."""
 
     ALIVE = "it works, or has not been silent for long"
     SILENT = "it has been silent for the limit"
-    BACK = "it was found silent and has given a sign of life since"
+    BACK = "it was silent and has a heartbeat again"
     DEAD = "it has been silent for twice the limit"
 
 
-def give_sign(events_file: Path) -> None:
-    """Called by the worker's work: show that it is alive."""
+def beat(events_file: Path) -> None:
+    """Called by the loops that do the worker's work."""
     try:
         os.utime(events_file)
     except OSError:
@@ -44,7 +44,7 @@ def limit_seconds() -> float:
         return LIMIT_SECONDS
 
 
-class SilenceWatch:
+class HeartbeatMonitor:
     """Looks at the event file of one job whenever it is asked to.
 
     Dates are compared with each other only, never with the clock, so setting the clock changes nothing. The time in
@@ -60,34 +60,34 @@ class SilenceWatch:
         self._seen: tuple[int, int] | None = None
         self._silent = 0.0
         self._looked = clock()
-        self._told = Finding.ALIVE
+        self._told = Pulse.ALIVE
 
-    def look(self) -> Finding:
-        """What is found now."""
+    def look(self) -> Pulse:
+        """How it is now."""
         now = self._clock()
         interval, self._looked = min(now - self._looked, _LONGEST_INTERVAL), now
-        signs = self._signs()
-        if signs != self._seen or not self.limit:
-            self._seen, self._silent = signs, 0.0
-            back = self._told is Finding.SILENT
-            self._told = Finding.ALIVE
-            return Finding.BACK if back else Finding.ALIVE
+        state = self._state()
+        if state != self._seen or not self.limit:
+            self._seen, self._silent = state, 0.0
+            back = self._told is Pulse.SILENT
+            self._told = Pulse.ALIVE
+            return Pulse.BACK if back else Pulse.ALIVE
         self._silent += interval
-        if self._silent >= 2 * self.limit and self._told is Finding.SILENT:
-            self._told = Finding.DEAD
-            return Finding.DEAD
-        if self._silent >= self.limit and self._told is Finding.ALIVE:
-            self._told = Finding.SILENT
-            return Finding.SILENT
-        return Finding.ALIVE
+        if self._silent >= 2 * self.limit and self._told is Pulse.SILENT:
+            self._told = Pulse.DEAD
+            return Pulse.DEAD
+        if self._silent >= self.limit and self._told is Pulse.ALIVE:
+            self._told = Pulse.SILENT
+            return Pulse.SILENT
+        return Pulse.ALIVE
 
     def ignore_changes(self) -> None:
         """What has been written just now was not written by the worker."""
-        self._seen = self._signs()
+        self._seen = self._state()
 
-    def _signs(self) -> tuple[int, int] | None:
+    def _state(self) -> tuple[int, int] | None:
         try:
-            state = self._file.stat()
+            found = self._file.stat()
         except OSError:
             return None
-        return state.st_size, state.st_mtime_ns
+        return found.st_size, found.st_mtime_ns

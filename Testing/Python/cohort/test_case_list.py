@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from MedDeepLib.cohort.cases import read_cases
+from MedDeepLib.cohort.case_list import read_cases
 from MedDeepLib.core import registry
 from MedDeepLib.errors import UserError
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from MedDeepLib.core import Context, Method
+from MedDeepLib.core import Context, Method, Prepared
 from MedDeepLib.errors import Stopped, UserError
 
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
@@ -39,7 +39,6 @@ class RegistrationMethod(Method):
 
     def __init__(self, parameters=None):
         super().__init__(parameters)
-        self._plan: dict[str, Any] = {}
         self._names: dict[int, str] = {}  # of the structures that an evaluation scores
 
     def configured(self, context: Context) -> RegistrationMethod:
@@ -55,24 +54,34 @@ class RegistrationMethod(Method):
         )
         return type(self)(replace(self.parameters, spacing=float(spacing)))
 
-    def model_metadata(self, context: Context) -> dict[str, Any]:
+    def prepare(self, context: Context) -> Prepared:
+        """What to train on and to validate with, on one grid: its data are a pair of :class:`TrainingSet` (or None)."""
+        from MedDeepLib.data.dataset import with_validation
+
+        from RegisterModuleLib.worker.training_data import load_training
+
+        dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
+        training, validation, plan = load_training(self.parameters, dataset, context)
+        if context.stop_requested():
+            raise Stopped
+        _advise(training, context)
+        return Prepared({"plan": plan}, (training, validation))
+
+    def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
         channels = len(context.dataset.channels)
         image = {
             "type": "image",
             "format": "magnitude",
             "modality": ", ".join(context.dataset.channels),
             "num_channels": 2 * channels,
-            "spatial_shape": self._plan["shape"],
+            "spatial_shape": prepared.facts["plan"]["shape"],
             "dtype": "float32",
             "value_range": [0, 1],
             "is_patch_data": False,
             "channel_def": {"0": "fixed", "1": "moving"},
         }
         field = image | {"format": "displacement", "num_channels": 3, "channel_def": {"0": "i", "1": "j", "2": "k"}}
-        return {
-            "plan": self._plan,
-            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}},
-        }
+        return prepared.facts | {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}}}
 
     def predictor(self, model: Model, context: Context, options: ApplyParameters) -> RegistrationPredictor:
         from RegisterModuleLib.worker.prediction import RegistrationPredictor
@@ -106,18 +115,6 @@ class RegistrationMethod(Method):
         """
         return {}
 
-    def training_data(self, context: Context) -> tuple[TrainingSet, TrainingSet | None]:
-        """What to train on and to validate with, on one grid; notes the plan for the model."""
-        from MedDeepLib.data.dataset import with_validation
-
-        from RegisterModuleLib.worker.training_data import load_training
-
-        dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
-        training, validation, self._plan = load_training(self.parameters, dataset, context)
-        if context.stop_requested():
-            raise Stopped
-        return training, validation
-
     def score(self, prediction: RegistrationPrediction, case: Case) -> list[dict[str, Any]]:
         from RegisterModuleLib.worker.figures import case_scores
 
@@ -150,7 +147,7 @@ def painted_structures(plan: dict[str, Any]) -> int:
     return plan["structures"] if plan["painted"] else 0
 
 
-def advise(training: TrainingSet, context: Context) -> None:
+def _advise(training: TrainingSet, context: Context) -> None:
     """Say what is known to lead to a useless model."""
     count = len(training.pairs) or len(training.images)
     if count < _FEWEST_PAIRS_WARNING:

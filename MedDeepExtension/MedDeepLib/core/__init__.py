@@ -3,7 +3,7 @@
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
-from MedDeepLib.core.method import Method, Prediction, Predictor
+from MedDeepLib.core.method import Method, Prediction, Predictor, Prepared
 from MedDeepLib.core.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
 from MedDeepLib.core.registry import get, methods, tasks
 
@@ -14,6 +14,7 @@ __all__ = [
     "Method",
     "Prediction",
     "Predictor",
+    "Prepared",
     "describe",
     "from_mapping",
     "get",

@@ -1,4 +1,4 @@
-"""Two stages that several processes can train together, for the tests: one by gradients, one by a rule of its own."""
+"""Stages of all kinds that several processes do together, for the tests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.training.engine import train
 from MedDeepLib.training.randomness import random_state
-from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation
+from MedDeepLib.training.stages import DataStage, FitStage, Optimisation, Samples, TrainStage, Validation
 
 STEPS = 30
+ITEMS = 7
 
 
 def line(context: Context, batch_size: int, micro_batches: int = 1):
@@ -59,11 +60,45 @@ def line(context: Context, batch_size: int, micro_batches: int = 1):
     )
 
 
+def shared(context: Context, batch_size: int, micro_batches: int = 1):
+    """Items that processes share, arrays that one fits, and a forward pass of two trained networks and a fixed one."""
+
+    def make(number: int):
+        with (context.folder / f"made.{_rank()}.txt").open("a") as file:
+            file.write(f"{number}\n")
+        return {"x": torch.from_numpy(random_state(2, number).standard_normal(3).astype("float32"))}
+
+    yield (items := DataStage("items", ITEMS, make))
+    yield (mean := FitStage("mean", lambda context: {"x": torch.stack([item["x"] for item in items]).mean(0)}))
+    torch.manual_seed(7)
+    encoder, head = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+    networks = {"fixed": torch.nn.Linear(3, 4), "encoder": encoder, "head": head}
+
+    def forward(networks, batch):
+        return {"value": networks["head"](torch.tanh(networks["encoder"](batch["x"]) + networks["fixed"](batch["x"])))}
+
+    yield TrainStage(
+        "both",
+        networks,
+        Samples(batch_size, sample=lambda number: {"x": items[number % ITEMS]["x"] - mean.arrays["x"]}),
+        loss=lambda output, batch: F.mse_loss(output["value"], batch["x"].prod(1, keepdim=True)),
+        forward=forward,
+        optimisation=Optimisation(
+            torch.optim.SGD([*encoder.parameters(), *head.parameters()], 0.05), STEPS, micro_batches=micro_batches
+        ),
+    )
+
+
 def _rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def trained(folder: Path, batch_size: int, stop_after: int | None = None, micro_batches: int = 1) -> None:
+KINDS = {"line": line, "shared": shared}
+
+
+def trained(
+    folder: Path, batch_size: int, stop_after: int | None = None, micro_batches: int = 1, kind: str = "line"
+) -> None:
     """Train and write the weights; ``stop_after`` so many questions whether to stop, the answer is yes."""
     folder.mkdir(exist_ok=True)
     asked = [0]
@@ -75,10 +110,10 @@ def trained(folder: Path, batch_size: int, stop_after: int | None = None, micro_
     report = EventWriter(folder / "events.jsonl") if _rank() == 0 else (lambda *_, **__: None)
     context = Context(torch.device("cpu"), 3, folder, None, report, stop_requested)
     try:
-        outcome = train(line(context, batch_size, micro_batches), context, {"method": "line"})
+        outcome = train(KINDS[kind](context, batch_size, micro_batches), context, {"method": kind})
     except Stopped:
         return
-    weights = {f"{n}.{k}": v for n, net in outcome.networks.items() for k, v in net.state_dict().items()}
+    weights = {f"{name}.{key}": value for name, state in outcome.weights().items() for key, value in state.items()}
     torch.save(weights, folder / f"weights.{_rank()}.pt")
 
 

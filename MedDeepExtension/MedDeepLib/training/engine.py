@@ -31,7 +31,7 @@ from MedDeepLib.training.checkpoint import CheckpointStore
 from MedDeepLib.training.data_loop import run_data_stage
 from MedDeepLib.training.keeper import load_networks
 from MedDeepLib.training.progress import Progress
-from MedDeepLib.training.stages import DataStage, FitStage, Stage, TrainStage
+from MedDeepLib.training.stages import FitStage, Stage, TrainStage
 from MedDeepLib.training.stages.fit import checked_tensors
 from MedDeepLib.training.train_loop import run_train_stage
 
@@ -106,6 +106,8 @@ class _Run:
 
     def do(self, index: int, stage: Stage) -> None:
         """Run a stage, or restore what it has made before the interruption."""
+        if not isinstance(stage, Stage):
+            raise TypeError(f"a method yields a TrainStage, FitStage or DataStage, not {type(stage).__name__}")
         if any(stage.name == other.name for other in self._stages):
             raise ValueError(f"two stages are called '{stage.name}': names must be unique within a method")
         if self._reached(index) and not self._passed(index):
@@ -114,12 +116,10 @@ class _Run:
             progress = self._train(index, stage)
         elif isinstance(stage, FitStage):
             progress = self._fit(index, stage)
-        elif isinstance(stage, DataStage):
+        else:
             progress = run_data_stage(
                 stage, index, self._reached(index), self._passed(index), self._store, self._context, self._finished
             )
-        else:
-            raise TypeError(f"a method yields a TrainStage, FitStage or DataStage, not {type(stage).__name__}")
         self._stages.append(stage)
         self._finished.append(progress)
 

@@ -17,7 +17,7 @@ class DataStage:
         yield (radiographs := DataStage("radiographs", count=500, make=lambda number: {"image": simulate(number)}))
         yield TrainStage("network", networks, Samples(8, sample=lambda number: radiographs[order(number)]), ...)
 
-    Every item is a file in the run folder, written atomically as soon as it is made: an interrupted stage goes on with
+    Every item is a file in the run folder, written atomically as soon as it is made: an interrupted stage continues with
     the first item that is missing. Several processes that train together share the items out among them. Items are
     read when they are asked for, so there may be more of them than memory holds. They stay in the run folder as long
     as the checkpoints do.

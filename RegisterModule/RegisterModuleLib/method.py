@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from MedDeepLib.core import Context, Method
+from MedDeepLib.core import Context, Method, Prepared
 from MedDeepLib.errors import Stopped, UserError
 
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
@@ -35,10 +35,6 @@ class RegistrationMethod(Method):
     output_endings = (".h5", ".hdf5", ".tfm", ".txt")
     needs_no_model = True
 
-    def __init__(self, parameters=None):
-        super().__init__(parameters)
-        self._plan: dict[str, Any] = {}
-
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.worker.cases import read_raw
         from RegisterModuleLib.worker.training_data import common_box, reference_case
@@ -52,24 +48,34 @@ class RegistrationMethod(Method):
         )
         return type(self)(replace(self.parameters, spacing=float(spacing)))
 
-    def model_metadata(self, context: Context) -> dict[str, Any]:
+    def prepare(self, context: Context) -> Prepared:
+        """What to train on and to validate with, on one grid: its data are a pair of :class:`TrainingSet` (or None)."""
+        from MedDeepLib.data.dataset import with_validation
+
+        from RegisterModuleLib.worker.training_data import load_training
+
+        dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
+        training, validation, plan = load_training(self.parameters, dataset, context)
+        if context.stop_requested():
+            raise Stopped
+        _advise(training, context)
+        return Prepared({"plan": plan}, (training, validation))
+
+    def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
         channels = len(context.dataset.channels)
         image = {
             "type": "image",
             "format": "magnitude",
             "modality": ", ".join(context.dataset.channels),
             "num_channels": 2 * channels,
-            "spatial_shape": self._plan["shape"],
+            "spatial_shape": prepared.facts["plan"]["shape"],
             "dtype": "float32",
             "value_range": [0, 1],
             "is_patch_data": False,
             "channel_def": {"0": "fixed", "1": "moving"},
         }
         field = image | {"format": "displacement", "num_channels": 3, "channel_def": {"0": "i", "1": "j", "2": "k"}}
-        return {
-            "plan": self._plan,
-            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}},
-        }
+        return prepared.facts | {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": field}}}
 
     def predictor(self, model: TrainedModel, context: Context, options: ApplyParameters) -> RegistrationPredictor:
         from RegisterModuleLib.worker.prediction import RegistrationPredictor
@@ -103,18 +109,6 @@ class RegistrationMethod(Method):
         """
         return {}
 
-    def training_data(self, context: Context) -> tuple[TrainingSet, TrainingSet | None]:
-        """What to train on and to validate with, on one grid; notes the plan for the model."""
-        from MedDeepLib.data.dataset import with_validation
-
-        from RegisterModuleLib.worker.training_data import load_training
-
-        dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
-        training, validation, self._plan = load_training(self.parameters, dataset, context)
-        if context.stop_requested():
-            raise Stopped
-        return training, validation
-
 
 def align_by_matrix(
     alignment: Alignment, networks: dict[str, Any], model: TrainedModel, kind: str, steps: int, to_finest: bool
@@ -135,7 +129,7 @@ def painted_structures(plan: dict[str, Any]) -> int:
     return plan["structures"] if plan["painted"] else 0
 
 
-def advise(training: TrainingSet, context: Context) -> None:
+def _advise(training: TrainingSet, context: Context) -> None:
     """Say what is known to lead to a useless model."""
     count = len(training.pairs) or len(training.images)
     if count < _FEWEST_PAIRS_WARNING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from MedDeepLib.core import Context, Method
+from MedDeepLib.core import Context, Method, Prepared
 from MedDeepLib.errors import UserError
 
 from SegmentModuleLib.parameters import ImportedApplyParameters
@@ -32,10 +32,7 @@ class Imported(Method):
     ApplyParameters: ClassVar[type] = ImportedApplyParameters
     output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
 
-    def stages(self, context: Context) -> Iterable[Any]:
-        raise UserError("A bundle from elsewhere cannot be trained here: choose a method.")
-
-    def model_metadata(self, context: Context) -> dict[str, Any]:
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Any]:
         raise UserError("A bundle from elsewhere cannot be trained here: choose a method.")
 
     def predictor(self, model: TrainedModel, context: Context, options: ImportedApplyParameters) -> Predictor:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from MedDeepLib.core import Context, Method, to_mapping
+from MedDeepLib.core import Context, Method, Prepared, to_mapping
 from MedDeepLib.errors import Stopped, UserError
 
 from SegmentModuleLib.parameters import AXES, FLIP_AXES, ApplyParameters, TrainingParameters
@@ -18,15 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from MedDeepLib.core import TrainedModel
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.core.stages import Stage
+    from MedDeepLib.data.dataset import Case, Dataset
     from MedDeepLib.data.preparation import Plan
+    from MedDeepLib.training.dense.augmentation import Augmentation
     from MedDeepLib.training.dense.cache import CaseCache
     from MedDeepLib.training.dense.patches import CachedCase
-    from MedDeepLib.training.stage import Sample, Stage
 
     from SegmentModuleLib.worker.prediction import SegmentationPredictor
-
-_CLEANED_METRIC = "validation Dice as applied"
 
 
 class SegmentationMethod(Method):
@@ -40,8 +38,6 @@ class SegmentationMethod(Method):
     Parameters: ClassVar[type] = TrainingParameters
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha")
-    single_piece: Mapping[str, bool] = MappingProxyType({})
-    """For each class, whether every label read for training has it in one piece; known once there is a stage."""
 
     def __init__(self, parameters=None):
         super().__init__(parameters)
@@ -94,82 +90,58 @@ class SegmentationMethod(Method):
         """2 for networks that see single slices, 3 for volumes."""
         return getattr(self.parameters, "dimensions", 3)
 
-    def configured(self, context: Context) -> SegmentationMethod:
-        if not context.dataset.classes:
-            if any(case.label for case in context.dataset.training):
+    def check(self, dataset: Dataset) -> None:
+        if not dataset.classes:
+            if any(case.label for case in dataset.training):
                 raise UserError(
-                    f"The labels of the dataset {context.dataset.name} are all empty: draw the structures in some of "
-                    "the cases."
+                    f"The labels of the dataset {dataset.name} are all empty: draw the structures in some of the cases."
                 )
             raise UserError(
-                f"The dataset {context.dataset.name} has images but no labels: draw the structures in some of them, "
+                f"The dataset {dataset.name} has images but no labels: draw the structures in some of them, "
                 'and add "label" to these cases and "labels" to the list.'
             )
-        from MedDeepLib.training.precision import number_type
+
+    def configured(self, context: Context) -> SegmentationMethod:
+        from MedDeepLib.training.precision import autocast_dtype
 
         from SegmentModuleLib.worker.configuration import configure
 
-        return configure(self, context, number_type(self.parameters.precision, context.device))
+        return configure(self, context, autocast_dtype(self.parameters.precision, context.device))
 
     def trial(self, context: Context) -> str:
         from SegmentModuleLib.worker.trial import time_of_training
 
         return time_of_training(self, context)
 
-    def stages(self, context: Context) -> Iterable[Stage]:
-        import torch
+    def prepare(self, context: Context) -> Prepared:
         from MedDeepLib.data.dataset import with_validation
-        from MedDeepLib.training.dense import patches
-        from MedDeepLib.training.dense.supervision import DeepSupervision
-        from MedDeepLib.training.precision import number_type
-        from MedDeepLib.training.schedules import Plateau, schedule
-        from MedDeepLib.training.stage import Stage
+        from MedDeepLib.training.precision import autocast_dtype
 
         from SegmentModuleLib.worker import label_facts
-        from SegmentModuleLib.worker.losses import SegmentationLoss
         from SegmentModuleLib.worker.memory import check_training_memory
+        from SegmentModuleLib.worker.training import TrainingData
 
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
         plan = self.plan()
-        autocast = number_type(settings.precision, context.device)
-        check_training_memory(self, context, plan.patch_size[: self.dimensions], autocast)
+        dtype = autocast_dtype(settings.precision, context.device)
+        check_training_memory(self, context, plan.patch_size[: self.dimensions], dtype)
         context.report("phase", phase="Reading the training images")
         cache = self._cache(context)
         training = self._load(dataset.training, plan, context, cache)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
-        self.single_piece = label_facts.single_pieces([*training, *validation], dataset)
+        single_piece = label_facts.single_pieces([*training, *validation], dataset)
         self._advise(training, context)
         label_facts.tell_healthy(dataset, training, validation, context)
-        label_facts.tell_post_processing(self.single_piece, context)
-        torch.manual_seed(context.seed)
-        network = self.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
-        plateau = Plateau(settings.plateau_patience) if settings.plateau_patience else None
-        yield Stage(
-            name=self.name,
-            networks={"network": network},
-            batch_size=settings.batch_size,
-            steps=settings.steps,
-            sample=_PatchSampler(training, plan, self._augmentation(), settings.foreground, context.seed),
-            augment=patches.made,
-            optimizer=torch.optim.AdamW(
-                network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-            ),
-            loss=DeepSupervision(SegmentationLoss(settings.loss)),
-            autocast=autocast,
-            max_gradient_norm=12.0,
-            parts=min(settings.accumulation, settings.batch_size),
-            average=settings.weight_average,
-            learning_rate=schedule(settings.schedule, settings.steps, min(100, max(1, settings.steps // 10))),
-            plateau=plateau,
-            validate=self._validation(network, validation, plan, replace(context, dataset=dataset)),
-            key_figure="validation Dice",
-            validate_every=settings.validate_every,
-            patience=settings.patience,
-            seconds=60 * settings.minutes,
-        )
-        del training, validation
-        cache.remove()
+        label_facts.tell_post_processing(single_piece, context)
+        facts = {"plan": plan.as_dict(), "single_piece": single_piece}
+        return Prepared(facts, TrainingData(training, validation, cache))
+
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
+        from SegmentModuleLib.worker.training import patch_stage
+
+        yield patch_stage(self, prepared, context)
+        prepared.data.remove()
 
     def plan(self) -> Plan:
         """How images become network input; the method must have been configured."""
@@ -181,9 +153,8 @@ class SegmentationMethod(Method):
             spacing = (*spacing[:2], 0.0)  # slices are taken as they come
         return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
 
-    def model_metadata(self, context: Context) -> dict[str, Any]:
-        plan = self.plan()
-        shape = list(plan.patch_size[: self.dimensions])
+    def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
+        shape = list(prepared.facts["plan"]["patch_size"][: self.dimensions])
         channels, classes = context.dataset.channels, context.dataset.classes
         image = {
             "type": "image",
@@ -202,11 +173,7 @@ class SegmentationMethod(Method):
             "num_channels": len(names),
             "channel_def": {str(i): name for i, name in enumerate(names)},
         }
-        return {
-            "plan": plan.as_dict(),
-            "single_piece": dict(self.single_piece),
-            "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}},
-        }
+        return prepared.facts | {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": scores}}}
 
     def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
         from SegmentModuleLib.worker.inference_config import inference_config
@@ -278,20 +245,13 @@ class SegmentationMethod(Method):
             words = " x ".join(map(str, steps)) if len(set(steps)) > 1 else steps[0]
             raise UserError(f"patch_size must be larger than {words} along one axis at least for these settings.")
 
-    def _augmentation(self):
+    def augmentation(self) -> Augmentation:
+        """How training patches are changed at random."""
         from MedDeepLib.training.dense.augmentation import Augmentation
 
         settings = self.parameters
         axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
-
-    def _validation(self, network, cases: list[CachedCase], plan: Plan, context: Context) -> _Validation | None:
-        from SegmentModuleLib.worker.label_facts import has_structures
-
-        if not any(map(has_structures, cases)):
-            return None  # with healthy cases alone, the best network would be one that finds nothing
-        cleaned = [i for i, s in enumerate(context.dataset.classes, start=1) if self.single_piece.get(s.name)]
-        return _Validation(network, cases, plan, self.downsampling, context, cleaned)
 
     def _advise(self, training: list[CachedCase], context: Context) -> None:
         """Say what is known to lead to a useless model."""
@@ -308,84 +268,6 @@ class SegmentationMethod(Method):
                 "warning",
                 message="Left and right have labels of their own, but training mirrors them: set flips to none.",
             )
-
-
-class _PatchSampler:
-    """What training sample ``number`` is made from: a pure function of the seed and the number."""
-
-    def __init__(self, cases: list[CachedCase], plan: Plan, augmentation, foreground: float, seed: int):
-        from MedDeepLib.training.samplers import EachOnce
-
-        self._cases, self._plan, self._augmentation = cases, plan, augmentation
-        self._foreground, self._seed = foreground, seed
-        self._order = EachOnce(len(cases), seed)
-
-    def __call__(self, number: int) -> Sample:
-        from MedDeepLib.training.dense.patches import cut, random_center
-        from MedDeepLib.training.randomness import random_state
-
-        case = self._cases[self._order(number)]
-        random = random_state(self._seed, 3, number)
-        center = random_center(case, random, self._foreground)
-        return cut(case, center, self._plan.patch_size, self._augmentation, random)
-
-
-class _Validation:
-    """Mean Dice over whole validation cases, on the network's grid; one at least has structures.
-
-    Weights are chosen by what the network itself finds. Where applying it also removes small separate pieces, the Dice
-    after that is reported beside.
-    """
-
-    def __init__(
-        self,
-        network,
-        cases: list[CachedCase],
-        plan: Plan,
-        step: tuple[int, int, int],
-        context: Context,
-        cleaned: Sequence[int] = (),
-    ):
-        """``cleaned``: indices of the classes of which only the largest piece is kept."""
-        self._network, self._cases, self._plan = network, cases, plan
-        self._step, self._context, self._cleaned = step, context, cleaned
-
-    def __call__(self) -> dict[str, float]:
-        import numpy as np
-        from MedDeepLib.data.preparation import Prepared
-        from MedDeepLib.evaluation.overlap import mean_dice
-        from MedDeepLib.inference.ladder import predict_labels_within_memory
-        from MedDeepLib.inference.sliding import TilingOptions
-
-        from SegmentModuleLib.worker.label_facts import has_structures
-        from SegmentModuleLib.worker.postprocessing import keep_largest_components
-
-        scores, cleaned_scores = [], []
-        classes = len(self._context.dataset.classes)
-        for case in self._cases:
-            shape = tuple(case.image.shape[1:])
-            prepared = Prepared(
-                case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
-            )
-            options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
-            labels = predict_labels_within_memory(
-                self._network,
-                prepared,
-                options,
-                self._context.device,
-                step=self._step,
-                warn=lambda sentence: self._context.report("warning", message=sentence),
-                stop_requested=self._context.stop_requested,
-            )
-            if not (has_structures(case) or labels.any()):
-                continue  # nothing is there and nothing was found: as in evaluations, no Dice exists
-            reference, values = case.label[0].numpy(), range(1, classes + 1)
-            scores.append(mean_dice(labels, reference, values))
-            if self._cleaned:
-                keep_largest_components(labels, classes, self._cleaned)
-                cleaned_scores.append(mean_dice(labels, reference, values))
-        figures = {"validation Dice": float(np.mean(scores))}
-        return figures | ({_CLEANED_METRIC: float(np.mean(cleaned_scores))} if cleaned_scores else {})
 
 
 def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:

@@ -42,13 +42,13 @@ def train_one_step(stage) -> float:
     """What an engine does in a step with the first sample, on the device; the loss."""
     (network,) = list(stage.networks.values())[:1]
     network.to(DEVICE)
-    sample = {n: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for n, v in stage.sample(0).items()}
-    if stage.augment is not None:
-        sample = stage.augment(sample, None)
-    batch = stage.collate([sample])
-    loss = stage.loss(network(batch["image"]), batch)
+    sample = {n: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for n, v in stage.data.sample(0).items()}
+    if stage.data.augment is not None:
+        sample = stage.data.augment(sample, None)
+    batch = stage.data.collate([sample])
+    loss = stage.loss(stage.output(batch), batch)
     assert loss.device == DEVICE
     loss.backward()
-    if stage.validate is not None:
-        assert stage.validate()
+    if stage.validation is not None:
+        assert stage.validation.measure()
     return float(loss)

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from MedDeepLib.core import Context
-from MedDeepLib.training.engine import Outcome, train
+from MedDeepLib.training.engine import Trained, train
 from MedDeepLib.training.samplers import ErrorWeighted, batches_of
-from MedDeepLib.training.stage import Stage
+from MedDeepLib.training.stages import Optimisation, Refresh, Samples, TrainStage, Validation
 
 # --- gratings: 12 x 12 images of stripes of random phase; which way they run is the class
 
@@ -39,18 +39,15 @@ def pretrained(context: Context, steps: int = 150):
     decoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(128, 144), torch.nn.Unflatten(1, (1, 12, 12)))
     autoencoder = torch.nn.Sequential(encoder, decoder)
     unseen = gratings(200, 99)
-    yield Stage(
+    yield TrainStage(
         "reconstruct",
         {"autoencoder": autoencoder},
-        batch_size=32,
-        steps=steps,
-        batch=batches_of({"image": gratings(1000, 1)["image"]}, 32, context.seed),
-        optimizer=torch.optim.Adam(autoencoder.parameters(), 5e-3),
+        Samples(32, batch=batches_of({"image": gratings(1000, 1)["image"]}, 32, context.seed)),
         loss=lambda output, batch: F.mse_loss(output, batch["image"]),
-        average=0.95,
-        validate=lambda: {"fit": -float(F.mse_loss(autoencoder(unseen["image"]), unseen["image"]))},
-        key_figure="fit",
-        validate_every=30,
+        optimisation=Optimisation(torch.optim.Adam(autoencoder.parameters(), 5e-3), steps, average=0.95),
+        validation=Validation(
+            lambda: {"fit": -float(F.mse_loss(autoencoder(unseen["image"]), unseen["image"]))}, "fit", every=30
+        ),
     )
     torch.manual_seed(context.seed + 1)
     head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(128, 2))
@@ -66,17 +63,16 @@ def pretrained(context: Context, steps: int = 150):
             optimizer.step()
         return {"loss": loss.detach()}
 
-    yield Stage(
+    def correct() -> dict[str, float]:
+        return {"correct": float((network(unseen["image"]).argmax(1) == unseen["label"]).float().mean())}
+
+    yield TrainStage(
         "classify",
         {"classifier": network},
-        batch_size=16,
-        steps=steps,
-        batch=batches_of(gratings(48, 2), 16, context.seed),
-        optimizer={"slow": slow, "fast": fast},
+        Samples(16, batch=batches_of(gratings(48, 2), 16, context.seed)),
         update=update,
-        validate=lambda: {"correct": float((network(unseen["image"]).argmax(1) == unseen["label"]).float().mean())},
-        key_figure="correct",
-        validate_every=30,
+        optimisation=Optimisation({"slow": slow, "fast": fast}, steps),
+        validation=Validation(correct, "correct", every=30),
     )
 
 
@@ -144,17 +140,16 @@ def boltzmann(context: Context, steps: int = 1500, persistent: bool = False, rat
         machine.hidden += rate * (positive - negative).mean(0)
         return {"loss": F.mse_loss(machine.down(positive), data)}
 
-    yield Stage(
+    yield TrainStage(
         "contrastive divergence",
         {"machine": machine},
-        batch_size=15,
-        steps=steps,
-        batch=batches_of({"image": patterns}, 15, context.seed),
+        Samples(15, batch=batches_of({"image": patterns}, 15, context.seed)),
         update=update,
+        optimisation=Optimisation(steps=steps),
+        validation=Validation(
+            lambda: {"log-likelihood": machine.log_likelihood(patterns)}, "log-likelihood", every=max(1, steps // 3)
+        ),
         state={"chains": chains} if persistent else {},
-        validate=lambda: {"log-likelihood": machine.log_likelihood(patterns)},
-        key_figure="log-likelihood",
-        validate_every=max(1, steps // 3),
     )
 
 
@@ -178,7 +173,7 @@ def cascade(context: Context, steps: int = 150):
     torch.manual_seed(context.seed)
     known = blobs(1500, 3)
     lesion = (known["kind"] == LESION).float()
-    # Sees brightness only: it finds the blobs, but not what is in them.
+    # Sees intensity only: it finds the blobs, but not what is in them.
     screen = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(121, 1))
     errors = ErrorWeighted(torch.nonzero(lesion == 0)[:, 0].tolist(), 5, torch.nonzero(lesion)[:, 0].tolist())
 
@@ -192,16 +187,13 @@ def cascade(context: Context, steps: int = 150):
         rows = torch.tensor([sampler(step * size + n) for n in range(size)])
         return {"image": known["image"][rows], "lesion": lesion[rows]}
 
-    yield Stage(
+    yield TrainStage(
         "screen",
         {"screen": screen},
-        batch_size=32,
-        steps=steps,
-        batch=partial(batch, sampler=errors),
-        optimizer=torch.optim.Adam(screen.parameters(), 1e-2),
+        Samples(32, batch=partial(batch, sampler=errors)),
         loss=binary,
-        refresh=renew,
-        refresh_every=20,
+        optimisation=Optimisation(torch.optim.Adam(screen.parameters(), 1e-2), steps),
+        refresh=Refresh(renew, every=20),
         state={"errors": errors},
     )
     with torch.no_grad():
@@ -213,14 +205,12 @@ def cascade(context: Context, steps: int = 150):
         torch.nn.Conv2d(1, 12, 5), torch.nn.BatchNorm2d(12), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(1),
         torch.nn.Flatten(), torch.nn.Linear(12, 1),
     )  # fmt: skip
-    yield Stage(
+    yield TrainStage(
         "discriminate",
         {"discriminate": discriminate, "screen": screen},
-        batch_size=32,
-        steps=steps,
-        batch=partial(batch, sampler=ErrorWeighted(mistakes, 6, hits)),
-        optimizer=torch.optim.Adam(discriminate.parameters(), 1e-2),
+        Samples(32, batch=partial(batch, sampler=ErrorWeighted(mistakes, 6, hits))),
         loss=binary,
+        optimisation=Optimisation(torch.optim.Adam(discriminate.parameters(), 1e-2), steps),
     )
 
 
@@ -229,8 +219,8 @@ def cascade(context: Context, steps: int = 150):
 KINDS = {"pretrained": pretrained, "boltzmann": boltzmann, "cascade": cascade}
 
 
-def run(kind, folder: Path, stop_after: int | None = None, seed: int = 4, report=None, **changes) -> Outcome:
-    """Train in ``folder``, or go on there; ``stop_after`` asks to stop at that many requests whether to."""
+def run(kind, folder: Path, stop_after: int | None = None, seed: int = 4, report=None, **changes) -> Trained:
+    """Train in ``folder``, or resume there; ``stop_after`` asks to stop at that many requests whether to."""
     asked = [0]
 
     def stop_requested() -> bool:

@@ -1,4 +1,4 @@
-"""Two stages that several processes can train together, for the tests: one by gradients, one by a rule of its own."""
+"""Stages of all kinds that several processes do together, for the tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.events import EventWriter
 from MedDeepLib.training.engine import train
 from MedDeepLib.training.randomness import random_state
-from MedDeepLib.training.stage import Stage
+from MedDeepLib.training.stages import DataStage, FitStage, Optimisation, Samples, TrainStage, Validation
 
 STEPS = 30
+ITEMS = 7
 
 
-def line(context: Context, batch_size: int, parts: int = 1):
+def line(context: Context, batch_size: int, micro_batches: int = 1):
     """Two stages: weights learnt by gradients, then a mean learnt by an own rule."""
     torch.manual_seed(7)
     network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
@@ -37,11 +38,15 @@ def line(context: Context, batch_size: int, parts: int = 1):
         seen.extend(batch["number"].tolist())
         return F.mse_loss(output, batch["target"])
 
-    yield Stage(
-        "gradients", {"network": network}, batch_size, STEPS, sample=sample, augment=augment, loss=loss, parts=parts,
-        optimizer=torch.optim.SGD(network.parameters(), 0.02), average=0.9,
-        validate=lambda: {"fit": -float((network(torch.ones(1, 3)) - 9) ** 2)}, key_figure="fit", validate_every=10,
-    )  # fmt: skip
+    optimizer = torch.optim.SGD(network.parameters(), 0.02)
+    yield TrainStage(
+        "gradients",
+        {"network": network},
+        Samples(batch_size, sample=sample, augment=augment),
+        loss=loss,
+        optimisation=Optimisation(optimizer, STEPS, micro_batches=micro_batches, average=0.9),
+        validation=Validation(lambda: {"fit": -float((network(torch.ones(1, 3)) - 9) ** 2)}, "fit", every=10),
+    )
     (context.folder / f"seen.{_rank()}.json").write_text(json.dumps(seen))
     mean = torch.nn.Linear(1, 1)
 
@@ -50,14 +55,50 @@ def line(context: Context, batch_size: int, parts: int = 1):
             mean.bias += 0.1 * (batch["target"].mean() - mean.bias)
         return {"loss": 0.0}
 
-    yield Stage("own rule", {"mean": mean}, 8, STEPS, sample=sample, update=update)
+    yield TrainStage(
+        "own rule", {"mean": mean}, Samples(8, sample=sample), update=update, optimisation=Optimisation(steps=STEPS)
+    )
+
+
+def shared(context: Context, batch_size: int, micro_batches: int = 1):
+    """Items that processes share, arrays that one fits, and a forward pass of two trained networks and a fixed one."""
+
+    def make(number: int):
+        with (context.folder / f"made.{_rank()}.txt").open("a") as file:
+            file.write(f"{number}\n")
+        return {"x": torch.from_numpy(random_state(2, number).standard_normal(3).astype("float32"))}
+
+    yield (items := DataStage("items", ITEMS, make))
+    yield (mean := FitStage("mean", lambda context: {"x": torch.stack([item["x"] for item in items]).mean(0)}))
+    torch.manual_seed(7)
+    encoder, head = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+    networks = {"fixed": torch.nn.Linear(3, 4), "encoder": encoder, "head": head}
+
+    def forward(networks, batch):
+        return {"value": networks["head"](torch.tanh(networks["encoder"](batch["x"]) + networks["fixed"](batch["x"])))}
+
+    yield TrainStage(
+        "both",
+        networks,
+        Samples(batch_size, sample=lambda number: {"x": items[number % ITEMS]["x"] - mean.arrays["x"]}),
+        loss=lambda output, batch: F.mse_loss(output["value"], batch["x"].prod(1, keepdim=True)),
+        forward=forward,
+        optimisation=Optimisation(
+            torch.optim.SGD([*encoder.parameters(), *head.parameters()], 0.05), STEPS, micro_batches=micro_batches
+        ),
+    )
 
 
 def _rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def trained(folder: Path, batch_size: int, stop_after: int | None = None, parts: int = 1) -> None:
+KINDS = {"line": line, "shared": shared}
+
+
+def trained(
+    folder: Path, batch_size: int, stop_after: int | None = None, micro_batches: int = 1, kind: str = "line"
+) -> None:
     """Train and write the weights; ``stop_after`` so many questions whether to stop, the answer is yes."""
     folder.mkdir(exist_ok=True)
     asked = [0]
@@ -69,10 +110,10 @@ def trained(folder: Path, batch_size: int, stop_after: int | None = None, parts:
     report = EventWriter(folder / "events.jsonl") if _rank() == 0 else (lambda *_, **__: None)
     context = Context(torch.device("cpu"), 3, folder, None, report, stop_requested)
     try:
-        outcome = train(line(context, batch_size, parts), context, {"method": "line"})
+        outcome = train(KINDS[kind](context, batch_size, micro_batches), context, {"method": kind})
     except Stopped:
         return
-    weights = {f"{n}.{k}": v for n, net in outcome.networks.items() for k, v in net.state_dict().items()}
+    weights = {f"{name}.{key}": value for name, state in outcome.weights().items() for key, value in state.items()}
     torch.save(weights, folder / f"weights.{_rank()}.pt")
 
 

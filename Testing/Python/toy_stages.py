@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from MedDeepLib.core import Context
-from MedDeepLib.training.engine import Outcome, train
+from MedDeepLib.training.engine import Trained, train
 from MedDeepLib.training.randomness import random_state
-from MedDeepLib.training.stage import Stage
+from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation
 
 IDENTITY = {"method": "toy", "parameters": {"depth": 1}}
 STEPS = 40
@@ -27,7 +27,10 @@ def point(seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def stages(context: Context, steps: int = STEPS, pause: float = 0.0, patience: int = 0, **changes):
-    """The two stages; ``pause`` makes every sample take that many seconds."""
+    """The two stages.
+
+    ``pause`` makes every sample take that many seconds, ``changes`` are of the first stage's optimisation.
+    """
     seed = context.seed
     torch.manual_seed(seed)
     autoencoder = torch.nn.Sequential(
@@ -41,19 +44,15 @@ def stages(context: Context, steps: int = STEPS, pause: float = 0.0, patience: i
 
     test = torch.stack([point(seed, 10_000 + n)[0] for n in range(64)])
     sides = torch.stack([point(seed, 10_000 + n)[1] for n in range(64)])
-    yield Stage(
-        name="compress",
-        networks={"autoencoder": autoencoder},
-        sample=sample,
-        batch_size=4,
-        steps=steps,
-        optimizer=torch.optim.Adam(autoencoder.parameters(), 0.02),
+    yield TrainStage(
+        "compress",
+        {"autoencoder": autoencoder},
+        Samples(4, sample=sample),
         loss=lambda output, batch: torch.nn.functional.mse_loss(output, batch["image"]),
-        validate=lambda: {"fit": -float(((autoencoder(test) - test) ** 2).mean())},
-        key_figure="fit",
-        validate_every=7,
-        patience=patience,
-        **changes,
+        optimisation=Optimisation(torch.optim.Adam(autoencoder.parameters(), 0.02), steps, **changes),
+        validation=Validation(
+            lambda: {"fit": -float(((autoencoder(test) - test) ** 2).mean())}, "fit", every=7, patience=patience
+        ),
     )
     torch.manual_seed(seed + 1)
     encoder, head = autoencoder[0], torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Linear(3, 2))
@@ -66,23 +65,21 @@ def stages(context: Context, steps: int = STEPS, pause: float = 0.0, patience: i
         optimizer.step()
         return {"loss": loss.detach()}
 
-    yield Stage(
-        name="classify",
-        networks={"head": head, "encoder": encoder},
-        sample=lambda number: sample(number + 1_000_000),
-        batch_size=4,
-        steps=steps,
-        optimizer=optimizer,
+    yield TrainStage(
+        "classify",
+        {"head": head, "encoder": encoder},
+        Samples(4, sample=lambda number: sample(number + 1_000_000)),
         update=update,
-        validate=lambda: {"correct": float((head(encoder(test)).argmax(1) == sides).float().mean())},
-        key_figure="correct",
-        validate_every=9,
+        optimisation=Optimisation(optimizer, steps),
+        validation=Validation(
+            lambda: {"correct": float((head(encoder(test)).argmax(1) == sides).float().mean())}, "correct", every=9
+        ),
     )
 
 
 def run(
     folder: Path, seed: int = 4, identity=IDENTITY, stop_after: int | None = None, report=None, **changes
-) -> Outcome:
+) -> Trained:
     """Train both stages in ``folder``; ``stop_after`` asks to stop at that many requests whether to."""
     asked = [0]
 
@@ -104,8 +101,8 @@ def run_and_save(folder: Path, **changes) -> None:
     part.rename(folder / "weights.pt")
 
 
-def weights(outcome: Outcome) -> dict[str, torch.Tensor]:
-    return {f"{n}.{k}": v.clone() for n, net in outcome.networks.items() for k, v in net.state_dict().items()}
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v.clone() for n, net in trained.networks.items() for k, v in net.state_dict().items()}
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

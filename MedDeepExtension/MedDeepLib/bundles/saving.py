@@ -17,16 +17,16 @@ from MedDeepLib.bundles.card import model_card
 from MedDeepLib.bundles.layout import CARD, INFERENCE, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.bundles.metadata import monai_metadata, plain_format
 from MedDeepLib.bundles.torchscript import save_script
-from MedDeepLib.core import Context, Method, registry, to_mapping
+from MedDeepLib.core import Context, Method, Prepared, registry, to_mapping
 from MedDeepLib.data.fingerprints import file_hash, fingerprint
 from MedDeepLib.data.slots import Slot
 from MedDeepLib.errors import CannotWrite
 
 if TYPE_CHECKING:
-    from MedDeepLib.training.engine import Outcome
+    from MedDeepLib.training.engine import Trained
 
 
-def save_model(folder: Path, method: Method, context: Context, outcome: Outcome) -> None:
+def save_model(folder: Path, method: Method, prepared: Prepared, context: Context, trained: Trained) -> None:
     """Write a model so that the folder is either complete or not there.
 
     Raises CannotWrite when it cannot be written.
@@ -39,12 +39,12 @@ def save_model(folder: Path, method: Method, context: Context, outcome: Outcome)
         part.mkdir()  # not its parents: a job folder that has been deleted stays deleted
         for file in (METADATA, WEIGHTS, CARD):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(_weights(outcome), part / WEIGHTS)
-        metadata = _metadata(method, context, outcome)
+        torch.save(_weights(trained), part / WEIGHTS)
+        metadata = _metadata(method, prepared, context, trained)
         inference = method.inference_config(metadata["meddeep"])
-        if len(outcome.networks) == 1:
+        if _only_network(trained):
             save_script(
-                next(iter(outcome.networks.values())),
+                trained.networks[_only_network(trained)],
                 part / SCRIPT,
                 metadata,
                 {INFERENCE.name: inference} if inference else {},
@@ -77,18 +77,22 @@ def write_json_file(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _weights(outcome: Outcome) -> dict[str, Any]:
-    """A single network's weights as they are, as MONAI's loaders expect; those of several networks by name."""
+def _only_network(trained: Trained) -> str:
+    """The name of the network of a model that is nothing but one network; empty for others."""
+    return next(iter(trained.networks)) if len(trained.networks) == 1 and not trained.arrays else ""
+
+
+def _weights(trained: Trained) -> dict[str, Any]:
+    """A single network's weights as they are, as MONAI's loaders expect; else those of networks and arrays by name."""
     weights = {
-        name: {key: value.cpu() for key, value in network.state_dict().items()}
-        for name, network in outcome.networks.items()
+        name: {key: value.cpu() for key, value in content.items()} for name, content in trained.weights().items()
     }
-    return next(iter(weights.values())) if len(weights) == 1 else weights
+    return weights[_only_network(trained)] if _only_network(trained) else weights
 
 
-def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, Any]:
+def _metadata(method: Method, prepared: Prepared, context: Context, trained: Trained) -> dict[str, Any]:
     dataset = context.dataset
-    own = method.model_metadata(context)
+    own = method.model_metadata(prepared, context)
     data_format = own.pop("network_data_format", None) or plain_format(dataset.channels)
     metadata = monai_metadata(f"{method.title}: {dataset.name}", method.summary or method.title, data_format)
     return metadata | {
@@ -104,9 +108,9 @@ def _metadata(method: Method, context: Context, outcome: Outcome) -> dict[str, A
             "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
             "plan": {},
             **own,
-            "network": next(iter(outcome.networks)) if len(outcome.networks) == 1 else "",
+            "network": _only_network(trained),
             "training_data": _training_data(context),
-            "figures": outcome.figures,
+            "figures": trained.metrics,
             "made": {
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seed": context.seed,

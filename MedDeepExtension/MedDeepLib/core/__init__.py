@@ -3,7 +3,7 @@
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
-from MedDeepLib.core.method import Method, Prediction, Predictor
+from MedDeepLib.core.method import Method, Prediction, Predictor, Prepared
 from MedDeepLib.core.model import TrainedModel
 from MedDeepLib.core.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
 from MedDeepLib.core.registry import get, methods, tasks
@@ -18,6 +18,7 @@ __all__ = [
     "Metric",
     "Prediction",
     "Predictor",
+    "Prepared",
     "Task",
     "TrainedModel",
     "describe",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +13,9 @@ from MedDeepLib.core.explanation import Explanation
 
 if TYPE_CHECKING:
     from MedDeepLib.core.model import TrainedModel
+    from MedDeepLib.core.stages import Stage
+    from MedDeepLib.data.dataset import Dataset
     from MedDeepLib.data.slots import Source
-    from MedDeepLib.training.stage import Stage
 
 
 class Prediction(ABC):
@@ -95,12 +96,43 @@ class NoParameters:
     """For methods that have nothing to choose."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a method has read and found out before its first stage.
+
+    Attributes:
+        facts: what must be known, besides the weights, to apply the model (JSON values); part of its metadata. Under
+            "plan", by convention, how an image becomes the network's input.
+        data: whatever the stages need of it: cases on the network's grid, lists of files.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    data: Any = None
+
+
 class Method(ABC):
     """A published system that can be trained, applied and evaluated.
 
     A subclass states what it is (the class variables), declares the frozen dataclasses ``Parameters`` (training) and
     ``ApplyParameters`` made of :func:`MedDeepLib.core.parameter` fields if it has any, and implements the abstract
     methods. The file may not import torch or MONAI at its top: panels list methods in a process that has neither.
+
+    A training calls :meth:`check`, :meth:`configured`, :meth:`prepare`, :meth:`stages` and :meth:`model_metadata`, in
+    this order. What one of them finds out reaches the next as an argument, never as an attribute of the method::
+
+        class Autoencoder(Method):
+            task, name, title = "segment", "autoencoder", "Autoencoder"
+
+            def prepare(self, context):
+                images = [read_image(case.images[0]).array for case in context.dataset.training]
+                return Prepared({"plan": {"mean": float(np.mean(images))}}, images)
+
+            def stages(self, prepared, context):
+                network = build(self.parameters).to(context.device)
+                yield TrainStage("reproduce", {"network": network}, Samples(8, sample=...), loss=..., optimisation=...)
+
+            def predictor(self, model, context, options):
+                return Reproducer(model.load_weights()["network"], model.metadata["plan"]["mean"])
     """
 
     task: ClassVar[str]
@@ -122,6 +154,9 @@ class Method(ABC):
         """``parameters`` is a ``Parameters``; raises UserError when its values do not fit together."""
         self.parameters = self.Parameters() if parameters is None else parameters
 
+    def check(self, dataset: Dataset) -> None:  # noqa: B027 - most methods take any dataset
+        """Raise UserError when the dataset is nothing for this method; called before anything else, reads no images."""
+
     def configured(self, context: Context) -> Method:
         """The method with everything decided that its parameters leave to the data and the device.
 
@@ -132,21 +167,34 @@ class Method(ABC):
     def trial(self, context: Context) -> str:
         """A sentence on how long the training of this configured method takes, as measured; empty if that is unknown.
 
-        For a plan: it may compute for some seconds, but not on a card, which another job may be using.
+        For a plan: it may compute for some seconds, but not on a GPU, which another job may be using.
         """
         return ""
 
-    @abstractmethod
-    def stages(self, context: Context) -> Iterable[Stage]:
-        """The training stages in their order; a stage may use what the stages before it have left in its networks."""
+    def prepare(self, context: Context) -> Prepared:
+        """Read the data and find out what the stages and the model need to know of it; called once, when configured.
 
-    def model_metadata(self, context: Context) -> dict[str, Any]:
-        """What must be known, besides the weights, to apply the model (JSON values), e.g. a plan for the images.
+        Raises:
+            UserError: a file cannot be used.
+            Stopped: the user asked to stop.
+        """
+        return Prepared()
+
+    @abstractmethod
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
+        """The training stages in their order, see :mod:`MedDeepLib.training.stages`.
+
+        Mostly a generator: a stage may use what the stages before it have made. What it does between two ``yield`` is
+        done again when a training is resumed.
+        """
+
+    def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
+        """What must be known, besides the weights, to apply the model (JSON values): the facts.
 
         Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if there is more to say
         of them than the names of the channels.
         """
-        return {}
+        return dict(prepared.facts)
 
     def inference_config(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """How MONAI's command line applies a model, as its inference.json; empty where it cannot.

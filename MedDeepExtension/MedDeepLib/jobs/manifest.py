@@ -44,9 +44,9 @@ class Manifest:
     def __init__(self, folder: JobFolder, content: dict[str, Any], context: Context, original: dict[str, Any]):
         self._folder, self._content, self._context, self._original = folder, content, context, original
 
-    def complete(self, networks: dict[str, torch.nn.Module]) -> None:
-        """The training has ended with these networks; says whether a repeated training has ended with the same."""
-        weights = weights_fingerprint({name: network.state_dict() for name, network in networks.items()})
+    def complete(self, trained: dict[str, dict[str, torch.Tensor]]) -> None:
+        """The training has ended with these weights; says whether a repeated training has ended with the same."""
+        weights = weights_fingerprint(trained)
         write_json(self._folder.manifest_file, self._content | {"ended": _now(), "weights": weights})
         if not self._original:
             return

@@ -1,10 +1,22 @@
-"""Checkpoints: written atomically, read without executing anything, with one older copy to fall back on."""
+"""Checkpoints: written atomically, read without executing anything, with one older copy to fall back on.
+
+What a run folder holds while it trains::
+
+    checkpoint.pt, checkpoint.previous.pt   how far the training has come, and the weights of the stage it is in
+    best.<stage>.pt                         the weights with the best key metric
+    stage.<stage>.pt                        what a finished TrainStage or FitStage has made
+    items.<stage>/<number>.pt               the items of a DataStage
+
+Each of them says for which settings it was made (its identity); nothing resumes from a file of other settings.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +24,21 @@ import torch
 
 from MedDeepLib.data.formats.tensor_file import DamagedFileError, load_tensors
 from MedDeepLib.errors import CannotWrite, UserError
+from MedDeepLib.training.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = (2, FORMAT)  # 2: fields of the progress had other names, see Progress.from_dict
+_ITEMS = "items."
 
 
 class CheckpointStore:
-    """``checkpoint.pt``, the one before it, and the best and the final weights of every stage, in a job folder."""
+    """The checkpoints in a run folder."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
+        """
+        Args:
+            identity: what the training is: method, parameters, seed. A checkpoint of another one is refused.
+        """
         self._last = folder / "checkpoint.pt"
         self._previous = folder / "checkpoint.previous.pt"
         self._identity = identity
@@ -31,6 +50,10 @@ class CheckpointStore:
             os.replace(self._last, self._previous)
         os.replace(part, self._last)
 
+    def save_progress(self, stage: str, progress: Progress, finished: Sequence[Progress]) -> None:
+        """Replace the last checkpoint by one of a stage that needs none but this. Raises CannotWrite."""
+        self.save({"stage": stage, "finished": [each.as_dict() for each in finished], "progress": progress.as_dict()})
+
     def save_best(self, stage_index: int, content: dict[str, Any]) -> None:
         """Replace the best weights of a stage. Raises CannotWrite when they cannot be written."""
         self._replace(self._best(stage_index), content)
@@ -38,6 +61,21 @@ class CheckpointStore:
     def save_stage(self, stage_index: int, content: dict[str, Any]) -> None:
         """Keep what a finished stage has made. Raises CannotWrite when it cannot be written."""
         self._replace(self._stage(stage_index), content)
+
+    def items_folder(self, stage_index: int) -> Path:
+        """Where the items of a DataStage are kept; made if it is not there. Raises CannotWrite when it cannot be."""
+        folder = self._last.with_name(f"{_ITEMS}{stage_index}")
+        try:
+            folder.mkdir(exist_ok=True)  # not its parents: a run folder that has been deleted stays deleted
+        except OSError as error:
+            raise CannotWrite(
+                f"The folder {folder} could not be made ({error.strerror or error}): allow writing there and resume."
+            ) from error
+        return folder
+
+    def save_item(self, file: Path, item: dict[str, torch.Tensor]) -> None:
+        """Write an item of a DataStage. Raises CannotWrite when it cannot be written."""
+        self._replace(file, {"item": item})
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, None when there is none.
@@ -59,17 +97,17 @@ class CheckpointStore:
 
     def load_best(self, stage_index: int) -> dict[str, Any]:
         """The best weights of a stage that has validated. Raises UserError when they cannot be read."""
-        return self._needed(self._best(stage_index), "The best weights")
+        return self._needed(self._best(stage_index), "The best weights,")
 
     def load_stage(self, stage_index: int) -> dict[str, Any]:
         """What a finished stage has made. Raises UserError when it cannot be read."""
-        return self._needed(self._stage(stage_index), "The weights of a finished stage")
+        return self._needed(self._stage(stage_index), "The results of a finished stage,")
 
     def _needed(self, file: Path, what: str) -> dict[str, Any]:
         content = _read(file)
         if content is None:
             raise UserError(
-                f"{what} {file} are missing or damaged: delete {self._last.name} and {self._previous.name} to train "
+                f"{what} {file}, are missing or damaged: delete {self._last.name} and {self._previous.name} to train "
                 "from the beginning."
             )
         return content
@@ -109,9 +147,17 @@ class CheckpointStore:
             )
 
 
+def remove_checkpoints(folder: Path) -> None:
+    """Delete what only resuming needs: gigabytes for large networks."""
+    for file in folder.glob("*.pt"):
+        file.unlink()
+    for items in folder.glob(f"{_ITEMS}*"):
+        shutil.rmtree(items, ignore_errors=True)
+
+
 def _read(file: Path) -> dict[str, Any] | None:
     try:
         content = load_tensors(file)
     except (FileNotFoundError, DamagedFileError):
         return None
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+    return content if isinstance(content, dict) and content.get("format") in _READABLE else None

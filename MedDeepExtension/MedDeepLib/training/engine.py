@@ -1,8 +1,18 @@
-"""Runs the stages of a method one after the other, on MONAI's trainer.
+"""Runs the stages of a method one after the other, resumable at any step, item and stage.
 
 A checkpoint says which stage and step it belongs to. Because a sample depends on its number only, and dropout on the
-step only, going on from a checkpoint gives the same weights as never having stopped. What a stage has made is kept in a
-file of its own, so that the stages after it are built from the very same networks again, whatever they do to them.
+step only, a training that is resumed from a checkpoint ends with the same weights as one that was never interrupted.
+What a stage has made is kept in a file of its own, so that the stages after it are built from the very same networks
+and arrays again, whatever they do to them.
+
+Stages come from a generator, which is run again from its beginning on resuming. Each ``yield`` of a finished stage then
+returns at once, but what the generator does between two of them is done again every time: reading files, turning the
+output of one network into the training set of the next. It must give the same results again, and if it takes more than
+a few seconds it belongs into a FitStage (results in one go) or a DataStage (many items), which are kept::
+
+    yield proposals                                                        # a TrainStage
+    candidates = [find(network, case) for case in cases]                   # minutes, again at every resume: don't
+    yield (candidates := DataStage("candidates", len(cases), find_in))     # each case once: do
 """
 
 from __future__ import annotations
@@ -13,45 +23,64 @@ from functools import partial
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
 
 from MedDeepLib.core import Context
-from MedDeepLib.errors import Stopped
+from MedDeepLib.errors import UserError
 from MedDeepLib.training import ranks
-from MedDeepLib.training.average import WeightAverage
-from MedDeepLib.training.batches import BatchStream
 from MedDeepLib.training.checkpoint import CheckpointStore
-from MedDeepLib.training.handlers import (
-    Averaging,
-    Finished,
-    GradientClipping,
-    LearningRate,
-    LossReport,
-    MoreParts,
-    Progress,
-    StepSeed,
-)
-from MedDeepLib.training.keeper import Keeper, StageState, load_networks
-from MedDeepLib.training.precision import loss_scaler
-from MedDeepLib.training.stage import Stage
-from MedDeepLib.training.trainer import PartsTrainer
+from MedDeepLib.training.data_loop import run_data_stage
+from MedDeepLib.training.keeper import load_networks
+from MedDeepLib.training.progress import Progress
+from MedDeepLib.training.stages import FitStage, Stage, TrainStage
+from MedDeepLib.training.stages.fit import checked_tensors
+from MedDeepLib.training.train_loop import run_train_stage
+
+
+@dataclass(frozen=True)
+class KeyMetric:
+    """The best value of what a stage was validated by; see :class:`~MedDeepLib.training.stages.Validation`."""
+
+    name: str
+    value: float
+    direction: int = 1
+    chance: float | None = None
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether it is no better than chance; False where chance is unknown."""
+        return self.chance is not None and self.direction * (self.value - self.chance) <= 0
 
 
 @dataclass
-class Outcome:
-    """What training has made: the networks of all stages by name, and the figures of each stage."""
+class Trained:
+    """What a training has made.
+
+    Attributes:
+        networks: of all stages, by name. Where two stages have different networks of one name, both are called
+            "stage/network".
+        arrays: what FitStages have fitted, by the name of the stage.
+        metrics: by the name of the stage: its steps and, if it has validated, the best key metric and its step.
+        key_metrics: by the name of the stage, of those that have validated.
+    """
 
     networks: dict[str, torch.nn.Module] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    key_metrics: dict[str, KeyMetric] = field(default_factory=dict)
+
+    def weights(self) -> dict[str, dict[str, torch.Tensor]]:
+        """State dictionaries of all networks, and all arrays, by name."""
+        return {name: network.state_dict() for name, network in self.networks.items()} | self.arrays
 
 
-def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -> Outcome:
-    """Train the stages in order, from the job's checkpoint on if there is one.
+def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -> Trained:
+    """Run the stages in order, resuming from the job's checkpoint if there is one.
 
     Args:
-        stages: usually a generator: a stage is built when the ones before it have been trained.
+        stages: usually a generator: a stage is built when the ones before it have run. What it does between two stages
+            is done again on resuming, see above.
         context: device, seed, job folder, events.
-        identity: what a checkpoint must agree with to be gone on from: method and parameters.
+        identity: method and parameters; a checkpoint of others is refused.
 
     Raises:
         Stopped: the user asked to stop; a checkpoint has been written.
@@ -59,114 +88,114 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
         CannotWrite: the disk is full; the last good checkpoint is kept.
         UserError: the checkpoint is damaged or of another method.
     """
-    store = CheckpointStore(context.folder, {**identity, "seed": context.seed})
-    checkpoint = ranks.from_leader(store.load)
-    outcome, finished = Outcome(), Finished()
+    run = _Run(context, identity)
     for index, stage in enumerate(stages):
-        if checkpoint and checkpoint["progress"]["stage_index"] > index:
-            progress = Progress(**checkpoint["finished"][index])
-            load_networks(stage, ranks.from_leader(partial(store.load_stage, index))["networks"])
+        run.do(index, stage)
+    return run.trained()
+
+
+class _Run:
+    """A training on its way through the stages."""
+
+    def __init__(self, context: Context, identity: dict[str, Any]):
+        self._context = context
+        self._store = CheckpointStore(context.folder, {**identity, "seed": context.seed})
+        self._checkpoint = ranks.from_leader(self._store.load)
+        self._finished: list[Progress] = []
+        self._stages: list[Stage] = []
+
+    def do(self, index: int, stage: Stage) -> None:
+        """Run a stage, or restore what it has made before the interruption."""
+        if not isinstance(stage, Stage):
+            raise TypeError(f"a method yields a TrainStage, FitStage or DataStage, not {type(stage).__name__}")
+        if any(stage.name == other.name for other in self._stages):
+            raise ValueError(f"two stages are called '{stage.name}': names must be unique within a method")
+        if self._reached(index) and not self._passed(index):
+            self._check_name(stage)
+        if isinstance(stage, TrainStage):
+            progress = self._train(index, stage)
+        elif isinstance(stage, FitStage):
+            progress = self._fit(index, stage)
         else:
-            progress = _train_stage(stage, index, checkpoint, store, context, finished)
-            checkpoint = None  # it was of this stage: the next ones begin at their beginning
-        finished.networks.update(stage.networks)
-        finished.progress.append(progress)
-        outcome.figures[stage.name] = _figures(stage, progress)
-    outcome.networks = finished.networks
-    return outcome
+            progress = run_data_stage(
+                stage, index, self._reached(index), self._passed(index), self._store, self._context, self._finished
+            )
+        self._stages.append(stage)
+        self._finished.append(progress)
+
+    def _reached(self, index: int) -> bool:
+        """Whether the interrupted training had begun with this stage."""
+        return self._checkpoint is not None and self._checkpoint["progress"]["stage_index"] >= index
+
+    def _passed(self, index: int) -> bool:
+        """Whether the interrupted training had begun with the stage after this one."""
+        return self._checkpoint is not None and self._checkpoint["progress"]["stage_index"] > index
+
+    def _check_name(self, stage: Stage) -> None:
+        known = self._checkpoint.get("stage", stage.name)  # the last version did not say
+        if known != stage.name:
+            raise UserError(
+                f"The checkpoint in {self._context.folder} was made by another version of the method (stage '{known}' "
+                f"instead of '{stage.name}'): train in another folder."
+            )
+
+    def _train(self, index: int, stage: TrainStage) -> Progress:
+        if self._passed(index):
+            load_networks(stage, ranks.from_leader(partial(self._store.load_stage, index))["networks"])
+            return Progress.from_dict(self._checkpoint["finished"][index])
+        checkpoint = self._checkpoint if self._reached(index) else None
+        self._checkpoint = None  # later stages begin at their beginning, and its weights need not be kept in memory
+        return run_train_stage(stage, index, checkpoint, self._store, self._context, self._finished)
+
+    def _fit(self, index: int, stage: FitStage) -> Progress:
+        done = self._reached(index)  # its checkpoint is written when it is done
+        progress = Progress(index, finished=True)
+        if done:
+            stage.arrays = ranks.from_leader(partial(self._store.load_stage, index))["arrays"]
+            return progress
+        self._context.report("phase", phase=f"Fitting: {stage.name}")
+        what = f"what stage '{stage.name}' returns"
+        stage.arrays = ranks.from_leader(lambda: checked_tensors(stage.fit(self._context), what))
+        if ranks.leads():
+            self._store.save_stage(index, {"arrays": stage.arrays})
+            self._store.save_progress(stage.name, progress, self._finished)
+        return progress
+
+    def trained(self) -> Trained:
+        trained = Trained()
+        for stage, progress in zip(self._stages, self._finished, strict=True):
+            if not isinstance(stage, TrainStage):
+                continue
+            trained.metrics[stage.name] = metrics = {"steps": progress.step}
+            if stage.validation is not None:
+                name, direction = stage.validation.key_metric, stage.validation.direction
+                metrics |= {name: direction * progress.best_score, "best step": progress.best_step}
+                trained.key_metrics[stage.name] = KeyMetric(name, metrics[name], direction, stage.validation.chance)
+        for name, made in _named(self._stages).items():
+            (trained.networks if isinstance(made, torch.nn.Module) else trained.arrays)[name] = made
+        return trained
 
 
-def _train_stage(
-    stage: Stage,
-    index: int,
-    checkpoint: dict[str, Any] | None,
-    store: CheckpointStore,
-    context: Context,
-    finished: Finished,
-) -> Progress:
-    """Train a stage from its checkpoint or its beginning to its end; its networks then have the weights to keep."""
-    progress = Progress(index, parts=stage.parts)
-    average = WeightAverage(stage.networks, stage.average) if stage.average else None
-    scaler = loss_scaler(stage.autocast if stage.loss else None, context.device)
-    state = StageState(stage, average, scaler)
-    if checkpoint is not None:
-        progress = Progress(**checkpoint["progress"])
-        state.restore(checkpoint)
-    # An own update rule knows nothing of other processes: each of them then does the same.
-    share = (ranks.rank(), ranks.count()) if stage.loss else (0, 1)
-    keeper = Keeper(state, progress, store, context, finished, batches_per_step=share[1])
-    if not progress.finished:
-        context.report("phase", phase=f"Training: {stage.name}")
-        keeper.catch_up()
-    if not (progress.finished or keeper.stopped):
-        _trainer(stage, progress, keeper, scaler, average, share, context).run()
-    if keeper.stopped:
-        raise Stopped
-    if average is not None and not progress.best_step:
-        average.use()
-    if ranks.leads():
-        if progress.best_step:
-            load_networks(stage, store.load_best(index)["networks"])
-        store.save_stage(index, {"networks": state.networks()})
-    ranks.share_weights(stage.networks)
-    return progress
+def _named(stages: list[Stage]) -> dict[str, Any]:
+    """Networks and arrays of all stages by name: as they are called, or "stage/name" where that says two things.
 
-
-def _trainer(
-    stage: Stage,
-    progress: Progress,
-    keeper: Keeper,
-    scaler: torch.amp.GradScaler,
-    average: WeightAverage | None,
-    share: tuple[int, int],
-    context: Context,
-) -> PartsTrainer:
-    """MONAI's trainer with everything that goes along with a step; what comes first happens first."""
-    seed = context.seed + (progress.stage_index << 32)
-    stream = BatchStream(stage, progress.step, context.device, seed, first_batch=progress.batches, share=share)
-    trainer = PartsTrainer(
-        device=context.device,
-        max_epochs=1,
-        epoch_length=stage.steps,
-        train_data_loader=stream,
-        network=ranks.in_parallel(stage.trained_network) if stage.loss else stage.trained_network,
-        optimizer=stage.optimizer,
-        loss_function=stage.loss,
-        iteration_update=stage.update,
-        inferer=_AutocastInferer(context.device, stage.autocast),
-        decollate=False,
-    )
-    trainer.state.iteration = progress.step
-    trainer.parts, trainer.loss_scaler = progress.parts, scaler
-    trainer.buffers = [buffer for network in stage.networks.values() for buffer in network.buffers()]
-    step_seed = StepSeed(context, progress)
-    trainer.before_retry = MoreParts(trainer, stage, progress, context, keeper.save, step_seed)
-    handlers = [step_seed, LearningRate(stage, progress)]
-    if stage.max_gradient_norm:
-        handlers.append(GradientClipping(stage))
-    if average is not None:
-        handlers.append(Averaging(average))
-    for handler in [*handlers, LossReport(stage, context, progress), keeper]:
-        handler.attach(trainer)
-    return trainer
-
-
-class _AutocastInferer(Inferer):
-    """Runs the network in a shorter number type where that is faster, and hands back float32."""
-
-    def __init__(self, device: torch.device, number_type: torch.dtype | None):
-        self._device_type, self._number_type = device.type, number_type
-
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if self._number_type is None:
-            return network(inputs)
-        with torch.autocast(self._device_type, dtype=self._number_type):
-            output = network(inputs)
-        return output.float() if isinstance(output, torch.Tensor) else [part.float() for part in output]
-
-
-def _figures(stage: Stage, progress: Progress) -> dict[str, Any]:
-    figures: dict[str, Any] = {"steps": progress.step}
-    if stage.validate:
-        figures |= {stage.key_figure: progress.best_figure, "best step": progress.best_step}
-    return figures
+    A network that several stages train under one name is one network.
+    """
+    made: list[tuple[str, str, Any]] = []
+    for stage in stages:
+        if isinstance(stage, TrainStage):
+            made += [(stage.name, name, network) for name, network in stage.networks.items()]
+        elif isinstance(stage, FitStage):
+            made.append((stage.name, stage.name, stage.arrays))
+    meanings: dict[str, list[Any]] = {}
+    for _, name, value in made:
+        known = meanings.setdefault(name, [])
+        if not any(value is other for other in known):
+            known.append(value)
+    named: dict[str, Any] = {}
+    for stage_name, name, value in made:
+        if len(meanings[name]) == 1:
+            named[name] = value
+        elif not any(value is other for key, other in named.items() if key.endswith(f"/{name}")):
+            named[f"{stage_name}/{name}"] = value
+    return named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,19 +15,19 @@ from MedDeepLib.errors import Stopped
 from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.checkpoint import CheckpointStore
-from MedDeepLib.training.handlers import Finished, Progress
-from MedDeepLib.training.stage import Stage, Stateful
+from MedDeepLib.training.progress import Progress
+from MedDeepLib.training.stages import Stateful, TrainStage
 
 _CHECKPOINT_SECONDS = 20.0
 
 
 class StageState:
-    """Everything of a stage that changes in training, to be put into a checkpoint and taken from it."""
+    """Everything of a stage that changes in training, as a checkpoint keeps it."""
 
-    def __init__(self, stage: Stage, average: WeightAverage | None, scaler: torch.amp.GradScaler):
+    def __init__(self, stage: TrainStage, average: WeightAverage | None, scaler: torch.amp.GradScaler):
         self.stage, self.average = stage, average
         self._others: dict[str, Stateful] = dict(stage.state)
-        self._others |= {f"optimizer {name}": optimizer for name, optimizer in stage.optimizers.items()}
+        self._others |= {f"optimizer {name}": optimizer for name, optimizer in stage.optimisation.optimizers.items()}
         if average is not None:
             self._others["weight average"] = average
         if scaler.is_enabled():
@@ -63,9 +63,13 @@ class Keeper:
         progress: Progress,
         store: CheckpointStore,
         context: Context,
-        finished: Finished,
+        finished: Sequence[Progress],
         batches_per_step: int = 1,
     ):
+        """
+        Args:
+            finished: how the stages before this one went.
+        """
         self._state, self._progress, self._store, self._context = state, progress, store, context
         self._stage, self._finished, self._batches_per_step = state.stage, finished, batches_per_step
         self._saved = self._looked = time.monotonic()
@@ -85,9 +89,10 @@ class Keeper:
         progress.batches += self._batches_per_step
         self._count_time()
         at_end = self._is_at_end()
-        progress.refresh_due = bool(stage.refresh) and not at_end and progress.step % stage.refresh_every == 0
-        validated = progress.validation_due = bool(stage.validate) and (
-            at_end or progress.step % stage.validate_every == 0
+        refresh, validation = stage.refresh, stage.validation
+        progress.refresh_due = refresh is not None and not at_end and progress.step % refresh.every == 0
+        validated = progress.validation_due = validation is not None and (
+            at_end or progress.step % validation.every == 0
         )
         self.catch_up(share=False)
         if self._context.stop_requested() and not progress.finished:
@@ -99,7 +104,7 @@ class Keeper:
             engine.terminate()
 
     def catch_up(self, share: bool = True) -> None:
-        """Do what is due, now or since the job was stopped in the middle of it; ``share`` the decisions at once."""
+        """Do what is due now, or was due when the job was stopped; ``share``: tell the decisions to all processes."""
         self._do_what_is_due()
         if share:
             self._share_decisions()
@@ -109,7 +114,7 @@ class Keeper:
         try:
             if progress.refresh_due:
                 with evaluating(stage.networks), torch.no_grad():
-                    stage.refresh()
+                    stage.refresh.run()
                 progress.refresh_due = False
             if progress.validation_due and ranks.leads():
                 self._validate()
@@ -117,14 +122,15 @@ class Keeper:
         except Stopped:
             self.stopped = True
             return
-        enough = 0 < stage.patience <= progress.validations_without_gain
+        validation = stage.validation
+        enough = validation is not None and 0 < validation.patience <= progress.validations_without_gain
         if enough and not self._is_at_end():
             self._context.report(
                 "message",
-                message=f"Stopped at step {progress.step}: {stage.patience} validations without a better "
-                f"{stage.key_figure} than at step {progress.best_step}, whose weights are kept.",
+                message=f"Stopped at step {progress.step}: {validation.patience} validations without a better "
+                f"{validation.key_metric} than at step {progress.best_step}, whose weights are kept.",
             )
-        if self._time_is_up() and progress.step < stage.steps and not progress.finished:
+        if self._time_is_up() and progress.step < stage.optimisation.steps and not progress.finished:
             self._context.report(
                 "message", message=f"The time for '{stage.name}' is up: it ended at step {progress.step}."
             )
@@ -135,7 +141,8 @@ class Keeper:
         if ranks.leads() and self._state.is_finite():
             self._store.save(
                 {
-                    "finished": [progress.as_dict() for progress in self._finished.progress],
+                    "stage": self._stage.name,
+                    "finished": [progress.as_dict() for progress in self._finished],
                     "progress": self._progress.as_dict(),
                     **self._state.capture(),
                 }
@@ -144,18 +151,20 @@ class Keeper:
 
     def _validate(self) -> None:
         stage, progress = self._stage, self._progress
+        validation, plateau = stage.validation, stage.optimisation.plateau
         with self._state.kept_weights():
             with evaluating(stage.networks), torch.inference_mode():
-                figures = stage.validate()
-            self._context.report("metrics", stage=stage.name, step=progress.step, values=figures)
-            if figures[stage.key_figure] > progress.best_figure:
-                progress.best_figure, progress.best_step = figures[stage.key_figure], progress.step
+                metrics = validation.measure()
+            self._context.report("metrics", stage=stage.name, step=progress.step, values=metrics)
+            score = validation.direction * metrics[validation.key_metric]
+            if score > progress.best_score:
+                progress.best_score, progress.best_step = score, progress.step
                 progress.validations_without_gain = 0
                 self._store.save_best(progress.stage_index, {"networks": self._state.networks()})
                 return
         progress.validations_without_gain += 1
-        if stage.plateau is not None:
-            progress.reductions += stage.plateau.reductions(progress.validations_without_gain)
+        if plateau is not None:
+            progress.reductions += plateau.reductions(progress.validations_without_gain)
 
     def _share_decisions(self) -> None:
         progress = self._progress
@@ -166,10 +175,10 @@ class Keeper:
         progress.reductions, progress.seconds = int(reductions), seconds
 
     def _is_at_end(self) -> bool:
-        return self._progress.step >= self._stage.steps or self._time_is_up()
+        return self._progress.step >= self._stage.optimisation.steps or self._time_is_up()
 
     def _time_is_up(self) -> bool:
-        return 0 < self._stage.seconds <= self._progress.seconds
+        return 0 < self._stage.optimisation.seconds <= self._progress.seconds
 
     def _count_time(self) -> None:
         now = time.monotonic()
@@ -177,7 +186,7 @@ class Keeper:
         self._looked = now
 
 
-def load_networks(stage: Stage, states: dict[str, Any]) -> None:
+def load_networks(stage: TrainStage, states: dict[str, Any]) -> None:
     """Give the stage's networks the weights in ``states``, by their names."""
     for name, network in stage.networks.items():
         network.load_state_dict(states[name])

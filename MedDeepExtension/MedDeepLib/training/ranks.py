@@ -1,9 +1,9 @@
-"""Several processes that train one network together, each on its own samples and, if there are cards, on its own card.
+"""Several processes that train together, each on its own samples and, if there are GPUs, on its own GPU.
 
 They are started by torch's elastic launcher and compute the same steps at the same time; gradients are averaged over
-all of them by torch's ``DistributedDataParallel``. One of them leads: it validates, writes checkpoints and events, and
-decides when a stage ends. Without a launcher there is one process, which leads. A stage with an update rule of its own
-gains nothing: every process does the same work.
+all of them by torch's ``DistributedDataParallel``. One of them leads: it validates, fits, writes checkpoints and
+events, and decides when a stage ends. The items of a DataStage are shared out among all. Without a launcher there is
+one process, which leads. A stage with an update rule of its own gains nothing: every process does the same work.
 """
 
 from __future__ import annotations
@@ -37,12 +37,21 @@ def count_here() -> int:
 
 
 def from_leader(make: Callable[[], Any]) -> Any:
-    """What the leader makes, for all: plain values and tensors on the processor. Only the leader calls ``make``."""
+    """What the leader makes, for all: plain values and tensors on the CPU. Only the leader calls ``make``."""
     if count() == 1:
         return make()
     box = [make() if leads() else None]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def any_of(flag: bool) -> bool:
+    """Whether ``flag`` is true in any of the processes; each waits for all others."""
+    if count() == 1:
+        return flag
+    flags: list[Any] = [None] * count()
+    distributed.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def summed(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,7 +72,7 @@ class Decisions:
     """What the leader decides after each step, told to all in one message that costs next to nothing."""
 
     def __init__(self):
-        # Between processors also where cards do the rest: a card would have to finish its work first.
+        # By the CPU also where GPUs do the rest: a GPU would have to finish its work first.
         alone = count() == 1
         self._group = None if alone or distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
 
@@ -86,7 +95,7 @@ def share_weights(networks: dict[str, torch.nn.Module]) -> None:
 
 
 def in_parallel(network: torch.nn.Module) -> torch.nn.Module:
-    """The network, whose gradients from now on are the mean over all processes."""
+    """The module, whose gradients from now on are the mean over all processes."""
     if count() == 1:
         return network
     return torch.nn.parallel.DistributedDataParallel(network)

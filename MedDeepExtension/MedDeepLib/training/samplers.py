@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from MedDeepLib.core.stages import Sample
 from MedDeepLib.training.randomness import random_state
-from MedDeepLib.training.stage import Sample
 
 
 class EachOnce:
@@ -105,7 +105,7 @@ class ErrorWeighted:
 
 
 def batches_of(tensors: Sample, batch_size: int, seed: int) -> Callable[[int], Sample]:
-    """For ``Stage.batch``: batches of data in memory, every row once before any comes again.
+    """For ``Samples.batch``: batches of data in memory, every row once before any comes again.
 
     Args:
         tensors: by name, with rows along their first axis, the same number in each.

@@ -1,8 +1,8 @@
 """Learning rate schedules: a factor on the optimiser's learning rate as a function of the step, from 0.
 
-    Stage(..., learning_rate=cosine(steps, warmup=100))
+    Optimisation(optimizer, steps, learning_rate=cosine(steps, warmup=100))
 
-Being pure functions they need no state to go on from a checkpoint. Only the plateau rule depends on what training has
+Being pure functions they need no state to resume from a checkpoint. Only the plateau rule depends on what training has
 found; what it remembers is part of the stage's progress.
 """
 
@@ -44,7 +44,7 @@ def schedule(name: str, steps: int, warmup: int) -> Schedule:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Multiply the learning rate by ``factor`` after every ``patience`` validations without a better key figure."""
+    """Multiply the learning rate by ``factor`` after every ``patience`` validations without a better key metric."""
 
     patience: int
     factor: float = 0.5

@@ -1,8 +1,8 @@
-"""MONAI's trainer, whose batch can go through the network in parts when memory is short."""
+"""MONAI's trainer, whose batch is computed in micro-batches when memory is short."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,36 +13,56 @@ from monai.utils.enums import CommonKeys
 from MedDeepLib.devices.memory import is_out_of_memory, make_room
 from MedDeepLib.errors import OutOfMemory
 from MedDeepLib.training import ranks
-from MedDeepLib.training.stage import Sample
+from MedDeepLib.training.batches import Batch
+from MedDeepLib.training.nested import in_float32
+from MedDeepLib.training.stages import TrainStage
+from MedDeepLib.training.stages.train import first_on_image
 
 
-class PartsTrainer(SupervisedTrainer):
-    """One iteration is one step of the optimiser with one whole batch, in however many parts it is computed.
+class StageForward(torch.nn.Module):
+    """A stage's forward pass as one module, so that ``DistributedDataParallel`` sees every trained parameter.
+
+    The networks that are trained are its children. Others are used but not trained, so no gradient may be expected of
+    them.
+    """
+
+    def __init__(self, stage: TrainStage):
+        super().__init__()
+        self._networks = dict(stage.networks)  # a plain dictionary: no children
+        self._trained = torch.nn.ModuleList(stage.trained_networks.values())
+        self._forward = stage.forward or first_on_image
+
+    def forward(self, batch: Any) -> Any:
+        return self._forward(self._networks, batch)
+
+
+class MicroBatchTrainer(SupervisedTrainer):
+    """One iteration is one step of the optimiser with one whole batch, in however many micro-batches it is computed.
 
     MONAI's own accumulation takes several iterations for a step, so that the number of a step, and with it the learning
     rate, the samples and the checkpoints, would depend on the memory there is. Here only the gradients are summed up in
-    another order. A loss that is no mean over the samples (Dice over a batch) and batch normalisation see a part at a
-    time; of several processes, batch normalisation sees what is its own.
+    another order. A loss that is no mean over the samples (Dice over a batch) and batch normalisation see a micro-batch
+    at a time; of several processes, batch normalisation sees the samples of its own.
 
     Attributes:
-        parts: in how many parts a batch goes through the network; doubled when memory runs out.
+        dtype: of the forward pass; None for float32.
         loss_scaler: scales losses in float16; one that is not enabled does nothing.
-        buffers: tensors that a forward pass changes (running statistics), put back when it is done again.
-        before_retry: called with the number of parts before the iteration is done again with more of them.
+        buffers: tensors that a forward pass changes (running statistics), restored when it is done again.
+        before_retry: called with the number of micro-batches before the iteration is done again with more of them.
     """
 
-    parts: int = 1
+    dtype: torch.dtype | None = None
     loss_scaler: torch.amp.GradScaler
     buffers: list[torch.Tensor]
     before_retry: Callable[[int], None]
 
-    def _iteration(self, engine: SupervisedTrainer, batch: Sample) -> dict[str, Any]:
+    def _iteration(self, engine: SupervisedTrainer, batch: Batch) -> dict[str, Any]:
         engine.network.train()
         before = [buffer.clone() for buffer in self.buffers]
         while not self._compute_gradients(batch):
             for buffer, value in zip(self.buffers, before, strict=True):
                 buffer.copy_(value)
-            self._use_more_parts(_batch_size(batch))
+            batch = self._split_further(batch)
         self.loss_scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.loss_scaler.step(engine.optimizer)
@@ -50,50 +70,44 @@ class PartsTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _compute_gradients(self, batch: Sample) -> bool:
+    def _compute_gradients(self, batch: Batch) -> bool:
         """Leave the gradients of the whole batch in the network; False when memory did not suffice."""
         self.optimizer.zero_grad(set_to_none=True)
         self.state.output = None
         loss = 0.0
         try:
-            for number, (part, share) in enumerate(_split(batch, self.parts), start=1):
-                # Processes that train together exchange the sum of all parts.
-                with nullcontext() if number == self.parts else ranks.without_exchange(self.network):
-                    output = self.inferer(part[CommonKeys.IMAGE], self.network)
-                    part_loss = self.loss_function(output, part).mean() * share
-                    self.loss_scaler.scale(part_loss).backward()
-                loss = loss + part_loss.detach()
+            for number, (piece, share) in enumerate(batch.pieces, start=1):
+                # Processes that train together exchange the sum of all micro-batches.
+                with nullcontext() if number == len(batch.pieces) else ranks.without_exchange(self.network):
+                    output = self._output(piece)
+                    piece_loss = self.loss_function(output, piece).mean() * share
+                    self.loss_scaler.scale(piece_loss).backward()
+                loss = loss + piece_loss.detach()
         except Exception as error:
-            # One of several processes cannot begin its step again: the others are waiting for what it was to send.
+            # One of several processes cannot begin its step again: the others are waiting for its gradients.
             if not is_out_of_memory(error) or ranks.count() > 1:
                 raise
             return False
         self.state.output = {CommonKeys.LOSS: loss}
         return True
 
-    def _use_more_parts(self, batch_size: int) -> None:
+    def _output(self, piece: Any) -> Any:
+        if self.dtype is None:
+            return self.network(piece)
+        with torch.autocast(self.state.device.type, dtype=self.dtype):
+            output = self.network(piece)
+        return in_float32(output)
+
+    def _split_further(self, batch: Batch) -> Batch:
+        count, size = len(batch.pieces), batch.size
         self.optimizer.zero_grad(set_to_none=True)
+        batch.pieces.clear()
         make_room(self.state.device)
-        if self.parts >= batch_size:
+        if count >= size:
             raise OutOfMemory(
-                f"There was not enough memory to train with a single patch at a time ({self.state.device}): choose "
-                "smaller patches, close other programs, or use another device. The checkpoint before is kept."
+                f"There was not enough memory to train with a single sample at a time ({self.state.device}): choose "
+                "smaller patches, close other programs, or use another device. The last checkpoint is kept."
             )
-        self.parts = min(batch_size, 2 * self.parts)
-        self.before_retry(self.parts)
-
-
-def _split(batch: Sample, parts: int) -> Iterator[tuple[Sample, float]]:
-    """The parts of a batch, each with its share of the samples."""
-    if parts == 1:
-        yield batch, 1.0
-        return
-    size = _batch_size(batch)
-    pieces = {key: value.tensor_split(parts) for key, value in batch.items()}
-    for number in range(parts):
-        part = {key: value[number] for key, value in pieces.items()}
-        yield part, _batch_size(part) / size
-
-
-def _batch_size(batch: Sample) -> int:
-    return len(next(iter(batch.values())))
+        count = min(size, 2 * count)
+        self.before_retry(count)
+        return batch.again(count)

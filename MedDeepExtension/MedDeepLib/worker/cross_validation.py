@@ -33,6 +33,8 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
 
     Raises UserError when the dataset cannot be dealt into folds, or is not the one with which the job began.
     """
+    from MedDeepLib.training.checkpoint import remove_checkpoints
+
     context.report("phase", phase="Reading the dataset")
     dataset = load_dataset(job.dataset, registry.task(job.task))
     by_site = job.folds == BY_SITE
@@ -45,8 +47,7 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
         own = folder.fold(number)
         if not own.result_file.exists():
             _do_fold(job, own, replace(context, folder=own.path, dataset=fold.dataset, report=report))
-        for file in own.path.glob("*.pt"):  # checkpoints of what is done: gigabytes for large networks
-            file.unlink()
+        remove_checkpoints(own.path)
         rows += [{"fold": fold.name} | row for row in own.result()["rows"]]
     report_file = folder.path / "metrics.csv"
     context.report("phase", phase="Writing the report")

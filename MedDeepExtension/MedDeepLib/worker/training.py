@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.bundles.saving import save_model
 from MedDeepLib.core import Context, Method, from_mapping, get, to_mapping
@@ -13,13 +13,14 @@ from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.jobs.manifest import begin_manifest
 
-_NOTHING_LEARNED = 0.05
+if TYPE_CHECKING:
+    from MedDeepLib.training.engine import Trained
 
 
 def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     """Train the job's method on ``context.dataset`` and leave the model in ``folder``; the figures of every stage.
 
-    Goes on from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
+    Resumes from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
     """
     from MedDeepLib.training import ranks
     from MedDeepLib.training.engine import train
@@ -28,14 +29,15 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
     method = _for_all(job, lambda: configured_method(job, folder, context))
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
-    outcome = train(method.stages(context), context, identity)
+    prepared = method.prepare(context)
+    trained = train(method.stages(prepared, context), context, identity)
     if manifest is None:
-        return outcome.figures
-    _warn_of_failure(outcome.figures, context)
-    manifest.complete(outcome.networks)
+        return trained.metrics
+    _warn_of_failure(trained, context)
+    manifest.complete(trained.weights())
     context.report("phase", phase="Saving the model")
-    save_model(folder.model_folder, method, context, outcome)
-    return outcome.figures
+    save_model(folder.model_folder, method, prepared, context, trained)
+    return trained.metrics
 
 
 def _for_all(job: Job, configure: Callable[[], Method]) -> Method:
@@ -48,16 +50,15 @@ def _for_all(job: Job, configure: Callable[[], Method]) -> Method:
     return method(from_mapping(method.Parameters, parameters))
 
 
-def _warn_of_failure(figures: dict[str, dict[str, float]], context: Context) -> None:
+def _warn_of_failure(trained: Trained, context: Context) -> None:
     """Say when a network has learned next to nothing; it is saved all the same."""
-    for stage, values in figures.items():
-        for name, value in values.items():
-            if name.startswith("validation") and value <= _NOTHING_LEARNED:
-                context.report(
-                    "warning",
-                    message=f"The best {name} of '{stage}' is {value:.2f}: the network has learned next to nothing. "
-                    "Train more steps, raise the learning rate, or check that labels and images belong together.",
-                )
+    for stage, metric in trained.key_metrics.items():
+        if metric.learned_nothing:
+            context.report(
+                "warning",
+                message=f"The best {metric.name} of '{stage}' is {metric.value:.2f}: the network has learned next to "
+                "nothing. Train more steps, raise the learning rate, or check that inputs and targets belong together.",
+            )
 
 
 def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
@@ -67,6 +68,7 @@ def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
     """
     method_class = get(job.task, job.method)
     method = method_class(from_mapping(method_class.Parameters, job.parameters))
+    method.check(context.dataset)
     requested = to_mapping(method.parameters)
     if folder.parameters_file.exists():
         content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.core import Context, parameter
+from MedDeepLib.core import Context, Prepared, parameter
 from MedDeepLib.core.method import NoParameters
 from MedDeepLib.errors import UserError
 
@@ -15,7 +15,8 @@ from RegisterModuleLib.parameters import ApplyParameters
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.core.stages import Stage
+    from MedDeepLib.data.dataset import Dataset
 
     from RegisterModuleLib.worker.alignment import Alignment
 
@@ -47,8 +48,11 @@ class Elastix(RegistrationMethod):
     ApplyParameters = ElastixApplyParameters
     trainable = False
 
-    def stages(self, context: Context) -> Iterable[Stage]:
+    def check(self, dataset: Dataset) -> None:
         raise UserError("elastix is not trained: apply it by its name.")
+
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
+        return ()
 
     def configured(self, context: Context) -> Elastix:
         return self

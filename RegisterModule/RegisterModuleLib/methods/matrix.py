@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.core import Context, parameter
+from MedDeepLib.core import Context, Prepared, parameter
 
-from RegisterModuleLib.method import RegistrationMethod, advise, align_by_matrix
+from RegisterModuleLib.method import RegistrationMethod, align_by_matrix
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import point_stage, structure_stage
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.core.stages import Stage
 
     from RegisterModuleLib.worker.alignment import Alignment
 
@@ -68,12 +68,11 @@ class Global(RegistrationMethod):
             return {"structures": StructureNetwork(channels, structures, self.parameters.features)}
         return {"points": PointNetwork(channels, self.parameters.points)}
 
-    def stages(self, context: Context) -> Iterable[Stage]:
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
         from RegisterModuleLib.worker.training import Changes
 
         settings = self.parameters
-        training, validation = self.training_data(context)
-        advise(training, context)
+        training, validation = prepared.data
         changes = Changes(
             settings.rotation,
             settings.scaling,

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.core import Context, parameter
+from MedDeepLib.core import Context, Prepared, parameter
 from MedDeepLib.errors import UserError
 
-from RegisterModuleLib.method import RegistrationMethod, advise, align_by_matrix
+from RegisterModuleLib.method import RegistrationMethod, align_by_matrix
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import field_stage, point_stage, structure_stage
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.core.stages import Stage
 
     from RegisterModuleLib.worker.alignment import Alignment
 
@@ -135,14 +135,13 @@ class Morph(RegistrationMethod):
             "field": FieldNetwork(2 * channels, features),
         }
 
-    def stages(self, context: Context) -> Iterable[Stage]:
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
         from RegisterModuleLib.worker.objectives import FieldLoss
         from RegisterModuleLib.worker.similarity import similarity
         from RegisterModuleLib.worker.training import Changes, MapSampler, PairSampler
 
         settings = self.parameters
-        training, validation = self.training_data(context)
-        advise(training, context)
+        training, validation = prepared.data
         labelled = len(training.structures) > 0
         if training.paint and not labelled:
             raise UserError('Painted images are aligned by their structures: name these in the dataset\'s "labels".')

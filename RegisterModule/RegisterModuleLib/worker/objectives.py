@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from MedDeepLib.training.stage import Sample
+from MedDeepLib.core.stages import Sample
 
 from RegisterModuleLib.worker.fields import integrated
 from RegisterModuleLib.worker.grids import Grid, resized, sampled
@@ -17,6 +17,7 @@ from RegisterModuleLib.worker.training import PairSampler, StructureSampler
 
 _MOST_ERROR = 40.0  # mm; beyond that a fitted matrix is arbitrary and its gradient useless
 _FLAT_DICE = 1e-3
+NOTHING_LEARNED = 0.05  # Dice or correlation
 
 
 class StructureLoss:
@@ -34,7 +35,8 @@ class StructureLoss:
 class StructureValidation:
     """Mean Dice of the structures found in painted validation images."""
 
-    key_figure = "validation Dice"
+    chance = NOTHING_LEARNED
+    key_metric = "validation Dice"
 
     def __init__(self, network, sampler: StructureSampler, count: int, device):
         self._network, self._device = network, device
@@ -42,11 +44,11 @@ class StructureValidation:
 
     def __call__(self) -> dict[str, float]:
         with torch.no_grad():
-            figures = [
+            scores = [
                 soft_dice(self._network.maps(one["image"].to(self._device)), one["shares"].to(self._device))
                 for one in self._samples
             ]
-        return {self.key_figure: float(torch.stack(figures).mean())}
+        return {self.key_metric: float(torch.stack(scores).mean())}
 
 
 class PointLoss:
@@ -154,7 +156,8 @@ def soft_dice(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 class PointValidation:
     """Mean error of the matrix over validation pairs, in mm; negative, since more is better."""
 
-    key_figure = "minus the error in mm"
+    chance = None
+    key_metric = "minus the error in mm"
 
     def __init__(self, network, sampler: PairSampler, count: int, device):
         self._network, self._device = network, device
@@ -169,29 +172,31 @@ class PointValidation:
                     {name: value.to(self._device) for name, value in sample.items()} for sample in self._samples
                 )
             ]
-        return {self.key_figure: -float(np.mean(errors))}
+        return {self.key_metric: -float(np.mean(errors))}
 
 
 class FieldValidation:
     """Mean Dice of the structures, or local correlation where there are none, over validation pairs."""
 
+    chance = NOTHING_LEARNED
+
     def __init__(self, network, sampler: PairSampler, count: int, device):
         self._network, self._device = network, device
         self._samples = [sampler(number) for number in range(count)]
         labelled = all("fixed_shares" in sample for sample in self._samples)
-        self.key_figure = "validation Dice" if labelled else "validation correlation"
+        self.key_metric = "validation Dice" if labelled else "validation correlation"
 
     def __call__(self) -> dict[str, float]:
-        figures = []
+        scores = []
         with torch.no_grad():
             for sample in self._samples:
                 one = {name: value.to(self._device) for name, value in sample.items()}
                 fixed, moving = one["image"].chunk(2)
                 velocity = self._network(one["image"][None])[0]
                 coordinates = moved_coordinates(velocity, fixed.shape[1:])
-                if "Dice" in self.key_figure:
-                    figures.append(soft_dice(one["fixed_shares"], sampled(one["moving_shares"], coordinates)))
+                if "Dice" in self.key_metric:
+                    scores.append(soft_dice(one["fixed_shares"], sampled(one["moving_shares"], coordinates)))
                 else:
                     moved = sampled(moving, coordinates, outside="border")
-                    figures.append(1 - LocalCorrelation()(fixed[:1], moved[:1], torch.ones_like(fixed[:1])))
-        return {self.key_figure: float(torch.stack(figures).mean())}
+                    scores.append(1 - LocalCorrelation()(fixed[:1], moved[:1], torch.ones_like(fixed[:1])))
+        return {self.key_metric: float(torch.stack(scores).mean())}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib.core import Context
 
 if TYPE_CHECKING:
-    from MedDeepLib.training.stage import Sample, Stage
+    from MedDeepLib.core.stages import Sample
+    from MedDeepLib.training.stages import TrainStage
 
     from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.worker.training import Changes, TrainingSet
@@ -23,7 +24,7 @@ def point_stage(
     changes: Changes,
     context: Context,
     steps: int,
-) -> Stage:
+) -> TrainStage:
     """The stage that trains the network which finds corresponding points, for the matrix."""
     from RegisterModuleLib.worker.objectives import PointLoss, PointValidation
     from RegisterModuleLib.worker.training import PairSampler
@@ -44,7 +45,7 @@ def structure_stage(
     changes: Changes,
     context: Context,
     steps: int,
-) -> Stage:
+) -> TrainStage:
     """The stage that trains the network which finds the structures in images of any contrast."""
     from RegisterModuleLib.worker.objectives import StructureLoss, StructureValidation
     from RegisterModuleLib.worker.training import StructureSampler
@@ -60,7 +61,7 @@ def structure_stage(
 
 def field_stage(
     method: RegistrationMethod, sampler: Callable, held_out: Any, loss: Callable, context: Context
-) -> Stage:
+) -> TrainStage:
     """The stage that trains the network which predicts the velocity field."""
     from RegisterModuleLib.worker.objectives import FieldValidation
     from RegisterModuleLib.worker.training import MapSampler
@@ -80,28 +81,29 @@ def _network(method: RegistrationMethod, name: str, structures: int, context: Co
     return method.make_networks(len(context.dataset.channels), structures)[name].to(context.device)
 
 
-def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check, steps: int) -> Stage:
+def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check, steps: int) -> TrainStage:
     import torch
     from MedDeepLib.training.schedules import schedule
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation
 
     settings = method.parameters
-    return Stage(
-        name=name,
-        networks={name: network},
-        batch_size=settings.batch_size,
-        steps=steps,
-        sample=sampler,
-        collate=_collated,
-        optimizer=torch.optim.Adam(network.parameters(), settings.learning_rate),
+    validation = None
+    if check is not None:
+        validation = Validation(check, check.key_metric, settings.validate_every, chance=check.chance)
+    return TrainStage(
+        name,
+        {name: network},
+        Samples(settings.batch_size, sample=sampler, collate=_collated),
         loss=loss,
-        max_gradient_norm=12.0,
-        average=_AVERAGE,
-        learning_rate=schedule("cosine", steps, min(100, max(1, steps // 10))),
-        validate=check,
-        key_figure=check.key_figure if check else "",
-        validate_every=settings.validate_every,
-        seconds=60 * settings.minutes,
+        optimisation=Optimisation(
+            torch.optim.Adam(network.parameters(), settings.learning_rate),
+            steps,
+            seconds=60 * settings.minutes,
+            learning_rate=schedule("cosine", steps, min(100, max(1, steps // 10))),
+            max_gradient_norm=12.0,
+            average=_AVERAGE,
+        ),
+        validation=validation,
     )
 
 

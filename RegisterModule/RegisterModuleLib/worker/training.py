@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from MedDeepLib.core.stages import Sample
 from MedDeepLib.training.randomness import random_state
 from MedDeepLib.training.samplers import EachOnce
-from MedDeepLib.training.stage import Sample
 
 from RegisterModuleLib.worker.cases import TrainingImage
 from RegisterModuleLib.worker.grids import Grid, matrix_coordinates, resized, sampled

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from MedDeepLib.core.stages import Sample
 from MedDeepLib.training import ranks
-from MedDeepLib.training.stage import Sample
 
 
 class SegmentationLoss:

@@ -21,7 +21,7 @@ from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
 from MedDeepLib.inference.ladder import predict_labels_within_memory
 from MedDeepLib.inference.sliding import TilingOptions
-from MedDeepLib.training.precision import number_type
+from MedDeepLib.training.precision import autocast_dtype
 
 from SegmentModuleLib.parameters import ApplyParameters
 from SegmentModuleLib.worker.postprocessing import classes_to_clean, keep_largest_components, removal_in_words
@@ -133,7 +133,7 @@ class SegmentationPredictor(ImagePredictor):
             batch_size=self._options.tile_batch,
             whole_image=self._options.whole_image,
             flip_axes=self._flip_axes,
-            autocast=number_type("auto", context.device),
+            autocast=autocast_dtype("auto", context.device),
         )
         labels = predict_labels_within_memory(
             self._network,

@@ -54,5 +54,5 @@ def test_a_network_is_trained(device, method, painting, tmp_path):
     kind = get("register", method)
     context = Context(device, folder=tmp_path, dataset=dataset)
     trained = kind(from_mapping(kind.Parameters, settings)).configured(context)
-    losses = {stage.name: train_one_step(stage) for stage in trained.stages(context)}
+    losses = {stage.name: train_one_step(stage) for stage in trained.stages(trained.prepare(context), context)}
     assert losses

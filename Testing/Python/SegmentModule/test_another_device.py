@@ -22,7 +22,7 @@ def test_a_network_is_trained(device, method, toy_dataset, tmp_path):
     context = Context(device, folder=tmp_path, dataset=load_dataset(toy_dataset))
     kind = get("segment", method)
     trained = kind(from_mapping(kind.Parameters, {})).configured(context)
-    for stage in trained.stages(context):
+    for stage in trained.stages(trained.prepare(context), context):
         train_one_step(stage)
 
 

@@ -13,10 +13,10 @@ from MedDeepLib.bundles import model as models
 from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.model import open_model, released_models
 from MedDeepLib.bundles.saving import patient_code, save_model
-from MedDeepLib.core import Context, get
+from MedDeepLib.core import Context, Prepared, get
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
-from MedDeepLib.training.engine import Outcome
+from MedDeepLib.training.engine import Trained
 from SegmentModuleLib.parameters import ApplyParameters
 from toy_cases import TRAINING
 
@@ -199,8 +199,9 @@ def test_the_models_that_come_with_the_extension_can_be_opened():
 def test_saving_is_all_or_nothing(toy_dataset, tmp_path, monkeypatch):
     method = get("segment", "unet")()
     context = Context(torch.device("cpu"), dataset=load_dataset(toy_dataset))
-    outcome = Outcome({"network": torch.nn.Linear(2, 2)}, {"unet": {"steps": 1}})
-    save_model(tmp_path / "model", method, context, outcome)
+    trained = Trained({"network": torch.nn.Linear(2, 2)}, metrics={"unet": {"steps": 1}})
+    prepared = Prepared({"plan": method.plan().as_dict()})
+    save_model(tmp_path / "model", method, prepared, context, trained)
     before = (tmp_path / "model" / WEIGHTS).read_bytes()
 
     def full(*_):
@@ -208,6 +209,6 @@ def test_saving_is_all_or_nothing(toy_dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(CannotWrite, match="could not be written .* the checkpoint is kept"):
-        save_model(tmp_path / "model", method, context, outcome)
+        save_model(tmp_path / "model", method, prepared, context, trained)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / WEIGHTS).read_bytes() == before

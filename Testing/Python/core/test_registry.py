@@ -29,10 +29,10 @@ class Dropped(Method):
     Parameters = ApplyParameters = Parameters
     output_endings = (".json",)
 
-    def stages(self, context):
+    def stages(self, prepared, context):
         return ()
 
-    def model_metadata(self, context):
+    def model_metadata(self, prepared, context):
         return {}
 
     def predictor(self, model, context, options):

@@ -275,12 +275,12 @@ def test_a_warm_worker_outlives_the_folder_of_its_job(tmp_path, monkeypatch):
 def test_a_model_is_not_saved_where_there_is_no_job_any_more(toy_dataset, tmp_path):
     import torch
     from MedDeepLib.bundles.saving import save_model
-    from MedDeepLib.core import Context
-    from MedDeepLib.training.engine import Outcome
+    from MedDeepLib.core import Context, Prepared
+    from MedDeepLib.training.engine import Trained
     from SegmentModuleLib.methods.unet import UNet
 
     with pytest.raises(CannotWrite, match="No such file|cannot find"):
-        save_model(tmp_path / "gone" / "model", UNet(), Context(torch.device("cpu")), Outcome())
+        save_model(tmp_path / "gone" / "model", UNet(), Prepared(), Context(torch.device("cpu")), Trained())
     assert list(tmp_path.iterdir()) == []
 
 

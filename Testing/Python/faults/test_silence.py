@@ -182,19 +182,19 @@ from SegmentModuleLib.methods.unet import UNet
 class Hangs(UNet):
     name, title = "hangs", "Hangs"
 
-    def stages(self, context):
+    def stages(self, prepared, context):
         marker = context.folder / "child"
         hangs = not marker.exists()
-        for stage in super().stages(context):
+        for stage in super().stages(prepared, context):
 
-            def sample(number, original=stage.sample):
+            def sample(number, original=stage.data.sample):
                 if hangs and number == 8:
                     child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
                     marker.write_text(str(child.pid))
                     time.sleep(600)
                 return original(number)
 
-            stage.sample = sample
+            stage.data.sample = sample
             yield stage
 """
 

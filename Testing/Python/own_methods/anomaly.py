@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from MedDeepLib.core import Method, Prediction, Predictor, parameter
+from MedDeepLib.core import Method, Prediction, Predictor, Prepared, parameter
 from MedDeepLib.data.sources.image import read_image, write_image
 
 
@@ -37,12 +37,16 @@ class Anomaly(Method):
     Parameters = Parameters
     output_endings = (".nrrd", ".nii.gz")
 
-    def stages(self, context):
+    def prepare(self, context):
+        cases = context.dataset.training
+        return Prepared(data=[_normalised(read_image(case.files("image")[0]).array[0]) for case in cases])
+
+    def stages(self, prepared, context):
         import torch
         from MedDeepLib.training.randomness import random_state
-        from MedDeepLib.training.stage import Stage
+        from MedDeepLib.training.stages import Optimisation, Samples, TrainStage
 
-        images = [_normalised(read_image(case.files("image")[0]).array[0]) for case in context.dataset.training]
+        images = prepared.data
         torch.manual_seed(context.seed)
         network = self.network().to(context.device)
 
@@ -52,14 +56,12 @@ class Anomaly(Method):
             first = [random.randint(n - 15) for n in image.shape]
             return {"image": torch.from_numpy(image[tuple(slice(f, f + 16) for f in first)].copy())[None]}
 
-        yield Stage(
+        yield TrainStage(
             "reproduce",
             {"network": network},
-            batch_size=8,
-            steps=self.parameters.steps,
-            sample=sample,
-            optimizer=torch.optim.Adam(network.parameters(), 3e-3),
+            Samples(8, sample=sample),
             loss=lambda output, batch: torch.nn.functional.mse_loss(output, batch["image"]),
+            optimisation=Optimisation(torch.optim.Adam(network.parameters(), 3e-3), self.parameters.steps),
         )
 
     def network(self):

@@ -34,14 +34,14 @@ def resume(folder, **changes):
 
 def test_both_stages_learn(undisturbed, tmp_path):
     untrained = run(tmp_path, learning_rate=lambda step: 0.0)
-    assert undisturbed.figures["compress"]["fit"] > -1.5 > -3 > untrained.figures["compress"]["fit"]
-    assert undisturbed.figures["classify"]["correct"] > 0.8
+    assert undisturbed.metrics["compress"]["fit"] > -1.5 > -3 > untrained.metrics["compress"]["fit"]
+    assert undisturbed.metrics["classify"]["correct"] > 0.8
     assert set(undisturbed.networks) == {"autoencoder", "head", "encoder"}
 
 
 def test_the_same_seed_gives_the_same_weights(undisturbed, tmp_path):
     again = run(tmp_path / "same")
-    assert equal(weights(again), weights(undisturbed)) and again.figures == undisturbed.figures
+    assert equal(weights(again), weights(undisturbed)) and again.metrics == undisturbed.metrics
     assert not equal(weights(run(tmp_path / "other", seed=5)), weights(undisturbed))
 
 
@@ -54,7 +54,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(undisturbed, tmp_path, momen
         assert (tmp_path / "checkpoint.pt").exists()
     outcome = resume(tmp_path)
     assert equal(weights(outcome), weights(undisturbed))
-    assert outcome.figures == undisturbed.figures
+    assert outcome.metrics == undisturbed.metrics
 
 
 def test_stopped_again_and_again(undisturbed, tmp_path):
@@ -64,19 +64,19 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
             break
         except Stopped:
             continue
-    assert equal(weights(outcome), weights(undisturbed)) and outcome.figures == undisturbed.figures
+    assert equal(weights(outcome), weights(undisturbed)) and outcome.metrics == undisturbed.metrics
 
 
 def test_resuming_what_is_finished_changes_nothing(undisturbed, tmp_path):
     run(tmp_path)
     again = resume(tmp_path)
-    assert equal(weights(again), weights(undisturbed)) and again.figures == undisturbed.figures
+    assert equal(weights(again), weights(undisturbed)) and again.metrics == undisturbed.metrics
 
 
-def test_figures_are_numbers_that_json_has(tmp_path):
+def test_metrics_are_numbers_that_json_has(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=STEPS + 5)
-    assert "Infinity" not in json.dumps(resume(tmp_path).figures)
+    assert "Infinity" not in json.dumps(resume(tmp_path).metrics)
 
 
 def killed_at_random_moments(folder, seed: int, kills: int) -> None:
@@ -112,12 +112,12 @@ def test_killed_often_and_resumed(undisturbed, tmp_path, seed):
 
 def test_patience_ends_a_stage_early_and_keeps_its_best_weights(tmp_path):
     outcome = run(tmp_path / "whole", patience=1, learning_rate=lambda step: 0.0 if step < 14 else 30.0)
-    figures = outcome.figures["compress"]
-    assert figures["steps"] < STEPS and figures["best step"] < figures["steps"]
+    metrics = outcome.metrics["compress"]
+    assert metrics["steps"] < STEPS and metrics["best step"] < metrics["steps"]
     with pytest.raises(Stopped):
         run(tmp_path / "cut", patience=1, learning_rate=lambda step: 0.0 if step < 14 else 30.0, stop_after=16)
     again = run(tmp_path / "cut", patience=1, learning_rate=lambda step: 0.0 if step < 14 else 30.0)
-    assert equal(weights(again), weights(outcome)) and again.figures == outcome.figures
+    assert equal(weights(again), weights(outcome)) and again.metrics == outcome.metrics
 
 
 def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
         run(tmp_path)
     outcome = resume(tmp_path)
     assert calls[0] > 3
-    assert equal(weights(outcome), weights(undisturbed)) and outcome.figures == undisturbed.figures
+    assert equal(weights(outcome), weights(undisturbed)) and outcome.metrics == undisturbed.metrics
 
 
 def test_died_between_the_best_weights_and_the_checkpoint_of_the_second_stage(undisturbed, tmp_path, monkeypatch):
@@ -157,7 +157,7 @@ def test_died_between_the_best_weights_and_the_checkpoint_of_the_second_stage(un
             run(tmp_path)
     assert (tmp_path / "best.1.pt").exists()
     outcome = resume(tmp_path)
-    assert equal(weights(outcome), weights(undisturbed)) and outcome.figures == undisturbed.figures
+    assert equal(weights(outcome), weights(undisturbed)) and outcome.metrics == undisturbed.metrics
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -191,7 +191,7 @@ def test_an_error_in_a_sample_reaches_the_caller(tmp_path):
 
     def broken_stages(context):
         stage = next(stages(context))
-        stage.sample = broken
+        stage.data.sample = broken
         yield stage
 
     from MedDeepLib.core import Context
@@ -243,7 +243,7 @@ def test_validation_leaves_the_networks_modes_as_they_were(tmp_path):
 
 def test_batches_come_in_order_whatever_the_threads():
     from MedDeepLib.training.batches import BatchStream
-    from MedDeepLib.training.stage import Stage
+    from MedDeepLib.training.stages import Optimisation, Samples, TrainStage
 
     def sample(number: int):
         time.sleep(random.uniform(0, 0.003))
@@ -251,9 +251,12 @@ def test_batches_come_in_order_whatever_the_threads():
 
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    stage = Stage("s", {"n": network}, 3, 12, sample=sample, optimizer=optimizer, loss=lambda output, batch: output)
+    stage = TrainStage(
+        "s", {"n": network}, Samples(3, sample=sample), loss=lambda output, batch: output,
+        optimisation=Optimisation(optimizer, 12),
+    )  # fmt: skip
     for threads in (0, 1, 4):
         stream = BatchStream(stage, first_step=5, threads=threads)
-        batches = [batch["image"].tolist() for batch in stream]
+        batches = [batch.pieces[0][0]["image"].tolist() for batch in stream]
         assert len(stream) == 7
         assert batches == [[3 * step, 3 * step + 1, 3 * step + 2] for step in range(5, 12)]

@@ -1,4 +1,4 @@
-"""Out of memory in training: the batch goes through the network in parts, and everything else stays as it is.
+"""Out of memory in training: the batch is computed in micro-batches, and everything else stays as it is.
 
 Memory does not really run out; the n-th call of the network raises what torch raises then.
 """
@@ -13,7 +13,7 @@ from MedDeepLib.core import Context
 from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import OutOfMemory, Stopped
 from MedDeepLib.training.engine import train
-from MedDeepLib.training.stage import Stage
+from MedDeepLib.training.stages import Optimisation, Samples, TrainStage
 from toy_stages import IDENTITY, equal, stages, weights
 
 STEPS = 10
@@ -62,7 +62,7 @@ def run(folder: Path, failing: FailingCalls | None = None, stop_after: int | Non
     def with_failures(context):
         for stage in stages(context, STEPS, **changes):
             if failing and stage.name == "compress":
-                failing.attach(stage.trained_network)
+                failing.attach(stage.networks["autoencoder"])
             yield stage
 
     context = Context(torch.device("cpu"), 4, folder, None, report, stop_requested)
@@ -70,9 +70,9 @@ def run(folder: Path, failing: FailingCalls | None = None, stop_after: int | Non
 
 
 @pytest.fixture(scope="module")
-def in_two_parts(one_thread, tmp_path_factory):
-    """The weights when the first stage computes its batches in two parts from the start."""
-    return run(tmp_path_factory.mktemp("parts") / "run", parts=2)[0]
+def in_two(one_thread, tmp_path_factory):
+    """The weights when the first stage computes its batches in two micro-batches from the start."""
+    return run(tmp_path_factory.mktemp("two") / "run", micro_batches=2)[0]
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,18 @@ def in_two_parts(one_thread, tmp_path_factory):
         MemoryError(),
     ],
 )
-def test_the_batch_stays_whole_in_parts(tmp_path, in_two_parts, error):
+def test_the_batch_stays_whole_in_micro_batches(tmp_path, in_two, error):
     """Dropout and running statistics included: the failed forward pass has left no trace."""
     reached, warnings = run(tmp_path, FailingCalls(1, error=error))
-    assert equal(reached, in_two_parts)
+    assert equal(reached, in_two)
     assert warnings == [
-        "There was not enough memory. From step 1 on every batch of 4 goes through the network in 2 parts, whose "
+        "There was not enough memory. From step 1 on every batch of 4 is computed in 2 micro-batches, whose "
         "gradients are added up."
     ]
 
 
-def test_parts_change_nothing_but_the_rounding_where_samples_do_not_meet(tmp_path):
-    def plain(parts: int, failing: FailingCalls | None = None):
+def test_micro_batches_change_nothing_but_the_rounding_where_samples_do_not_meet(tmp_path):
+    def plain(micro_batches: int, failing: FailingCalls | None = None):
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
         if failing:
@@ -104,18 +104,15 @@ def test_parts_change_nothing_but_the_rounding_where_samples_do_not_meet(tmp_pat
         def sample(number: int):
             return {"image": torch.randn(3, generator=torch.Generator().manual_seed(number))}
 
-        stage = Stage(
-            name="plain",
-            networks={"network": network},
-            sample=sample,
-            batch_size=5,
-            steps=20,
-            optimizer=torch.optim.SGD(network.parameters(), 0.1),
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        stage = TrainStage(
+            "plain",
+            {"network": network},
+            Samples(5, sample=sample),
             loss=lambda output, batch: ((output[:, 0] - batch["image"].prod(1)) ** 2).mean(),
-            max_gradient_norm=0.5,
-            parts=parts,
+            optimisation=Optimisation(optimizer, 20, max_gradient_norm=0.5, micro_batches=micro_batches),
         )
-        folder = tmp_path / f"{parts}{failing is not None}"
+        folder = tmp_path / f"{micro_batches}{failing is not None}"
         folder.mkdir()
         return torch.cat(
             [value.ravel() for value in weights(train([stage], Context(torch.device("cpu"), 0, folder), {})).values()]
@@ -130,25 +127,25 @@ def test_parts_change_nothing_but_the_rounding_where_samples_do_not_meet(tmp_pat
     assert not close(whole, torch.zeros_like(whole))
 
 
-def test_going_on_after_a_step_of_the_ladder(tmp_path, in_two_parts):
-    """The number of parts is part of the checkpoint; the resumed run does not have to fail first."""
+def test_resuming_after_a_step_of_the_ladder(tmp_path, in_two):
+    """The number of micro-batches is part of the checkpoint; the resumed run does not have to fail first."""
     for moment in (0, 1, 6):
         folder = tmp_path / str(moment)
         with pytest.raises(Stopped):
             run(folder, FailingCalls(1), stop_after=moment)
         reached, warnings = run(folder)
-        assert equal(reached, in_two_parts) and warnings == []
+        assert equal(reached, in_two) and warnings == []
 
 
-def test_killed_right_after_a_step_of_the_ladder(tmp_path, in_two_parts):
-    """The parts are saved before the step is done again, so dying in it does not lose them."""
+def test_killed_right_after_a_step_of_the_ladder(tmp_path, in_two):
+    """Their number is saved before the step is done again, so dying in it does not lose them."""
     failing = FailingCalls(1)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, failing=_Dying(failing))
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert (content["progress"]["step"], content["progress"]["parts"]) == (0, 2)
+    assert (content["progress"]["step"], content["progress"]["micro_batches"]) == (0, 2)
     reached, warnings = run(tmp_path)
-    assert equal(reached, in_two_parts) and warnings == []
+    assert equal(reached, in_two) and warnings == []
 
 
 class _Dying:
@@ -167,10 +164,10 @@ class _Dying:
 
 
 def test_when_not_even_one_sample_fits(tmp_path):
-    with pytest.raises(OutOfMemory, match=r"a single patch at a time \(cpu\): choose smaller patches") as caught:
+    with pytest.raises(OutOfMemory, match=r"a single sample at a time \(cpu\): choose smaller patches") as caught:
         run(tmp_path, FailingCalls(*range(1, 100), layer=0))
     assert (caught.value.kind, caught.value.exit_code) == ("memory", 3)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["progress"]["parts"] == 4
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["progress"]["micro_batches"] == 4
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path):
@@ -178,13 +175,13 @@ def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path):
         run(tmp_path, FailingCalls(3, error=RuntimeError("shapes do not match")))
 
 
-def test_a_checkpoint_from_before_there_were_parts(tmp_path):
-    """It says nothing of parts and is gone on from in one."""
+def test_a_checkpoint_from_before_there_were_micro_batches(tmp_path):
+    """It says nothing of them, so a batch is computed in one."""
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=9)
     for file in tmp_path.glob("checkpoint*.pt"):
         content = torch.load(file, weights_only=True)
-        del content["progress"]["parts"]
+        del content["progress"]["micro_batches"]
         torch.save(content, file)
     assert equal(run(tmp_path)[0], run(tmp_path / "whole")[0])
 

@@ -1,8 +1,9 @@
-"""Schedules, averaged weights, number types, deep supervision, time budgets: each does what its formula says."""
+"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each does what its formula says."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,17 @@ from MedDeepLib.core import Context
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.dense.supervision import DeepSupervision
 from MedDeepLib.training.engine import train
-from MedDeepLib.training.precision import loss_scaler, number_type
+from MedDeepLib.training.precision import autocast_dtype, loss_scaler
 from MedDeepLib.training.samplers import batches_of
 from MedDeepLib.training.schedules import Plateau, constant, cosine, polynomial, schedule
-from MedDeepLib.training.stage import Stage, steps_of_epochs
+from MedDeepLib.training.stages import (
+    Optimisation,
+    Refresh,
+    Samples,
+    TrainStage,
+    Validation,
+    steps_of_epochs,
+)
 
 CPU = torch.device("cpu")
 
@@ -43,24 +51,22 @@ def test_epochs_in_steps():
     assert steps_of_epochs(2, 100, 8) == 25 and steps_of_epochs(0.001, 10, 4) == 1
 
 
-def a_stage(**changes) -> Stage:
+def a_stage(optimizer=None, validation=None, steps=60, network=None, loss=None, **optimisation) -> TrainStage:
     torch.manual_seed(0)
-    network = torch.nn.Linear(3, 1)
+    network = network or torch.nn.Linear(3, 1)
     x = torch.randn(64, 3)
     data = {"image": x, "target": x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3}
-    settings = {
-        "name": "line",
-        "networks": {"network": network},
-        "batch_size": 8,
-        "steps": 60,
-        "batch": batches_of(data, 8, 1),
-        "optimizer": torch.optim.SGD(network.parameters(), 0.1),
-        "loss": lambda output, batch: F.mse_loss(output, batch["target"]),
-    }
-    return Stage(**settings | changes)
+    return TrainStage(
+        "line",
+        {"network": network},
+        Samples(8, batch=batches_of(data, 8, 1)),
+        loss=loss or (lambda output, batch: F.mse_loss(output, batch["target"])),
+        optimisation=Optimisation(optimizer or torch.optim.SGD(network.parameters(), 0.1), steps, **optimisation),
+        validation=validation,
+    )
 
 
-def trained(folder, stage: Stage, report=lambda *_, **__: None):
+def trained(folder, stage: TrainStage, report=lambda *_, **__: None):
     folder.mkdir(exist_ok=True)
     return train([stage], Context(CPU, 3, folder, None, report), {"method": "line"})
 
@@ -69,10 +75,10 @@ def test_the_plateau_rule_sets_the_optimisers_learning_rate(tmp_path):
     rates = []
 
     def validate() -> dict[str, float]:
-        rates.append(stage.optimizer.param_groups[0]["lr"])
-        return {"figure": 1.0}  # never better than the first time
+        rates.append(stage.optimisation.optimizer.param_groups[0]["lr"])
+        return {"score": 1.0}  # never better than the first time
 
-    stage = a_stage(validate=validate, key_figure="figure", validate_every=10, plateau=Plateau(2, 0.1))
+    stage = a_stage(validation=Validation(validate, "score", every=10), plateau=Plateau(2, 0.1))
     trained(tmp_path, stage)
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
@@ -97,7 +103,7 @@ def test_the_averaged_weights_are_validated_and_kept(tmp_path):
     """A rate so high that the weights jump about: their average lies much nearer to the truth."""
 
     def validate() -> dict[str, float]:
-        seen.append(stage.trained_network.weight.detach().clone())
+        seen.append(stage.networks["network"].weight.detach().clone())
         return {"error": -float((seen[-1] - torch.tensor([[1.0, -2.0, 0.5]])).abs().max())}
 
     errors = {}
@@ -108,10 +114,10 @@ def test_the_averaged_weights_are_validated_and_kept(tmp_path):
         def loss(output, batch, noise=noise):
             return F.mse_loss(output, batch["target"] + 2 * torch.randn(output.shape, generator=noise))
 
-        stage = a_stage(steps=400, loss=loss, average=decay, validate=validate, key_figure="error", validate_every=400)
+        stage = a_stage(steps=400, loss=loss, average=decay, validation=Validation(validate, "error", every=400))
         outcome = trained(tmp_path / str(decay), stage)
         assert torch.equal(outcome.networks["network"].weight, seen[-1])
-        errors[decay] = -outcome.figures["line"]["error"]
+        errors[decay] = -outcome.metrics["line"]["error"]
     assert errors[0.97] < 0.6 * errors[0.0]
 
 
@@ -121,9 +127,9 @@ def test_without_validation_the_average_is_kept_too(tmp_path):
     assert not torch.equal(plain, averaged)
 
 
-def test_number_types_without_a_card():
-    assert number_type("auto", CPU) is None and number_type("float32", CPU) is None
-    assert number_type("bfloat16", CPU) is torch.bfloat16 and number_type("float16", CPU) is torch.float16
+def test_dtypes_without_a_gpu():
+    assert autocast_dtype("auto", CPU) is None and autocast_dtype("float32", CPU) is None
+    assert autocast_dtype("bfloat16", CPU) is torch.bfloat16 and autocast_dtype("float16", CPU) is torch.float16
     assert not loss_scaler(torch.bfloat16, CPU).is_enabled() and loss_scaler(torch.float16, CPU).is_enabled()
 
 
@@ -131,15 +137,15 @@ def test_number_types_without_a_card():
     ("capability", "emulates", "expected"),
     [((9, 0), True, torch.bfloat16), ((7, 5), False, torch.float16), ((6, 1), False, None)],
 )
-def test_number_types_by_card(monkeypatch, capability, emulates, expected):
+def test_dtypes_by_gpu(monkeypatch, capability, emulates, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: emulates)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert number_type("auto", torch.device("cuda:0")) is expected
+    assert autocast_dtype("auto", torch.device("cuda:0")) is expected
 
 
-@pytest.mark.parametrize("number", [torch.bfloat16, torch.float16])
-def test_training_in_a_shorter_number_type_learns(tmp_path, number):
-    outcome = trained(tmp_path, a_stage(autocast=number, steps=200, max_gradient_norm=10.0))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_training_in_half_precision_learns(tmp_path, dtype):
+    outcome = trained(tmp_path, a_stage(dtype=dtype, steps=200, max_gradient_norm=10.0))
     torch.testing.assert_close(
         outcome.networks["network"].weight.detach(), torch.tensor([[1.0, -2.0, 0.5]]), atol=0.05, rtol=0
     )
@@ -165,9 +171,9 @@ def test_gradients_too_small_for_float16_still_count_and_one_too_large_does_no_h
 
     network = Half()
     optimizer = torch.optim.SGD(network.parameters(), 1e6)
-    stage = a_stage(networks={"n": network}, optimizer=optimizer, loss=loss, autocast=torch.float16, steps=200)
+    stage = a_stage(network=network, optimizer=optimizer, loss=loss, dtype=torch.float16, steps=200)
     outcome = trained(tmp_path, stage)
-    found = outcome.networks["n"].linear.weight.detach()
+    found = outcome.networks["network"].linear.weight.detach()
     torch.testing.assert_close(found, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.05, rtol=0)
 
 
@@ -178,7 +184,7 @@ def test_the_time_ends_a_stage_and_the_learning_rate_falls_with_it(tmp_path):
 
     def loss(output, batch):
         time.sleep(0.005)
-        rates.append(stage.optimizer.param_groups[0]["lr"])
+        rates.append(stage.optimisation.optimizer.param_groups[0]["lr"])
         return F.mse_loss(output, batch["target"])
 
     def report(event, **fields):
@@ -187,7 +193,7 @@ def test_the_time_ends_a_stage_and_the_learning_rate_falls_with_it(tmp_path):
 
     stage = a_stage(steps=1_000_000, seconds=0.5, loss=loss, learning_rate=cosine(1_000_000))
     outcome = trained(tmp_path, stage, report)
-    assert 10 < outcome.figures["line"]["steps"] <= 100
+    assert 10 < outcome.metrics["line"]["steps"] <= 100
     assert "The time for 'line' is up" in messages[0]
     assert rates[0] == pytest.approx(0.1, rel=0.01) and rates[-1] < 0.01
 
@@ -209,12 +215,13 @@ def test_deep_supervision_halves_the_weight_with_every_level():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch": None}, "either sample or batch"),
+        ({"data": Samples(8)}, "either sample or batch"),
         ({"loss": None}, "either loss or update"),
-        ({"optimizer": None}, "one optimizer"),
-        ({"refresh_every": 3}, "both refresh and refresh_every"),
+        ({"optimisation": Optimisation()}, "one optimizer"),
+        ({"refresh": Refresh(print, 0)}, "refresh every 1 or more"),
+        ({"loss": None, "update": print, "forward": print}, "would not use forward"),
     ],
 )
 def test_a_stage_without_what_it_needs_is_refused_at_once(changes, words):
     with pytest.raises(ValueError, match=words):
-        a_stage(**changes)
+        replace(a_stage(), **changes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from MedDeepLib.jobs.events import EventReader
-from toy_ranks import STEPS, together, trained
+from toy_ranks import ITEMS, STEPS, together, trained
 
 
 def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
@@ -28,10 +28,10 @@ def alone(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_two_processes_give_the_weights_of_one_with_twice_the_batch(alone, tmp_path, parts):
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_two_processes_give_the_weights_of_one_with_twice_the_batch(alone, tmp_path, micro_batches):
     folder = tmp_path / "run"
-    together(2, folder, 4, None, parts)
+    together(2, folder, 4, None, micro_batches)
     alike(weights(folder), weights(alone))
     for name, value in weights(folder, 1).items():
         assert torch.equal(value, weights(folder)[name])
@@ -45,7 +45,11 @@ def test_events_and_checkpoints_are_written_once(alone, tmp_path):
     together(2, folder, 4)
     kinds = [[e["event"] for e in EventReader(f / "events.jsonl").read() if e["event"] != "progress"]
              for f in (folder, alone)]  # fmt: skip
-    assert [k for k in kinds[0] if k != "metrics"] == [k for k in kinds[1] if k != "metrics"]
+    assert [k for k in kinds[0] if k not in ("metrics", "warning")] == [k for k in kinds[1] if k != "metrics"]
+    (warning,) = [e for e in EventReader(folder / "events.jsonl").read() if e["event"] == "warning"]
+    assert warning["message"] == (
+        "Stage 'own rule' has an update rule of its own, so all 2 processes do the same work."
+    )
     fits = [[e["step"] for e in EventReader(folder / "events.jsonl").read()
              if e["event"] == "metrics" and "fit" in e["values"]]]  # fmt: skip
     assert fits == [[10, 20, 30]]
@@ -62,7 +66,7 @@ def test_stopped_with_two_processes_and_resumed_with_two(alone, tmp_path, moment
     alike(weights(folder), weights(alone))
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+def test_a_run_is_resumed_with_another_number_of_processes(tmp_path):
     """Every sample is shown once, and in the order of their numbers, whoever shows them."""
     folder = tmp_path / "run"
     together(2, folder, 4, 9)
@@ -70,3 +74,23 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     later = json.loads((folder / "seen.0.json").read_text())
     assert later == list(range(2 * 4 * 10, 2 * 4 * 10 + 4 * (STEPS - 10)))
     assert (folder / "weights.0.pt").exists()
+
+
+def made(folder: Path) -> list[list[int]]:
+    files = [folder / f"made.{rank}.txt" for rank in range(2)]
+    return [[int(line) for line in file.read_text().splitlines()] if file.exists() else [] for file in files]
+
+
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_items_are_shared_out_arrays_are_fitted_once_and_the_forward_pass_is_synchronised(tmp_path, stop_after):
+    """Also of several networks with an output that is no tensor, beside one that is not trained."""
+    trained(tmp_path / "alone", 8, kind="shared")
+    folder = tmp_path / "together"
+    if stop_after:
+        together(2, folder, 4, stop_after, 1, "shared")
+        assert made(folder) == [[0, 2], [1, 3]]
+    together(2, folder, 4, None, 2, "shared")
+    assert made(folder) == [list(range(0, ITEMS, 2)), list(range(1, ITEMS, 2))]
+    alike(weights(folder), weights(tmp_path / "alone"))
+    for name, value in weights(folder, 1).items():
+        assert torch.equal(value, weights(folder)[name])

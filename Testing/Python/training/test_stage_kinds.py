@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from MedDeepLib.errors import Stopped
+from MedDeepLib.training.stages import Optimisation, Samples, TrainStage
 from toy_kinds import LESION, LOOK_ALIKE, bars_and_stripes, blobs, boltzmann, cascade, gratings, pretrained, run
 from toy_stages import equal, weights
 
@@ -22,8 +23,8 @@ def test_a_classifier_learns_from_few_labels_on_what_an_autoencoder_has_learnt(t
     outcome = run(pretrained, tmp_path / "trained")
     untrained = run(pretrained, tmp_path / "untrained", steps=1)
     # The best that ignores the image is its mean, which is 0: the variance of signal and noise is 0.75.
-    assert outcome.figures["reconstruct"]["fit"] > -0.55 > -0.7 > untrained.figures["reconstruct"]["fit"]
-    assert outcome.figures["classify"]["correct"] > 0.9 > 0.75 > untrained.figures["classify"]["correct"]
+    assert outcome.metrics["reconstruct"]["fit"] > -0.55 > -0.7 > untrained.metrics["reconstruct"]["fit"]
+    assert outcome.metrics["classify"]["correct"] > 0.9 > 0.75 > untrained.metrics["classify"]["correct"]
     network, test = outcome.networks["classifier"], gratings(500, 1234)
     assert (network.eval()(test["image"]).argmax(1) == test["label"]).float().mean() > 0.9
 
@@ -109,12 +110,15 @@ def fine_tuned(context, steps: int = 20):
             rows = torch.arange(step * 4, step * 4 + 4) % 64
             return {"image": points[rows], "target": target[rows]}
 
-        from MedDeepLib.training.stage import Stage
-
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         loss = torch.nn.functional.mse_loss
-        return Stage(name, {"network": network}, 4, steps, batch=batch, optimizer=optimizer,
-                     loss=lambda output, batch: loss(output, batch["target"]))  # fmt: skip
+        return TrainStage(
+            name,
+            {"network": network},
+            Samples(4, batch=batch),
+            loss=lambda output, batch: loss(output, batch["target"]),
+            optimisation=Optimisation(optimizer, steps),
+        )
 
     yield stage("first", points.sum(1, keepdim=True))
     with torch.no_grad():

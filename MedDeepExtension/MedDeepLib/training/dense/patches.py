@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from MedDeepLib.core.stages import Sample
 from MedDeepLib.training.dense.augmentation import (
     Augmentation,
     Deformation,
@@ -21,7 +22,6 @@ from MedDeepLib.training.dense.augmentation import (
     random_deformation,
     random_recolouring,
 )
-from MedDeepLib.training.stage import Sample
 
 _VALUES, _PLAN = "image", "plan"
 

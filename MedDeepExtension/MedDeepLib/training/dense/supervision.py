@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from MedDeepLib.training.stage import Sample
+from MedDeepLib.core.stages import Sample
 
 _RESAMPLED = ("label", "weight")
 

@@ -33,10 +33,11 @@ from MedDeepLib.training.batches import BatchStream  # noqa: E402
 from MedDeepLib.training.dense import patches  # noqa: E402
 from MedDeepLib.training.dense.augmentation import Augmentation  # noqa: E402
 from MedDeepLib.training.engine import train  # noqa: E402
-from MedDeepLib.training.precision import number_type  # noqa: E402
+from MedDeepLib.training.precision import autocast_dtype  # noqa: E402
 from MedDeepLib.training.randomness import random_state  # noqa: E402
 from MedDeepLib.training.samplers import EachOnce  # noqa: E402
-from MedDeepLib.training.stage import Stage  # noqa: E402
+from MedDeepLib.training.stages import Optimisation, Samples, TrainStage  # noqa: E402
+from SegmentModuleLib.task import TASK  # noqa: E402
 from SegmentModuleLib.worker.losses import SegmentationLoss  # noqa: E402
 from verdicts import load, row  # noqa: E402
 
@@ -73,7 +74,7 @@ class Bench:
         method = get("segment", "unet")
         self._method = method(method.Parameters(features=features, resolution="full", patch_size=self.size))
         self._loss = SegmentationLoss("dice_ce")
-        self._autocast = number_type("auto", device)
+        self._autocast = autocast_dtype("auto", device)
 
     def engine_and_bare(self, folder: Path, repeats: int) -> list[bool]:
         """Both in turn, several times, so that a change of the computer's load meets both alike."""
@@ -163,10 +164,13 @@ class Bench:
             moments.append(time.perf_counter())
             return self._loss(output, batch)
 
-        stage = Stage(
-            "bench", {"network": network}, BATCH, self.steps + 1, batch=lambda step: batches[step % 4],
-            optimizer=optimizer, loss=loss, autocast=self._autocast,
-        )  # fmt: skip
+        stage = TrainStage(
+            "bench",
+            {"network": network},
+            Samples(BATCH, batch=lambda step: batches[step % 4]),
+            loss=loss,
+            optimisation=Optimisation(optimizer, steps=self.steps + 1, dtype=self._autocast),
+        )
         train([stage], Context(self.device, folder=folder), {})
         return (moments[self.steps] - moments[0]) / self.steps
 
@@ -186,10 +190,10 @@ class Bench:
             )
         )  # fmt: skip
         moments = [time.perf_counter()]
-        context = Context(self.device, folder=folder, dataset=load_dataset(folder / "data.json"))
+        context = Context(self.device, folder=folder, dataset=load_dataset(folder / "data.json", TASK))
         seen: list[float] = []
 
-        def watched(stage: Stage) -> Stage:
+        def watched(stage: TrainStage) -> TrainStage:
             plain = stage.loss
 
             def loss(output, batch):
@@ -199,7 +203,7 @@ class Bench:
             stage.loss = loss
             return stage
 
-        train(map(watched, method.stages(context)), context, {})
+        train(map(watched, method.stages(method.prepare(context), context)), context, {})
         self._synchronize()
         ended = time.perf_counter()
         return [seen[per_epoch] - moments[0], ended - seen[per_epoch]]
@@ -240,17 +244,20 @@ class Bench:
             seconds.append(time.perf_counter() - began)
         return seconds
 
-    def _patch_stage(self, network, optimizer, cases, steps: int) -> Stage:
+    def _patch_stage(self, network, optimizer, cases, steps: int) -> TrainStage:
         order = EachOnce(len(cases), 0)
 
         def sample(number: int):
             case, random = cases[order(number)], random_state(0, number)
             return patches.cut(case, patches.random_center(case, random, 0.8), self.size, AUGMENTATION, random)
 
-        return Stage(
-            "patches", {"network": network}, BATCH, steps, sample=sample, augment=patches.made, optimizer=optimizer,
+        return TrainStage(
+            "patches",
+            {"network": network},
+            Samples(BATCH, sample=sample, augment=patches.made),
             loss=self._loss,
-        )  # fmt: skip
+            optimisation=Optimisation(optimizer, steps=steps),
+        )
 
     def _timed(self, work) -> float:
         self._synchronize()

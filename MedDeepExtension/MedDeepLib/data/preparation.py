@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MedDeepLib.data import geometry
+from MedDeepLib.data.padding import fill_padding, without_padding
 from MedDeepLib.data.sources.image import Image, check_finite, check_not_constant
 from MedDeepLib.errors import UserError
 
@@ -95,7 +96,8 @@ def stack_channels(images: Sequence[Image], resample: bool = False) -> Image:
                     f"{_name(image)} lies on another grid than {_name(first)}: resample it to the first image's grid "
                     "(option resample_inputs), or choose images of one grid."
                 )
-            arrays += [resample_array(channel, image.affine, first.shape, first.affine, 1) for channel in image.array]
+            array = without_padding(image).array
+            arrays += [resample_array(channel, image.affine, first.shape, first.affine, 1) for channel in array]
         else:
             arrays += list(image.array)
     array = np.stack(arrays) if len(arrays) > 1 else arrays[0][None]
@@ -111,7 +113,7 @@ def resample_array(array: np.ndarray, affine: np.ndarray, shape, target_affine: 
 
 
 def prepare(image: Image, plan: Plan) -> Prepared:
-    """Bring a case to the network's grid and range of values.
+    """Bring a case to the network's grid and range of values; padding of a CT becomes air first.
 
     Raises UserError when the image has too few slices for a three-dimensional network.
     """
@@ -126,6 +128,7 @@ def prepare(image: Image, plan: Plan) -> Prepared:
     factor = target / spacing  # > 1: the network's grid is coarser
     factor = np.where(np.abs(factor - 1) < 0.01, 1.0, factor)
     tensor = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    fill_padding(tensor.numpy())
     tensor = normalize(tensor, plan)
     shape = [max(1, round(n / f)) for n, f in zip(native_shape, factor, strict=True)]
     first = [_first_voxel(n, m, f) for n, m, f in zip(native_shape, shape, factor, strict=True)]

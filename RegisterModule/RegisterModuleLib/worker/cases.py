@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from MedDeepLib.data.dataset import Case
+from MedDeepLib.data.padding import fill_padding
 from MedDeepLib.data.preparation import background_threshold, sample_voxels
 from MedDeepLib.data.sources.image import check_finite, check_not_constant, read_image
 from MedDeepLib.data.sources.labels import read_segmentation
@@ -71,10 +72,11 @@ def read_scan(paths: Sequence, where: str = "") -> Scan:
 
 
 def as_scan(image) -> Scan:
-    """An image with its values from 0 to 1; raises UserError when there is nothing to see in it."""
+    """An image with its values from 0 to 1, padding as air; raises UserError when there is nothing to see in it."""
     check_finite(image)
     check_not_constant(image)
     values = torch.from_numpy(np.array(image.array, dtype=np.float32, order="C"))
+    fill_padding(values.numpy())
     return Scan(rescaled(values), image.affine)
 
 

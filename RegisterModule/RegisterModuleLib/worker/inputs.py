@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from MedDeepLib.data.geometry import affines_match
+from MedDeepLib.data.padding import padding_in_words, without_padding
 from MedDeepLib.data.preparation import stack_channels
 from MedDeepLib.data.sources.image import Image, read_image
 from MedDeepLib.data.sources.labels import Segment, read_segmentation
@@ -38,12 +39,22 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What is registered: ``initial`` takes the fixed image's space to the moving image's, before anything else."""
+    """What is registered: ``initial`` takes the fixed image's space to the moving image's, before anything else.
+
+    Padding of a CT is replaced by air, which ``padding`` says in a sentence.
+    """
 
     fixed: Image
     moving: Image
     initial: SpatialTransform
     labels: Labels | None = None
+    padding: str = field(init=False, default="")
+
+    def __post_init__(self):
+        object.__setattr__(self, "padding", padding_in_words([self.fixed, self.moving]))
+        if self.padding:
+            object.__setattr__(self, "fixed", without_padding(self.fixed))
+            object.__setattr__(self, "moving", without_padding(self.moving))
 
     @property
     def grid(self) -> Grid:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.parameters import ApplyParameters
 
+_LEAST_GAIN, _LOW_SIMILARITY = 0.01, 0.85  # of pairs hardly aligned; chests 20 mm apart have 0.5 to 0.8, matched 0.96
 _CHECKERS = 8  # fields of a checkerboard along the longest axis
 
 
@@ -65,7 +66,7 @@ class RegistrationPrediction(Prediction):
         return self.figures
 
     def in_words(self) -> str:
-        """What has been achieved; folding is always told."""
+        """What has been achieved; folding, padding, and images that were hardly aligned are always told."""
         figures = self.figures
         words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
         words += f"; points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
@@ -73,7 +74,20 @@ class RegistrationPrediction(Prediction):
         words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
         if figures.get("stopped_early"):
             words += f" Stopped after {figures['steps']} steps."
+        if self.hardly_aligned:
+            words += (
+                " The images were hardly aligned: unless they matched before, switch on the option center, give an "
+                "initial transform, or choose another similarity."
+            )
+        if self.pair.padding:
+            words += f" {self.pair.padding}"
         return words
+
+    @property
+    def hardly_aligned(self) -> bool:
+        """Whether the similarity is low and no better than before."""
+        before, after = self.figures["similarity_before"], self.figures["similarity_after"]
+        return after < _LOW_SIMILARITY and after < before + _LEAST_GAIN
 
     def warped(self) -> np.ndarray:
         """The moving image (C, I, J, K) on the fixed image's grid, in the moving image's numbers."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from MedDeepLib.core import Context, Prediction, Predictor, TrainedModel
 from MedDeepLib.data.geometry import voxel_volume
+from MedDeepLib.data.padding import padding_in_words
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels
 from MedDeepLib.data.slots import Source
 from MedDeepLib.data.sources.image import Image, read_image, write_image
@@ -125,6 +126,9 @@ class SegmentationPredictor(ImagePredictor):
                 f"({', '.join(channels)}), but {len(image.array)} were given."
             )
         affine, shape = image.affine, image.shape
+        padding = padding_in_words(images)
+        if padding:
+            context.report("message", message=padding)
         prepared = prepare(image, self._plan)
         del image
         tiling = TilingOptions(

@@ -293,13 +293,13 @@ def _own_name(case: CohortCase, with_folder: bool = False) -> str:
     """The names of the first file of each image, or of the first input where there is none, joined."""
     sources = [source for source in case.inputs.values() if source.kind == "image" and source.files]
     sources = sources or [source for source in case.inputs.values() if source.files][:1]
-    return "_".join(_file_name(str(source.files[0]), with_folder) for source in sources)
+    return "_".join(_file_name(source, with_folder) for source in sources)
 
 
-def _file_name(name: str, with_folder: bool) -> str:
-    file, _, series = name.partition(SEPARATOR)
+def _file_name(source: Source, with_folder: bool) -> str:
+    file, _, series = str(source.files[0]).partition(SEPARATOR)
     # DICOM folders keep their whole name, files lose their ending.
-    own = Path(file).name if os.path.isdir(file) else stem(file)
+    own = Path(file).name if os.path.isdir(file) else stem(file) if source.kind == "image" else Path(file).stem
     own = f"{own}_{series}" if series else own
     return f"{Path(file).parent.name}_{own}" if with_folder else own
 

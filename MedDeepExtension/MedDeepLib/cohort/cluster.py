@@ -17,6 +17,7 @@ from MedDeepLib.worker.device_queue import leased_devices
 
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 10.0
 _BYTES_FOR_A_PROCESS = 3e9  # torch, a network and an image of 512 x 512 x 600 voxels
 # Nothing of dask's own is shown on a port, and memory is left to us: dask would stop a worker that holds a large image.
 _SETTINGS = {
@@ -222,7 +223,10 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
             with Client(local, set_as_default=False) as client:
                 yield client, {str(number): device.id for number, device in enumerate(devices)}, threads
         finally:
-            local.close(timeout=5)
+            try:
+                local.close(timeout=_CLOSE_SECONDS)
+            except TimeoutError:  # what has been done lies on disk; the processes end with this one
+                logging.warning("The processes of the cohort did not end within %g s.", _CLOSE_SECONDS)
 
 
 def _processes(threads: int, device: Device) -> int:

@@ -103,8 +103,8 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context = replace(context, dataset=load_dataset(job.dataset, registry.task(job.task)))
     if not context.dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
-    figures = train_model(job, folder, context)
-    return {"model": folder.model_folder.name, "figures": figures}
+    metrics = train_model(job, folder, context)
+    return {"model": folder.model_folder.name, "figures": metrics}
 
 
 def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:

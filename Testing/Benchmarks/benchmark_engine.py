@@ -116,7 +116,7 @@ class Bench:
         network, optimizer = self._network()
         steps = 10 * self.steps
         stage = self._patch_stage(network, optimizer, cases, steps)
-        stream = iter(BatchStream(stage, 0, self.device, 1))
+        stream = (batch.pieces[0][0] for batch in BatchStream(stage, 0, self.device, 1))
         same = next(stream)
         for _ in range(10):
             self._step(network, optimizer, next(stream))

@@ -115,7 +115,8 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], case: Case) -> str:
         for name in {**old[part], **new[part]}:
             if old[part].get(name) != new[part].get(name):
                 words = name.replace("_", " ")
-                return words if kinds.get(name) != "image" or "image" in name else f"{words} image"
+                kind = kinds.get(name, "")
+                return f"{words} {kind}" if kind in ("image", "transform") and kind not in name else words
     return "place in the list"
 
 

@@ -37,11 +37,11 @@ class RegistrationMethod(Method):
 
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.worker.cases import read_raw
-        from RegisterModuleLib.worker.training_data import common_box, reference_case
+        from RegisterModuleLib.worker.training_data import common_box, reference_side
 
         if self.parameters.spacing:
             return self
-        reference = read_raw(reference_case(context.dataset))
+        reference = read_raw(reference_side(context.dataset))
         extent = common_box(reference, context.dataset).extent
         spacing = (
             max(0.5, round(float(extent.max()) / _LONGEST * 2) / 2) if extent.max() > 40 else extent.max() / _LONGEST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.delimited import read_lines
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
 from MedDeepLib.data.formats.dicom import SEPARATOR, is_dicom
 from MedDeepLib.data.slots import VALUES, Slot, Source
@@ -117,7 +117,7 @@ def columns_of(slots: Sequence[Slot], channels: Sequence[str], header: Sequence[
 
 
 def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> list[CohortCase]:
-    lines = _lines_of(path)
+    lines = [(line.number, line.cells) for line in read_lines(path, f"The list {path}")]
     if not lines:
         needed = ", ".join(slot.name for slot in slots if slot.required)
         raise UserError(f"The list {path} is empty: its first line must name the columns, at least {needed}.")
@@ -127,21 +127,6 @@ def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> li
     if not cases:
         raise UserError(f"The list {path} names no case: write a line for each below the names of the columns.")
     return cases
-
-
-def _lines_of(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers. Spreadsheets write other encodings and separators as well."""
-    try:
-        data = path.read_bytes()
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-        first = text.partition("\n")[0]
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count))
-        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, csv.Error) as error:
-        raise UserError(f"The list {path} cannot be read as CSV: {error}.") from None
 
 
 def _check_header(
@@ -169,7 +154,9 @@ def _check_header(
     return found
 
 
-def _from_row(path: Path, line: int, header: list[str], cells: list[str], wanted: list[tuple[str, Slot]]) -> CohortCase:
+def _from_row(
+    path: Path, line: int, header: list[str], cells: Sequence[str], wanted: list[tuple[str, Slot]]
+) -> CohortCase:
     row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
     given: dict[str, list[str]] = {}
     problem = ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from MedDeepLib.data.sources.labels import Segment, place_on_grid, read_segmentation
-from MedDeepLib.data.sources.points import read_landmarks
+from MedDeepLib.data.sources.points import read_points
 from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.worker.fields import jacobian_determinant
@@ -18,7 +18,7 @@ from RegisterModuleLib.worker.inputs import Labels, Pair
 from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform, read_transform
 
 if TYPE_CHECKING:
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.slots import Case
 
     from RegisterModuleLib.worker.prediction import RegistrationPrediction
 
@@ -86,7 +86,7 @@ def case_scores(
     """
     pair, transform = prediction.pair, prediction.transform
     own = {key: value for key, value in prediction.figures.items() if not isinstance(value, (bool, list))}
-    labelled = case.label and case.moving and case.moving.label
+    labelled = case.files("fixed_label") and case.files("moving_label")
     # What a reader looks for first stands first: columns in the order of the rows that have them.
     rows = _structure_rows(prediction, case, names) if labelled else []
     known = _landmark_figures(case, transform) | _truth_figures(case, transform, pair)
@@ -99,9 +99,10 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
     from MedDeepLib.evaluation.overlap import structure_scores
 
     pair = prediction.pair
-    fixed, fixed_affine, segments = read_segmentation(case.label)
-    reference = place_on_grid(fixed, fixed_affine, pair.fixed.affine, pair.fixed.shape, case.label.name)
-    labels = Labels(*read_segmentation(case.moving.label))
+    (fixed_file,), (moving_file,) = case.files("fixed_label"), case.files("moving_label")
+    fixed, fixed_affine, segments = read_segmentation(fixed_file)
+    reference = place_on_grid(fixed, fixed_affine, pair.fixed.affine, pair.fixed.shape, fixed_file.name)
+    labels = Labels(*read_segmentation(moving_file))
     warped = prediction.warped_labels(labels)
     names = {segment.value: segment.name for segment in (*labels.segments, *segments)} | dict(known)
     common = sorted((set(np.unique(reference)) & set(np.unique(labels.array))) - {0})
@@ -126,17 +127,26 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
 
 def _landmark_figures(case: Case, transform: SpatialTransform) -> dict[str, Any]:
     """Distance in mm between the landmarks of both images, before and after (target registration error)."""
-    if not (case.landmarks and case.moving and case.moving.landmarks):
+    if not (case.files("fixed_landmarks") and case.files("moving_landmarks")):
         return {}
-    fixed, moving = read_landmarks(case.landmarks), read_landmarks(case.moving.landmarks)
-    common = [name for name in fixed if name in moving]
+    fixed, moving = (read_points(case.files(slot)[0]) for slot in ("fixed_landmarks", "moving_landmarks"))
+    common = set(fixed.names) & set(moving.names)
     if not common:
         raise UserError(f"The landmarks of the pair {case.name} have no name in common: name them alike.")
-    here = np.array([fixed[name] for name in common])
-    there = np.array([moving[name] for name in common])
+    for name in sorted(common):
+        counts = fixed.names.count(name), moving.names.count(name)
+        if counts[0] != counts[1]:
+            raise UserError(
+                f"The pair {case.name} has {counts[0]} fixed and {counts[1]} moving landmarks called '{name}', so that "
+                "nobody knows which belong together: give each a name of its own."
+            )
+    place = {key: number for number, key in enumerate(moving.keys())}
+    keys = [(number, place[key]) for number, key in enumerate(fixed.keys()) if key[0] in common]
+    here = fixed.positions[[first for first, _ in keys]]
+    there = moving.positions[[second for _, second in keys]]
     error = np.linalg.norm(transform.of_points(here) - there, axis=1)
     return {
-        "landmarks": len(common),
+        "landmarks": len(keys),
         "tre_before_mm": float(np.linalg.norm(here - there, axis=1).mean()),
         "tre_mm": float(error.mean()),
         "tre_max_mm": float(error.max()),
@@ -145,9 +155,9 @@ def _landmark_figures(case: Case, transform: SpatialTransform) -> dict[str, Any]
 
 def _truth_figures(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
     """Distance in mm to where the true transform goes, before and after, where the fixed image is no background."""
-    if case.transform is None:
+    if not case.files("transform"):
         return {}
-    truth = read_transform(case.transform, pair.grid)
+    truth = read_transform(case.files("transform")[0], pair.grid)
     points = foreground_points(pair)
     wanted = truth.of_points(points)
     error = np.linalg.norm(transform.of_points(points) - wanted, axis=1)

@@ -84,7 +84,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     """The fingerprint of the training cases; the first channel of a case stands for all, as they share a grid."""
     spacings, shapes = [], []
     for case in dataset.training:
-        info = read_image_info(case.images[0])
+        info = read_image_info(case.files("image")[0])
         order = list(geometry.canonical_axes(info.affine)[0])
         spacings.append(_rounded(info.spacing[order]))
         shapes.append(tuple(int(n) for n in np.array(info.shape)[order]))

@@ -1,7 +1,7 @@
 """``make test`` runs pytest twice: the summary at the end of the second session counts the tests of both.
 
 The first session keeps its reports in a file (``--keep-results=FILE``), the second one adds them to its own
-(``--after=FILE``), so that the last lines name every test that has failed, and a failure in one hides none in the other.
+(``--after=FILE``): the last lines name every test that has failed, and a failure in one hides none in the other.
 """
 
 from __future__ import annotations

@@ -76,9 +76,10 @@ def is_training(fold: int, step: int):
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory) -> Path:
-    folder = JobFolder.create(tmp_path_factory.mktemp("undisturbed") / "run", request(dataset))
-    assert launch(folder).wait(timeout=300) == 0, folder.log_file.read_text(encoding="utf-8")
-    return folder.path
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    code, events = toy_cases.run_job(folder, request(dataset))
+    assert code == 0, events[-1]
+    return folder
 
 
 def test_every_patient_is_judged_by_a_network_that_has_not_seen_him(undisturbed):

@@ -29,6 +29,7 @@ def test_the_toy_network_learns_and_an_untrained_one_knows_nothing(toy_run, toy_
     assert code == 0 and best_dice(events) < 0.3
 
 
+@pytest.mark.slow
 def test_segresnet_learns_too(toy_dataset, tmp_path):
     parameters = {key: value for key, value in TRAINING.items() if key not in ("features", "resolution")}
     parameters |= {"filters": 8, "blocks": [1, 1, 1], "learning_rate": 0.01}

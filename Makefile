@@ -41,12 +41,14 @@ demo: setup
 	$(VENV_PYTHON) Testing/Demo/run_demo.py --output demo-output
 
 # First all tests that run beside each other, then those that measure time or memory, one after the other. Both sessions
-# run whatever the first one finds; the summary at the end counts both, and the command fails if either has failed.
+# run whatever the first one finds, unless it is interrupted (2); the summary at the end counts both, and the command fails
+# if either has failed.
 RESULTS := build/test-results.json
 
 test: lint
 	@rm -f $(RESULTS); failed=0; \
-	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE) --durations=25 --keep-results=$(RESULTS) || failed=1; \
+	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE) --durations=25 --keep-results=$(RESULTS) || failed=$$?; \
+	test $$failed -ne 2 || exit 2; \
 	$(VENV_PYTHON) -m pytest -m "alone and not slow" --after=$(RESULTS) || failed=1; \
 	exit $$failed
 

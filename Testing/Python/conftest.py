@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import two_sessions
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: more threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser) -> None:
     two_sessions.add_options(parser)

@@ -12,9 +12,9 @@ import qt
 from slicer.i18n import tr as _
 
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import State
+from MedDeepLib.jobs import Launcher, State
 from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
-from MedDeepLib.scene.scene_jobs import SceneJob, release_workers
+from MedDeepLib.scene.scene_jobs import SceneJob
 
 POLL_MILLISECONDS = 200
 _GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
@@ -182,11 +182,11 @@ class JobMonitor:
         self.on_finished(job, state)
 
 
-def shut_down_all(monitors: list[JobMonitor]) -> None:
-    """End the jobs of all monitors and the idle workers; takes about two seconds at most, whatever their number."""
+def shut_down_all(monitors: list[JobMonitor], launcher: Launcher) -> None:
+    """End the jobs of all monitors and the warm workers; takes about two seconds at most, whatever their number."""
     for monitor in monitors:
         monitor.stop()  # all at once, so that they save at the same time
     deadline = time.monotonic() + _SHUT_DOWN_SECONDS
     for monitor in monitors:
         monitor.shut_down(deadline)
-    release_workers()
+    launcher.release()

@@ -11,7 +11,7 @@ import numpy as np
 from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import RunningJob
+from MedDeepLib.jobs import Launcher, Worker
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 
@@ -38,7 +38,7 @@ class RegistrationJob(ApplicationJob):
 
     def __init__(
         self,
-        running: RunningJob,
+        running: Worker,
         item: ApplyItem,
         inputs: dict[Path, Any],
         fixed: Any,
@@ -136,6 +136,7 @@ class RegistrationJob(ApplicationJob):
 
 
 def start_registration(
+    launcher: Launcher,
     fixed: Sequence[Any],
     moving: Sequence[Any],
     model: str | Path,
@@ -185,7 +186,7 @@ def start_registration(
         outputs = {"transform": str(folder / "transform.h5")}
         outputs |= {name: str(folder / f"{name}.nrrd") for name in (*(["volume"] if volume else []), *maps)}
         item = ApplyItem(inputs, outputs)
-        running = start_application(folder, TASK, model, item, device, options)
+        running = start_application(launcher, folder, TASK, model, item, device, options)
     named = dict(zip([*files[0], *files[1]], [*fixed, *moving], strict=True))
     into = {"transform": transform, "volume": None if volume is True else volume}
     return RegistrationJob(running, item, named, fixed[0], moving, into)

@@ -98,7 +98,7 @@ def test_a_matrix_puts_the_moving_volume_into_place(keeping, model, fixed, movin
     assert np.linalg.norm(hardened_points(node, there) - points, axis=1).max() < 0.8
     own = panel.written.of_points(points)
     assert np.linalg.norm(hardened_points(node, own) - points, axis=1).max() < 0.01 * SMALLEST_VOXEL
-    assert "Similarity 0." in panel.ui.applyFiguresLabel.text and "nothing folds" in panel.ui.applyFiguresLabel.text
+    assert "Similarity 0." in panel.ui.applyMetricsLabel.text and "nothing folds" in panel.ui.applyMetricsLabel.text
     assert "Similarity" in node.GetDescription()
 
 
@@ -292,7 +292,7 @@ def test_stop_keeps_the_best_so_far(panel):
     panel.ui.applyButton.click()
     status = panel.wait("apply")
     assert status.startswith("Done.") and "best transform so far is kept" in status
-    assert "Stopped after" in panel.ui.applyFiguresLabel.text
+    assert "Stopped after" in panel.ui.applyMetricsLabel.text
     (node,) = panel.transforms()
     assert other.GetParentTransformNode() is node and not node.IsLinear()
 
@@ -311,7 +311,7 @@ def test_volumes_apart_are_offered_to_be_centred(panel):
     try:
         with panel.host.answers(qt.QMessageBox.Cancel) as asked:
             panel.ui.applyButton.click()
-        assert "no place in common" in asked[0] and "middles" in asked[0] and not panel.is_busy("apply")
+        assert "no place in common" in asked[0] and "centers" in asked[0] and not panel.is_busy("apply")
         with panel.host.answers(qt.QMessageBox.Ok):
             panel.ui.applyButton.click()
         assert panel.wait("apply").startswith("Done.")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import qt
@@ -19,12 +18,13 @@ from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.dependencies import ensure_packages
-from MedDeepLib.panels.home import words
 from MedDeepLib.panels.home.curves import LiveCurves
+from MedDeepLib.panels.home.files import open_folder
 from MedDeepLib.panels.home.job_details import JobDetails
-from MedDeepLib.panels.home.resumed import ResumedJobs
+from MedDeepLib.panels.home.job_rows import columns, row
+from MedDeepLib.panels.home.resumed_jobs import ResumedJobs
 from MedDeepLib.panels.home.slices import Slices
-from MedDeepLib.panels.home.table import Cell, Column, Row, Table
+from MedDeepLib.panels.home.table import Row, Table
 from MedDeepLib.panels.job_monitor import POLL_MILLISECONDS
 from MedDeepLib.panels.sections.job_section import explain_button
 from MedDeepLib.panels.status import JobLog, StatusLine
@@ -45,16 +45,16 @@ class JobsSection:
         space_changed: emitted when folders have come or gone, or models.
     """
 
-    def __init__(self, ui: Any, log: JobLog, resume: Callable[[Path], SceneJob]):
-        """``resume`` goes on with the training in a folder."""
+    def __init__(self, ui: Any, logic: Any, log: JobLog):
+        """``logic.resume(run_folder)`` resumes a training."""
         self.ui = ui
         self.status = StatusLine(ui.jobsStatusIcon, ui.jobsStatusLabel)
-        self.table = Table(ui.jobsTable, _columns(), NEWEST_FIRST)
+        self.table = Table(ui.jobsTable, columns(), NEWEST_FIRST)
         self.curves = LiveCurves()
         self.resumed = ResumedJobs(self._resumed_ended)
         self.space_changed = Changes()
         self.details = JobDetails(ui.jobsDetails)
-        self._log, self._resume_job = log, resume
+        self._log, self._logic = log, logic
         self._jobs = JobList()
         self._rows: dict[str, tuple[Overview, Row]] = {}
         self._seen_any, self._died = False, 0
@@ -147,7 +147,7 @@ class JobsSection:
             key = str(job.folder.path)
             before = self._rows.get(key)
             # What is left of a running job changes also between its steps.
-            fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, _row(job))
+            fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, row(job))
             if not self._seen_any and job.state is State.FAILED and not _resume_problem(job):
                 died += job.folder.has_checkpoint()
             yield
@@ -196,7 +196,7 @@ class JobsSection:
         folder = self.chosen().folder
         try:
             ensure_packages()
-            self.resumed.watch(self._resume_job(folder.path))
+            self.resumed.watch(self._logic.resume(folder.path))
             self.curves.follow_again(folder)
             self.status.info(_("{name} goes on in the background.").format(name=folder.path.name))
         except UserError as error:
@@ -254,38 +254,6 @@ class JobsSection:
     def _not_deleted(self, sentence: str) -> None:
         self.status.error(sentence)
         self.refresh()
-
-
-def open_folder(path: Path) -> None:
-    """Show a folder in the file manager."""
-    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
-
-
-def _columns() -> list[Column]:
-    return [
-        Column("title", _("Job"), "train segresne"),
-        Column("state", _("State"), "stopping"),
-        Column("progress", _("Progress"), "100 % 100"),
-        Column("left", _("Time left"), "59 min"),
-        Column("begun", _("Begun"), "22 Nov 23:10"),
-        Column("name", _("Name"), ""),
-    ]
-
-
-def _row(job: Overview) -> Row:
-    path = job.folder.path
-    share, computing = job.share_done, job.alive and job.state is not State.QUEUED
-    percent = "" if share is None or job.state is State.DONE else _("{percent:.0f} %").format(percent=100 * share)
-    left = job.seconds_left
-    cells = (
-        Cell(words.without_date(words.title_of(job)), hint=job.problem),
-        Cell(words.state_in_words(job), hint=job.reason),
-        Cell(percent, order=-1.0 if share is None else share, share=share if computing else None),
-        Cell(words.left_in_words(job), order=float("inf") if left is None else left),
-        Cell(words.moment_in_words(job.begun), order=job.begun, hint=words.exact_moment(job.begun)),
-        Cell(words.without_date(path.name), order=path.name, hint=str(path)),
-    )
-    return Row(str(path), cells)
 
 
 def _stop_obstacles(job: Overview, mine: bool) -> list[str]:

@@ -16,7 +16,7 @@ from MedDeepLib.jobs.model_transfer import ModelTransfer
 from MedDeepLib.jobs.models import ModelEntry, ModelList, Origin
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.home import words
-from MedDeepLib.panels.home.jobs import open_folder
+from MedDeepLib.panels.home.files import open_folder
 from MedDeepLib.panels.home.slices import Slices
 from MedDeepLib.panels.home.table import Cell, Column, Row, Table
 from MedDeepLib.panels.sections.job_section import explain_button

@@ -85,7 +85,8 @@ class MedDeepExtensionWidget(SceneWidget):
 
     def shutDown(self):
         """Stop all that goes on: the panel or the application goes away. A training can be resumed later."""
-        self.home.shut_down()
+        if self.home is not None:  # else the panel was never finished
+            self.home.shut_down()
 
     def sceneCloses(self):
         self.home.scene_closes()

@@ -81,7 +81,8 @@ class TaskWidget(SceneWidget):
         """Stop all jobs: the panel or the application goes away. A training can be resumed later."""
         from MedDeepLib.panels.job_monitor import shut_down_all
 
-        shut_down_all([section.monitor for section in self.sections], self.logic.launcher)
+        if self.logic is not None:  # else the panel was never finished
+            shut_down_all([section.monitor for section in self.sections], self.logic.launcher)
 
     def sceneCloses(self):
         for section in self.sections:

@@ -20,8 +20,7 @@ _LOG_TAIL_BYTES = 200_000
 class SceneJob:
     """A running job together with what becomes of its result.
 
-    A script calls :meth:`wait`. A panel calls :meth:`poll` from a timer and :meth:`finish` once the worker
-    has ended.
+    A script calls :meth:`wait`. A panel calls :meth:`poll` from a timer and :meth:`finish` once the worker has ended.
 
     Attributes:
         running: the worker.
@@ -140,7 +139,7 @@ class EvaluationJob(SceneJob):
 
     Attributes:
         report: the CSV file with one row for every case and structure, None before the end.
-        headline: its first figure, in words.
+        headline: its key metric, in words.
         summary_table: node with one row for every structure.
         case_table: node with one row for every case and structure.
         group_tables: nodes with the summary of each site ("sites") and each fold ("folds"), if there are several.

@@ -96,7 +96,7 @@ class JobsSection:
             self._looking.start(self._look(), self._looked, self.status.error)
 
     def stop(self, folder: JobFolder) -> None:
-        """Ask a job to save and leave, whoever has started it."""
+        """Ask a job to save and stop, whoever has started it."""
         mine = self.resumed.job(folder.path)
         try:
             if mine is not None:
@@ -128,16 +128,16 @@ class JobsSection:
         job, ui = self.chosen(), self.ui
         none = [_("Choose a job in the table.")] if job is None else []
         mine = job is not None and self.resumed.job(job.folder.path) is not None
-        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and leave."))
+        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and stop."))
         problem = _resume_problem(job, mine) if job is not None else ""
         explain_button(ui.jobsResumeButton, none or ([problem] if problem else []), _resume_words(job))
-        no_curves = [] if self.details.has_figures() else [_("It has no figures that could be drawn.")]
+        no_curves = [] if self.details.has_metrics() else [_("It has no metrics to draw.")]
         explain_button(ui.jobsCurvesButton, none or no_curves, _("Draw loss and validation in the layout's plot view."))
         explain_button(ui.jobsFolderButton, none, _("Show the job's folder in the file manager."))
         deleting = [_("Another job is being deleted.")] if self._deleting.is_busy() else []
         running = [_("It is running: stop it first.")] if job is not None and (job.alive or mine) else []
         explain_button(ui.jobsDeleteButton, none or running or deleting, _("Delete the job's folder; asks first."))
-        explain_button(ui.jobsLogButton, none, _("Show what the worker has said, tracebacks included."))
+        explain_button(ui.jobsLogButton, none, _("Show the worker's log, tracebacks included."))
 
     def _look(self) -> Iterator[None]:
         yield from self._jobs.refresh(runs.runs_folder())
@@ -166,12 +166,12 @@ class JobsSection:
         self._show_chosen()
 
     def _offer_interrupted(self) -> None:
-        """Say that trainings have died, as after a crash of the computer."""
+        """Say that trainings were interrupted, as by a crash of the computer."""
         if self._died == 1:
-            self.status.warning(_("One training did not come to its end: choose it and press Resume."))
+            self.status.warning(_("One training did not finish: choose it and press Resume."))
         elif self._died:
             self.status.warning(
-                _("{count} trainings did not come to their end: choose one and press Resume.").format(count=self._died)
+                _("{count} trainings did not finish: choose one and press Resume.").format(count=self._died)
             )
 
     def _show_chosen(self) -> None:
@@ -198,7 +198,7 @@ class JobsSection:
             ensure_packages()
             self.resumed.watch(self._logic.resume(folder.path))
             self.curves.follow_again(folder)
-            self.status.info(_("{name} goes on in the background.").format(name=folder.path.name))
+            self.status.info(_("{name} was resumed in the background.").format(name=folder.path.name))
         except UserError as error:
             self.status.error(str(error))
         except Exception as error:
@@ -264,7 +264,7 @@ def _stop_obstacles(job: Overview, mine: bool) -> list[str]:
 
 
 def _resume_problem(job: Overview, mine: bool = False) -> str:
-    """Why a job cannot go on; empty when it can."""
+    """Why a job cannot be resumed; empty when it can."""
     if job.job is None:
         return _("Its job.json cannot be read.")
     if job.alive or mine:
@@ -278,7 +278,7 @@ def _resume_problem(job: Overview, mine: bool = False) -> str:
 
 def _resume_words(job: Overview | None) -> str:
     if job is not None and job.job is not None and job.job.action == "cohort":
-        return _("Go on with the cases that are not done yet, in the background.")
+        return _("Resume with the cases that are not done yet, in the background.")
     if job is not None and not job.folder.has_checkpoint():
         return _("Start it again from the beginning, in the background: it left no checkpoint.")
-    return _("Go on from the last checkpoint, in the background.")
+    return _("Resume from the last checkpoint, in the background.")

@@ -199,12 +199,12 @@ def _columns() -> list[Column]:
 
 
 def _row(model: ModelEntry) -> Row:
-    made, figures = words.made_at(model), words.figures_in_words(model)
+    made, metrics = words.made_at(model), words.metrics_in_words(model)
     cells = (
         Cell(model.title, hint=model.description),
         Cell(_("damaged") if model.problem else model.task, hint=model.problem),
         Cell(words.moment_in_words(made) if made else "", order=made),
-        Cell(figures.replace("validation ", ""), order=model.figures[0][1] if figures else -1.0, hint=figures),
+        Cell(metrics.replace("validation ", ""), order=model.figures[0][1] if metrics else -1.0, hint=metrics),
         Cell(words.origin_in_words(model), order=model.name, hint=str(model.folder)),
     )
     return Row(str(model.folder), cells)

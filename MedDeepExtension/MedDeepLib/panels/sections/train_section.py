@@ -73,14 +73,14 @@ class TrainSection(JobSection):
 
     def update_buttons(self) -> None:
         busy = [_("A training is running.")] if self.monitor.is_busy() else []
-        stop_tip = _("Save a checkpoint and stop; Resume goes on from there.")
+        stop_tip = _("Save a checkpoint and stop; Resume continues from it.")
         if isinstance(self.monitor.job, PlanningJob):
             busy, stop_tip = [_("A plan is being made.")], _("Stop making the plan.")
         ui = self.ui
         plan_tip = _("Say what a training would choose for these images and this device, and whether it fits.")
         explain_button(ui.trainPlanButton, busy or self._obstacles(), plan_tip)
         explain_button(ui.trainStartButton, busy or self._obstacles(), _("Start a new training in the background."))
-        explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Go on from the last checkpoint."))
+        explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Resume from the last checkpoint."))
         stop_obstacles = [] if busy else [_("No training is running.")]
         if busy and self.monitor.job.folder.stop_requested():
             stop_obstacles = [_("It is being stopped already.")]
@@ -89,7 +89,7 @@ class TrainSection(JobSection):
         explain_button(ui.trainCurvesButton, no_curves, _("Show loss and validation in the plot view of the layout."))
 
     def offer_interrupted_run(self) -> None:
-        """If the last training did not come to its end and the user has chosen no run, choose that one."""
+        """If the last training did not finish and no run is chosen, choose that one."""
         if not self.run_folder.value() and not self.monitor.is_busy():
             folder = runs.latest_interrupted_training(self.logic.task)
             if folder is not None:
@@ -111,13 +111,17 @@ class TrainSection(JobSection):
         elif state is State.STOPPED and not job.folder.can_resume():
             self.status.info(_("Stopped before there was anything to save."))
         elif state is State.STOPPED:
-            self.status.info(_("Stopped{where}; Resume goes on from there.").format(where=_where(job.folder)))
+            self.status.info(
+                _("Stopped{where}; Resume continues from the last checkpoint.").format(where=_where(job.folder))
+            )
         elif job.folder.can_resume():
-            self.status.error(_("{problem} Resume goes on from the last checkpoint.").format(problem=self.status.text))
+            self.status.error(
+                _("{problem} Resume continues from the last checkpoint.").format(problem=self.status.text)
+            )
 
     def _obstacles(self) -> list[str]:
         if not self.dataset.value():
-            return [_("Choose a dataset first: a JSON or CSV list, or a folder of images and labels.")]
+            return [_("Choose a dataset first: a JSON or CSV list, or a folder.")]
         problem = self.method.problem()
         return [problem] if problem else []
 
@@ -125,7 +129,7 @@ class TrainSection(JobSection):
         path = self.run_folder.value()
         if not path:
             return [_("Choose the folder of a run that was stopped or interrupted.")]
-        return [] if JobFolder(path).can_resume() else [_("This folder holds no training that could go on.")]
+        return [] if JobFolder(path).can_resume() else [_("This folder holds no training that can be resumed.")]
 
     def _run_folder_chosen(self) -> None:
         path = self.run_folder.value()
@@ -136,7 +140,7 @@ class TrainSection(JobSection):
             folder = JobFolder(path) if path else None
             if folder is not None and folder.can_resume():
                 self.status.warning(
-                    _("This training did not come to its end{where}; Resume goes on from the last checkpoint.").format(
+                    _("This training did not finish{where}; Resume continues from the last checkpoint.").format(
                         where=_where(folder)
                     )
                 )

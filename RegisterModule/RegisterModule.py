@@ -19,7 +19,8 @@ except ImportError:
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.task_module import TaskModule, TaskModuleLogic, TaskModuleTest, TaskParameterNode
 from MedDeepLib.panels.task_widget import TaskWidget
-from RegisterModuleLib.scene.registration_jobs import TASK, RegistrationJob, start_registration
+from RegisterModuleLib.scene.registration_jobs import RegistrationJob, start_registration
+from RegisterModuleLib.task import TASK
 
 
 class RegisterModule(TaskModule):
@@ -69,7 +70,7 @@ class RegisterModuleWidget(TaskWidget):
 class RegisterModuleLogic(TaskModuleLogic):
     """Starts jobs and brings their results into the scene; needs no panel, see its base class."""
 
-    task = TASK
+    task = TASK.name
     parameterNodeClass = RegisterModuleParameterNode
 
     def apply(

@@ -18,7 +18,8 @@ except ImportError:
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.task_module import TaskModule, TaskModuleLogic, TaskModuleTest, TaskParameterNode
 from MedDeepLib.panels.task_widget import TaskWidget
-from SegmentModuleLib.scene.segmentation_jobs import TASK, SegmentationJob, start_segmentation
+from SegmentModuleLib.scene.segmentation_jobs import SegmentationJob, start_segmentation
+from SegmentModuleLib.task import TASK
 
 
 class SegmentModule(TaskModule):
@@ -60,7 +61,7 @@ class SegmentModuleWidget(TaskWidget):
 class SegmentModuleLogic(TaskModuleLogic):
     """Starts jobs and brings their results into the scene; needs no panel, see its base class."""
 
-    task = TASK
+    task = TASK.name
     parameterNodeClass = SegmentModuleParameterNode
 
     def apply(

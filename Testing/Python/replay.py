@@ -160,6 +160,8 @@ class ReplayWorker:
         folder.log_file.write_text("a replay\n", encoding="utf-8")
 
     def is_running(self) -> bool:
+        if self.exit_code is None and self.folder.stop_requested():
+            self.play()  # it leaves whether or not anybody listens
         return self.exit_code is None
 
     @property

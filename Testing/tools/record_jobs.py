@@ -23,9 +23,10 @@ sys.path[:0] = [str(REPOSITORY / "Testing" / "Python")]
 import numpy as np  # noqa: E402
 import toy_cases  # noqa: E402
 import toy_pairs  # noqa: E402
+from MedDeepLib.core import ApplyItem  # noqa: E402
+from MedDeepLib.data.slots import Source  # noqa: E402
 from MedDeepLib.data.sources.image import write_image  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder  # noqa: E402
-from MedDeepLib.jobs.job import ApplyItem  # noqa: E402
 
 KEPT = ("events.jsonl", "result.json", "metrics*.csv", "model/configs/metadata.json")
 QUICK = toy_cases.TRAINING | {"steps": 24, "patch_size": [24, 24, 16], "validate_every": 8}
@@ -108,7 +109,8 @@ def segmentation(recorder: Recorder) -> None:
         if damaged:
             array[3, 3, 3] = float("nan")
         file = recorder.image("input0.nii", array, toy_cases.toy_affine())
-        item = ApplyItem((file,), str(recorder.folder / "output.seg.nrrd"))
+        output = str(recorder.folder / "output.seg.nrrd")
+        item = ApplyItem({"image": _images(file)}, {"segmentation": output})
         recorder.record(name, Job("segment", "apply", model=model, items=(item,), device=device))
     recorder.record("segment_apply_device", Job("segment", "apply", model=model, items=(item,), device="cuda:9"))
 
@@ -131,15 +133,19 @@ def _trained_on(recorder: Recorder, model: str) -> Job:
     return Job("segment", "evaluate", dataset=str(file), model=model, device="cpu")
 
 
+def _images(*files: str) -> Source:
+    return Source("image", tuple(map(Path, files)))
+
+
 def registration(recorder: Recorder) -> None:
     def image(name: str, grid: str, to_body=lambda points: points) -> str:
         array = (1000 * toy_pairs.draw(grid, to_body)).astype("float32")
         return recorder.image(name, array, toy_pairs.GRIDS[grid][0])
 
     def apply(name: str, model: str, fixed: str, moving: str, maps: tuple = (), stop_in: str = "", **options) -> None:
-        outputs = {key: str(recorder.folder / f"{key}.nrrd") for key in maps}
-        transform = str(recorder.folder / "transform.h5")
-        item = ApplyItem((fixed,), transform, {"moving": (moving,)}, outputs)
+        outputs = {"transform": str(recorder.folder / "transform.h5")}
+        outputs |= {key: str(recorder.folder / f"{key}.nrrd") for key in maps}
+        item = ApplyItem({"fixed": _images(fixed), "moving": _images(moving)}, outputs)
         job = Job("register", "apply", "", options, model=model, items=(item,), device="cpu")
         recorder.record(name, job, stop_in=stop_in)
 

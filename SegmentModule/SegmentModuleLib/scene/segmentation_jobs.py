@@ -13,7 +13,7 @@ from MedDeepLib.jobs import Launcher, Worker
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 
-TASK = "segment"
+from SegmentModuleLib.task import TASK
 
 
 class SegmentationJob(ApplicationJob):
@@ -89,9 +89,9 @@ def start_segmentation(
             f"The segmentation {segmentation.GetName()} has segments already: choose another one, or allow to "
             "replace them."
         )
-    with application_folder(TASK) as folder:
+    with application_folder(TASK.name) as folder:
         output = folder / "output.seg.nrrd"
         files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
         item = ApplyItem({"image": Source("image", tuple(files))}, {"segmentation": str(output)})
-        running = start_application(launcher, folder, TASK, model, item, device, options)
+        running = start_application(launcher, folder, TASK.name, model, item, device, options)
     return SegmentationJob(running, output, dict(zip(files, volumes, strict=True)), segmentation)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs.job import ApplyItem
 from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.task_module import TaskModule, TaskModuleLogic, TaskModuleTest, TaskParameterNode
 from MedDeepLib.panels.task_widget import TaskWidget
@@ -47,7 +48,7 @@ class ToyModuleLogic(TaskModuleLogic):
     def apply(self, volume: Any, model: str | Path, device: str = "auto", options: dict[str, Any] | None = None):
         with application_folder(TASK) as folder:
             file = nodes.volume_to_file(volume, folder / "input")
-            item = ApplyItem((str(file),), str(folder / "output.seg.nrrd"))
+            item = ApplyItem({"image": Source("image", (file,))}, {"segmentation": str(folder / "output.seg.nrrd")})
             return ToyJob(start_application(self.launcher, folder, TASK, model, item, device, options), {file: volume})
 
 

@@ -10,6 +10,13 @@ from module_panel import ModulePanel
 from replay import recorded, recorded_run
 from toy_replays import segmented
 
+IN_SAVED_SCENES = {
+    "*": "applyModel applyOptions device trainingDataset method trainingParameters validation folds runFolder seed "
+    "trainingChart evaluationModel evaluationDataset metricsTable metricsReport",
+    "SegmentModule": "inputVolumes outputSegmentation",
+    "RegisterModule": "fixedVolumes movingVolumes initialTransform outputTransform outputVolume checkerboard "
+    "difference jacobian",
+}
 MODULE = Path(__file__).with_name("toy_module") / "ToyModule.py"
 
 
@@ -70,3 +77,10 @@ def test_it_applies_and_trains(panel):
     assert panel.wait("train").startswith("Done: the model is in ")
     assert panel.parameters.trainingChart is not None
 
+
+
+@pytest.mark.parametrize("module", ["SegmentModule", "RegisterModule"])
+def test_names_of_parameters_stay_as_they_are_in_saved_scenes(host, tmp_path, monkeypatch, module):
+    monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
+    names = set(ModulePanel(host, module).parameters.allParameters)
+    assert names == {*IN_SAVED_SCENES["*"].split(), *IN_SAVED_SCENES[module].split()}

@@ -189,12 +189,12 @@ class ReplayWorker:
         self._kill_at = time.monotonic() + grace_seconds
 
     def kill(self) -> None:
-        if self.is_running():
+        if self.exit_code is None:
             self._end(-9)
 
     def play(self) -> None:
         """Say the next events, up to where it is held; for a job that nobody polls."""
-        while self.is_running():
+        while self.exit_code is None:
             stop = self.on_stop if self.folder.stop_requested() else ""
             if stop == "leave":
                 self._say({"event": "state", "state": "stopped"})

@@ -118,11 +118,11 @@ class JobsSection:
     def shut_down(self, deadline: float) -> None:
         """The panel goes away; the resumed jobs are ended by their own function."""
         self._stop_timer.stop()
+        self._deleting.finish(deadline)  # first: at its end it looks at the jobs again
         self._looking.cancel()
         self.table.shut_down()
         self.details.shut_down()
         self.curves.forget()
-        self._deleting.finish(deadline)
 
     def update_buttons(self) -> None:
         job, ui = self.chosen(), self.ui

@@ -80,12 +80,12 @@ class ModelsSection:
 
     def shut_down(self, deadline: float) -> None:
         """The panel goes away, and with it a copy that is under way."""
+        self._deleting.finish(deadline)  # first: at its end it looks at the models again
         self._looking.cancel()
         self._transfer_timer.stop()
         if self._transfer is not None:
             self._transfer.cancel()
         self.table.shut_down()
-        self._deleting.finish(deadline)
 
     def update_buttons(self) -> None:
         model, ui = self.chosen(), self.ui

@@ -84,11 +84,11 @@ class Home:
     def shut_down(self) -> None:
         """The panel or the application closes: everything ends, a resumed training saves and stops."""
         self.end()
-        self.runs_folder.shut_down()
         shut_down_all([self.jobs.resumed], self._logic.launcher)
         deadline = time.monotonic() + _LAST_SECONDS
         self.jobs.shut_down(deadline)
         self.models.shut_down(deadline)
+        self.runs_folder.shut_down()  # last: what the others have deleted makes it measure again
 
     def _look(self) -> None:
         self._looks += 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from MedDeepLib.cohort.columns import check_header, columns_of
 from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.delimited import read_lines
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
@@ -89,69 +90,17 @@ def read_cases(
     return _checked(_named(cases), output, endings)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of a list: the slot that it fills, and the names that it may have."""
-
-    slot: Slot
-    names: tuple[str, ...]
-
-
-def columns_of(slots: Sequence[Slot], channels: Sequence[str], header: Sequence[str] = ()) -> list[_Column]:
-    """The columns of a list: "image", "image2" for each channel of an image, and one for every other input.
-
-    Where a case has one image, the channels' own names do as well. Of an image whose channels are not known there are
-    as many as the ``header`` has.
-    """
-    images = [slot for slot in slots if slot.kind == "image"]
-    columns = []
-    for slot in slots:
-        count = len(channels) or 1
-        while not channels and f"{slot.name}{count + 1}" in header:
-            count += 1
-        numbered = [slot.name, *(f"{slot.name}{n}" for n in range(2, count + 1))] if slot.many else [slot.name]
-        own = channels if slot.kind == "image" and len(images) == 1 and channels else numbered
-        pairs = zip(numbered, (name.strip().lower() for name in own), strict=False)
-        columns += [_Column(slot, tuple(dict.fromkeys(names))) for names in pairs]
-    return columns
-
-
 def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> list[CohortCase]:
     lines = [(line.number, line.cells) for line in read_lines(path, f"The list {path}")]
     if not lines:
         needed = ", ".join(slot.name for slot in slots if slot.required)
         raise UserError(f"The list {path} is empty: its first line must name the columns, at least {needed}.")
     header = [cell.strip().lower() for cell in lines[0][1]]
-    found = _check_header(path, header, columns_of(slots, channels, header), channels)
+    found = check_header(path, header, columns_of(slots, channels, header), channels)
     cases = [_from_row(path, number, header, cells, found) for number, cells in lines[1:]]
     if not cases:
         raise UserError(f"The list {path} names no case: write a line for each below the names of the columns.")
     return cases
-
-
-def _check_header(
-    path: Path, header: list[str], columns: list[_Column], channels: Sequence[str]
-) -> list[tuple[str, Slot]]:
-    """The columns that the list has, in the order of the slots, each with its slot."""
-    known = ["case", "patient", *(name for column in columns for name in column.names)]
-    named = [name for name in header if name]
-    listed = "case, patient" + "".join(f", {' or '.join(column.names)}" for column in columns)
-    for name in named:
-        if name not in known:
-            raise UserError(f"The list {path} has the unknown column '{name}': the columns are {listed}.")
-        if named.count(name) > 1:
-            raise UserError(f"The list {path} has the column '{name}' twice: delete one of them.")
-    found = []
-    for column in columns:
-        names = column.names
-        present = [name for name in names if name in named]
-        if len(present) > 1 or (column.slot.required and not present):
-            fault = f"lacks the column '{names[0]}'" if not present else f"has both '{names[0]}' and '{names[1]}'"
-            count = f"{len(channels)} images per case ({', '.join(channels)})" if len(channels) > 1 else "an image"
-            count = count if column.slot.kind == "image" else f"'{column.slot.name}'"
-            raise UserError(f"The list {path} {fault}: the model needs {count}, and the columns are {listed}.")
-        found += [(name, column.slot) for name in present]
-    return found
 
 
 def _from_row(

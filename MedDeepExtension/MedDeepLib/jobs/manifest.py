@@ -204,8 +204,8 @@ def _device(device: torch.device) -> dict[str, Any]:
     if ranks.count() > 1:
         facts["processes"] = ranks.count()
     if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
-        facts |= {"name": card.name, "compute capability": f"{card.major}.{card.minor}", "driver": driver_version()}
+        gpu = torch.cuda.get_device_properties(device)
+        facts |= {"name": gpu.name, "compute capability": f"{gpu.major}.{gpu.minor}", "driver": driver_version()}
         facts |= {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
     else:
         facts |= {"name": platform.processor() or platform.machine()}

@@ -1,7 +1,7 @@
 """Trains and judges a network once for every fold, each time on cases that it has never seen, in one job.
 
-Every fold is an ordinary run in a folder of its own; a fold that is done leaves its figures there and is never done
-again, so that a job that is resumed goes on where it was and ends with the same figures.
+Every fold is an ordinary run in a folder of its own; a fold that is done leaves its metrics there and is never done
+again, so that a resumed job continues with the next fold and ends with the same metrics.
 """
 
 from __future__ import annotations

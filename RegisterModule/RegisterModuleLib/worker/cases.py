@@ -94,7 +94,7 @@ def read_raw(side: Side) -> Raw:
 
 
 def foreground_box(scan: Scan, margin: float = _MARGIN) -> Box:
-    """The box around what is brighter than air."""
+    """The box around everything but air."""
     values = scan.values.amax(0)
     threshold = max(background_threshold(sample_voxels(values)), 0.02)
     return _box_of_mask((values > threshold).cpu().numpy(), scan.affine, margin)

@@ -82,7 +82,7 @@ def load_training(
         "flat": is_flat(grid.shape),
         "smallest_extent": np.min(extents, axis=0).round(1).tolist(),
         "largest_extent": np.max(extents, axis=0).round(1).tolist(),
-        "brightness": [] if paint else _brightness([loaded[side.files] for side in images]),
+        "brightness": [] if paint else _intensities([loaded[side.files] for side in images]),
     }
     return training, validation, plan
 
@@ -156,7 +156,7 @@ def _set(
     return TrainingSet(images, pairs, grid, structures, paint, twins)
 
 
-def _brightness(images: list[TrainingImage]) -> list[float]:
+def _intensities(images: list[TrainingImage]) -> list[float]:
     """Mean and standard deviation over the images of the mean value of what is not background."""
     means = [float(one.image[one.image > 0.05].mean()) for one in images]
     return [round(float(np.mean(means)), 4), round(float(np.std(means)), 4)]

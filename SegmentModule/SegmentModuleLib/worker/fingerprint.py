@@ -73,7 +73,7 @@ class Fingerprint:
         return tuple(max(1, round(float(n))) for n in np.median(np.array(self.shapes) * factor, axis=0))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, the figures that follow from others included; cases are in the order of the dataset."""
+        """JSON values, those that follow from others included; cases are in the order of the dataset."""
         derived = {"cases": self.cases, "median_spacing": list(self.median_spacing)}
         derived |= {"median_shape": list(self.median_shape), "anisotropy": round(self.anisotropy, 2)}
         lists = {name: [list(v) for v in values] for name, values in asdict(self).items() if isinstance(values, tuple)}

@@ -59,6 +59,8 @@ def test_what_a_model_says_of_itself(toy_run, toy_dataset):
         assert model.folder == toy_run / "model"
     assert model.channels == ("MR",)
     assert model.segments == load_dataset(toy_dataset, task("segment")).segments
+    assert model.classes == ("bright ball", "dark ball")
+    assert [(slot.name, slot.kind) for slot in model.inputs] == [("image", "image")]
     assert list(model.make_method().parameters.features) == TRAINING["features"]
     text = model.description()
     assert "Needs 1 input image (MR); finds bright ball, dark ball. Trained and validated on 5 cases of balls." in text
@@ -113,9 +115,23 @@ def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
 
 def test_a_model_of_another_task(model_folder):
     change(model_folder, task="classify")
-    assert "is for the task 'classify', not for 'segment': it belongs to the module Deep Classification" in sentence(
+    assert "is for the task 'classify', not for 'segment': it belongs to a task that is not installed here" in sentence(
         model_folder
     )
+    change(model_folder, task="register")
+    assert "is for the task 'register', not for 'segment': it belongs to the module Deep Registration" in sentence(
+        model_folder
+    )
+
+
+def test_a_model_that_does_not_say_what_it_takes(model_folder):
+    """Models made before tasks had slots are applied to what their task takes."""
+    metadata = json.loads((model_folder / METADATA).read_text(encoding="utf-8"))
+    for key in ("inputs", "outputs"):
+        del metadata["meddeep"][key]
+    (model_folder / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    assert [slot.name for slot in open_model(model_folder, "segment").inputs] == ["image"]
+    assert use(model_folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "x"}', '{"name": "x", "meddeep": []}', "\xff"])

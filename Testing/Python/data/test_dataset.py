@@ -240,6 +240,13 @@ def test_mistakes_in_json(folder, changes, words):
     assert words in sentence(write(folder, **changes))
 
 
+@pytest.mark.parametrize("text, line", [('// mine\n{"training": []}', 1), ('{"training":\n["a.nrrd",]}', 2)])
+def test_json_with_comments_or_a_last_comma(tmp_path, text, line):
+    file = tmp_path / "list.json"
+    file.write_text(text, encoding="utf-8")
+    assert f"in line {line}, column" in sentence(file) and "no comma after the last entry" in sentence(file)
+
+
 def test_one_channel_may_be_a_name(folder):
     assert load_dataset(write(folder, channels="T1")).channels == ("T1",)
 

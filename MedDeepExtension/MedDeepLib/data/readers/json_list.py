@@ -20,6 +20,11 @@ def read_json(path: Path, slots: CaseSlots) -> Listing:
     where = f"The dataset {path.name}"
     try:
         content = json.loads(decoded(path.read_bytes()))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where} cannot be read as JSON: {error.msg.lower()} in line {error.lineno}, column {error.colno}; JSON "
+            "has no comments, and no comma after the last entry of a list."
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{where} cannot be read as JSON: {error}.") from None
     if not isinstance(content, dict):

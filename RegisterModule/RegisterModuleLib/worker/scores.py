@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from RegisterModuleLib.worker.prediction import RegistrationPrediction
 
-_SAMPLED_EDGE = 32  # points along each axis that figures in mm are averaged over
+_SAMPLED_EDGE = 32  # points along each axis that distances in mm are averaged over
 _SMALLEST = 1e-6
 
 
-def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
+def deformation_metrics(transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
     """Displacement in mm, Jacobian determinants and inverse consistency, within the fixed image."""
     points = _sample_points(pair.grid)
     moved = transform.of_points(points)
@@ -34,7 +34,7 @@ def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, An
     back = np.linalg.norm(transform.inverse().of_points(moved) - points, axis=1)
     determinants = jacobians(transform, pair.grid)
     positive = determinants[determinants > _SMALLEST]
-    figures = {
+    metrics = {
         "displacement_mean_mm": round(float(distance.mean()), 3),
         "displacement_max_mm": round(float(distance.max()), 3),
         "folded_percent": round(100 * float((determinants <= 0).mean()), 5),
@@ -42,8 +42,8 @@ def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, An
         "inverse_error_mm": round(float(np.percentile(back, 99)), 4),
     }
     if transform.matrix is not None:
-        figures |= _matrix_figures(transform.matrix)
-    return figures
+        metrics |= _matrix_metrics(transform.matrix)
+    return metrics
 
 
 def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
@@ -89,7 +89,7 @@ def case_scores(
     labelled = case.files("fixed_label") and case.files("moving_label")
     # What a reader looks for first stands first: columns in the order of the rows that have them.
     rows = _structure_rows(prediction, case, names) if labelled else []
-    known = _landmark_figures(case, transform) | _truth_figures(case, transform, pair)
+    known = landmark_metrics(case, transform) | _truth_metrics(case, transform, pair)
     rows.append({"structure": "whole image", **known, **own})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in keys} for row in rows]
@@ -125,7 +125,7 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
     ]
 
 
-def _landmark_figures(case: Case, transform: SpatialTransform) -> dict[str, Any]:
+def landmark_metrics(case: Case, transform: SpatialTransform) -> dict[str, Any]:
     """Distance in mm between the landmarks of both images, before and after (target registration error)."""
     if not (case.files("fixed_landmarks") and case.files("moving_landmarks")):
         return {}
@@ -153,7 +153,7 @@ def _landmark_figures(case: Case, transform: SpatialTransform) -> dict[str, Any]
     }
 
 
-def _truth_figures(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
+def _truth_metrics(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
     """Distance in mm to where the true transform goes, before and after, where the fixed image is no background."""
     if not case.files("transform"):
         return {}
@@ -169,7 +169,7 @@ def _truth_figures(case: Case, transform: SpatialTransform, pair: Pair) -> dict[
 
 
 def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
-    """Places (N, 3) in RAS mm, evenly spread, where the fixed image is brighter than air."""
+    """Places (N, 3) in RAS mm, evenly spread, where the fixed image shows more than air."""
     from MedDeepLib.data.preparation import background_threshold
 
     values = np.asarray(pair.fixed.array[0], np.float32)
@@ -179,7 +179,7 @@ def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
     return places @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
 
 
-def _matrix_figures(matrix: np.ndarray) -> dict[str, Any]:
+def _matrix_metrics(matrix: np.ndarray) -> dict[str, Any]:
     """Shift of the origin, angle of the rotation and change of volume of a matrix."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     turn = u @ vt

@@ -195,7 +195,7 @@ def test_other_folds_than_those_it_began_with_are_refused(interrupted, tmp_path,
 
 def test_one_action_does_not_resume_the_other(interrupted, segment):
     code, _, errors = segment("train", "--resume", interrupted.path)
-    assert code == 2 and "was begun with crossvalidate: go on with crossvalidate --resume." in errors
+    assert code == 2 and "was begun with crossvalidate: continue it with crossvalidate --resume." in errors
 
 
 @pytest.mark.slow

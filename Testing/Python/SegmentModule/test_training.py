@@ -89,7 +89,7 @@ def touching_discs(number: int) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.float32), label
 
 
-@pytest.mark.parametrize("separation_weight", [0.0, 10.0])
+@pytest.mark.parametrize("separation_weight", [pytest.param(0.0, marks=pytest.mark.slow), 10.0])
 def test_a_network_for_slices_tells_touching_discs_apart(tmp_path, separation_weight):
     entries = []
     for number in range(5):

@@ -16,7 +16,7 @@ from scipy import stats
 from toy_cases import SPACING, image_item, toy_affine, toy_image
 from warm_plays import finish, last_state, phases
 
-MOST_OF_THE_FIRST = 0.15  # a warm job takes 0.03 of a first one, which imports torch and MONAI
+MOST_OF_THE_FIRST = 0.05  # a warm job takes 0.005 of a first one, which imports torch and MONAI
 JOBS = 24
 WARM_UP = 6  # until the allocator has what a job needs
 

@@ -253,7 +253,7 @@ def test_a_label_that_cannot_be_learnt_from_leaves_nothing_behind(refused, tmp_p
         image = read_image(tmp_path / f"image{number}.nii.gz")
         write_image(tmp_path / f"label{number}.nii.gz", (image.array[0] * 0).astype("uint8"), image.affine)
     sentence = refused("crossvalidate", "--dataset", file, "--method", "unet", "--output", tmp_path / "run")
-    assert ".nii.gz is empty" in sentence
+    assert "The labels of all 3 training cases are empty" in sentence
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")

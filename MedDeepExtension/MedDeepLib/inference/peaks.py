@@ -16,8 +16,8 @@ from MedDeepLib.inference.tiles import Tile
 
 # Of a candidate's 3 x 3 x 3 neighbourhood in C order: itself, and the steps to its neighbours along each axis.
 _CENTER, _STRIDES = 13, (9, 3, 1)
-# Columns of a candidate: channel, value, how many voxels of it are a tile's own, mean sub-voxel position, first and last
-# voxel of its box; the carried values follow.
+# Columns of a candidate: channel, value, how many of its voxels are a tile's own, mean sub-voxel position, first and
+# last voxel of its box; the carried values follow.
 _CHANNEL, _VALUE, _COUNT, _POSITION, _LOW, _HIGH, _CARRIED = 0, 1, 2, slice(3, 6), slice(6, 9), slice(9, 12), 12
 
 
@@ -47,9 +47,9 @@ class Peaks(ActivatedSink[FoundPeaks]):
     """Local maxima above a threshold, on the network's grid: higher than all 26 neighbours.
 
     Positions are refined by a parabola through the neighbours along each axis. Connected voxels of one value are one
-    peak, at their mean position. A peak is found once, whichever tiles see it: tiles overlap by a few voxels, and of two
-    adjacent candidates the higher one stays. Slices of a network in 2D are searched as a volume. Voxels that no tile
-    covers (air) count as lower than any. Memory does not grow with the image.
+    peak, at their mean position. A peak is found once, whichever tiles see it: tiles overlap by a few voxels, and of
+    two adjacent candidates the higher one stays. Slices of a network in 2D are searched as a volume. Voxels that no
+    tile covers (air) count as lower than any. Memory does not grow with the image.
     """
 
     margin = 2

@@ -1,4 +1,4 @@
-"""Why a training is configured as it is, in words, with the figures behind it."""
+"""Why a training is configured as it is, in words, with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def explain(configuration: Configuration) -> Explanation:
     if per_case > _MANY_WEIGHTS_PER_CASE:
         warnings.append(
             f"The network has {_millions(per_case)} weights for each training case, so it can learn the cases by heart "
-            "instead of what they have in common: trust its figures on other patients only, and add cases or choose "
+            "instead of what they have in common: trust its metrics on other patients only, and add cases or choose "
             "fewer features."
         )
     if method.dimensions == 3 and configuration.images.thinnest < _FEWEST_SLICES:
@@ -112,7 +112,7 @@ def _why_patch(configuration: Configuration) -> str:
     if configuration.is_whole:
         return f"{image}, all of which fit"
     if configuration.limit == "speed":
-        return f"{image}; a processor trains with so much of it at a bearable speed"
+        return f"{image}; a processor trains with so much of it at an acceptable speed"
     if configuration.limit == "memory":
         return f"{image}; so much of it fits into {preflight.gigabytes(configuration.budget_bytes)} of memory"
     return image

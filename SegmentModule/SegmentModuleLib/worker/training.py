@@ -133,9 +133,9 @@ class _WholeCases:
         scores, cleaned_scores = [], []
         classes = len(self._context.dataset.classes)
         for case in self._cases:
-            shape = tuple(case.image.shape[1:])
+            shape = case.shape
             prepared = PreparedImage(
-                case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+                case["image"], np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
             labels = apply_within_memory(
@@ -150,7 +150,7 @@ class _WholeCases:
             )
             if not (has_structures(case) or labels.any()):
                 continue  # nothing is there and nothing was found: as in evaluations, no Dice exists
-            reference, values = case.label[0].numpy(), range(1, classes + 1)
+            reference, values = case["label"][0].numpy(), range(1, classes + 1)
             scores.append(mean_dice(labels, reference, values))
             if self._cleaned:
                 keep_largest_components(labels, classes, self._cleaned)

@@ -38,8 +38,8 @@ def choose(
     found: Fingerprint, device: str = "cuda", free: float = 1e12, method: str = "unet", **values
 ) -> Configuration:
     method_class = get("segment", method)
-    number_type = torch.bfloat16 if device == "cuda" else None
-    need = Need(found.channels, found.classes, device, number_type)
+    dtype = torch.bfloat16 if device == "cuda" else None
+    need = Need(found.channels, found.classes, device, dtype)
     return decide(method_class(from_mapping(method_class.Parameters, values)), found, need, int(free))
 
 
@@ -220,7 +220,7 @@ def test_the_explanation_gives_the_reasons_and_the_figures():
         "spacing 0.5 x 0.5 x 3 mm: the median of the training images; along superior the 10th percentile",
         "fits into 8.0 GB of memory",
         "1 along an axis whose neighbours are still twice as far away",
-        "this card has 1000.0 GB free.",
+        "this GPU has 1000.0 GB free.",
         " million weights, ",
     ):
         assert words in explanation.text
@@ -247,7 +247,7 @@ def test_what_is_known_to_go_wrong_is_a_warning():
 
 def test_what_does_not_fit_is_said_with_what_would():
     found = choose(images(BRAIN), free=4e9, patch_size="256,256,256", batch_size=2)
-    assert "; this card has 4.0 GB free; " in explain(found).text and not explain(found).facts["memory"]["fits"]
+    assert "; this GPU has 4.0 GB free; " in explain(found).text and not explain(found).facts["memory"]["fits"]
 
 
 def test_a_run_keeps_what_was_chosen_and_refuses_changed_settings(toy_dataset, tmp_path):

@@ -1,7 +1,7 @@
 """Settings that are left to the data and the device: voxel size, patch, network and batch.
 
 The rules are nnU-Net's (Isensee et al. 2021, 10.1038/s41592-020-01008-z), except that memory is counted for the very
-network instead of being estimated, and that a processor is planned for by its speed: patches start from a typical image
+network instead of being estimated, and that on a CPU speed is the limit: patches start from a typical image
 and shrink, along the axis that covers most of it, until a training step fits. Whatever the user has chosen stays.
 """
 
@@ -31,7 +31,7 @@ _MOST_PATCHES = 256
 LARGEST_SHARE_OF_DATA = 0.05
 # Patches of fewer voxels show a network too little; along thick slices fewer show as much.
 _SHORTEST, _FEWEST_SLICES = 32, 8
-# Edge of a patch of cubic voxels that trains at an acceptable speed on two processor cores, two at a time.
+# Edge of a patch of cubic voxels that trains at an acceptable speed on two CPU cores, two at a time.
 _EDGE_ON_CPU = {3: 64, 2: 192}
 
 
@@ -172,7 +172,7 @@ class _Fitting:
 
     @functools.cached_property
     def _acceptable_work(self) -> int:
-        """Operations of a step of this method with patches of cubic voxels that a processor can train with."""
+        """Operations of a step of this method with patches of cubic voxels that a CPU can train with."""
         dimensions = self._method.dimensions
         free = type(self._method)(replace(self._method.parameters, patch_size=(0,) * dimensions))
         cubic = free.fitted((_EDGE_ON_CPU[dimensions],) * dimensions, (1.0,) * dimensions, "cpu")

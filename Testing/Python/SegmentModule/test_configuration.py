@@ -240,7 +240,7 @@ def test_the_explanation_gives_the_reasons_and_the_figures():
 
 def test_what_is_known_to_go_wrong_is_a_warning():
     (warning,) = explain(choose(images(BRAIN, cases=3))).warnings
-    assert "million weights for each training case, so it can learn the cases by heart" in warning
+    assert "million weights for each training case, so it may memorise the cases" in warning
     (warning,) = explain(choose(images(BRAIN, ((64, 64, 1), (1.0, 1.0, 1.0))), "cpu")).warnings
     assert "thinnest training image has 1 of the 4 slices" in warning and "dimensions 2" in warning
 

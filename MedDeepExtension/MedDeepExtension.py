@@ -6,14 +6,15 @@ from typing import Any
 import slicer
 from MedDeepLib.devices import Device, list_devices
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import JobFolder, State
+from MedDeepLib.jobs import JobFolder, Launcher, State, application_launcher
 from MedDeepLib.jobs.disk import delete_job
 from MedDeepLib.jobs.listing import JobList
 from MedDeepLib.jobs.models import ModelEntry, ModelList
 from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview
 from MedDeepLib.panels.scene_widget import SceneWidget
-from MedDeepLib.scene import runs, scene_jobs
+from MedDeepLib.scene import runs
+from MedDeepLib.scene.scene_jobs import EvaluationJob, TrainingJob, start_training
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -63,7 +64,7 @@ class MedDeepExtensionWidget(SceneWidget):
         self.home: Any = None
 
     def setup(self):
-        from MedDeepLib.panels.home.panel import Home
+        from MedDeepLib.panels.home import Home
 
         super().setup()
         panel = slicer.util.loadUI(self.resourcePath("UI/MedDeepExtension.ui"))
@@ -71,7 +72,7 @@ class MedDeepExtensionWidget(SceneWidget):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = MedDeepExtensionLogic()
-        self.home = Home(self.ui, self.logic.resume)
+        self.home = Home(self.ui, self.logic)
         self.bindToScene()
 
     def enter(self):
@@ -79,12 +80,13 @@ class MedDeepExtensionWidget(SceneWidget):
         self.home.begin()
 
     def exit(self):
-        """Nobody sees the panel, so it does not look at anything; what was resumed here goes on."""
+        """Another module is shown: the panel stops looking at the jobs; what was resumed here runs on."""
         self.home.end()
 
     def shutDown(self):
         """Stop all that goes on: the panel or the application goes away. A training can be resumed later."""
-        self.home.shut_down()
+        if self.home is not None:  # else the panel was never finished
+            self.home.shut_down()
 
     def sceneCloses(self):
         self.home.scene_closes()
@@ -97,7 +99,15 @@ class MedDeepExtensionLogic(ScriptedLoadableModuleLogic):
     """The panel's functions for scripts and the Python console; needs no panel.
 
     Wrong arguments raise :class:`MedDeepLib.errors.UserError`.
+
+    Attributes:
+        launcher: starts the workers of resumed jobs.
     """
+
+    def __init__(self, launcher: Launcher | None = None):
+        """``launcher``: that of the application when None."""
+        super().__init__()
+        self.launcher = application_launcher() if launcher is None else launcher
 
     def getParameterNode(self) -> MedDeepExtensionParameterNode:
         return MedDeepExtensionParameterNode(super().getParameterNode())
@@ -118,9 +128,9 @@ class MedDeepExtensionLogic(ScriptedLoadableModuleLogic):
         _exhaust(models.refresh(runs.runs_folder()))
         return models.entries
 
-    def resume(self, run_folder: str | Path) -> scene_jobs.SceneJob:
-        """Go on with a training or cross-validation that was stopped or interrupted."""
-        return scene_jobs.resume_training(run_folder)
+    def resume(self, run_folder: str | Path) -> TrainingJob | EvaluationJob:
+        """Resume a training or cross-validation from its last checkpoint."""
+        return start_training(self.launcher, JobFolder(run_folder))
 
     def stop(self, run_folder: str | Path) -> Stopping:
         """Ask a job to save and leave, also one that waits or that another program has started; does not wait."""

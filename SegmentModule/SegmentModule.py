@@ -2,17 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 try:
     import MedDeepLib  # noqa: F401 - installed, all packages share one folder
@@ -21,89 +16,53 @@ except ImportError:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "MedDeepExtension"))
 
 from MedDeepLib.errors import UserError
-from MedDeepLib.panels.module_widget import TaskWidget
-from MedDeepLib.scene.task_logic import TaskLogic
+from MedDeepLib.panels.task_module import TaskModule, TaskModuleLogic, TaskModuleTest, TaskParameterNode
+from MedDeepLib.panels.task_widget import TaskWidget
 from SegmentModuleLib.scene.segmentation_jobs import SegmentationJob, start_segmentation
+from SegmentModuleLib.task import TASK
 
-TASK = "segment"
 
-
-class SegmentModule(ScriptedLoadableModule):
+class SegmentModule(TaskModule):
     """What Slicer shows of the module in its menus and help."""
 
     def __init__(self, parent):
-        ScriptedLoadableModule.__init__(self, parent)
+        super().__init__(parent)
         self.parent.title = _("Deep Segmentation")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = []
-        self.parent.contributors = ["MedDeepExtension contributors"]
-        self.parent.helpText = _(
-            "Trains segmentation networks on your own images, applies them to volumes of the scene and evaluates them "
-            "on test cases. All computing happens in the background, on this computer. Research use only."
+        self.describe(
+            _(
+                "Trains segmentation networks on your own images, applies them to volumes of the scene and evaluates "
+                "them on test cases."
+            )
         )
-        self.parent.helpText += self.getDefaultModuleDocumentationLink()
-        self.parent.acknowledgementText = _("Networks and training are built on PyTorch and MONAI.")
 
 
 @parameterNodeWrapper
-class SegmentModuleParameterNode:
-    """The state of the panel; saved with the scene.
+class SegmentModuleParameterNode(TaskParameterNode):
+    """The state of the panel; saved with the scene."""
 
-    ``applyOptions`` is a JSON object of the options that are not at their default; ``trainingParameters`` holds one
-    such object for each method, by the method's name. ``validation`` is "holdout", "patients" or "sites".
-    Paths are text, so that an empty one stays empty.
-    """
-
-    applyModel: str
     inputVolumes: list[slicer.vtkMRMLScalarVolumeNode]
     outputSegmentation: slicer.vtkMRMLSegmentationNode
-    applyOptions: str
-    device: str = "auto"
-
-    trainingDataset: str
     method: str = "unet"
-    trainingParameters: str
-    validation: str = "holdout"
-    folds: Annotated[int, WithinRange(2, 100)] = 5
-    runFolder: str
-    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
-    trainingChart: slicer.vtkMRMLPlotChartNode
-
-    evaluationModel: str
-    evaluationDataset: str
-    metricsTable: slicer.vtkMRMLTableNode
-    metricsReport: str
 
 
 class SegmentModuleWidget(TaskWidget):
     """The panel; what it shares with its sister modules is in its base class."""
 
-    task = TASK
-
     def makeLogic(self):
         return SegmentModuleLogic()
 
-    def makeApplySection(self, log, devices):
+    def applySectionClass(self):
         from SegmentModuleLib.panel.apply_section import ApplySection
 
-        return ApplySection(self.ui, TASK, log, devices, self._startApply)
-
-    def _startApply(self, request: dict[str, Any]) -> SegmentationJob | None:
-        segmentation = self._parameterNode.outputSegmentation
-        if segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments():
-            question = _("'{name}' has segments already. Replace them?").format(name=segmentation.GetName())
-            if not slicer.util.confirmOkCancelDisplay(question):
-                return None
-        return self.logic.apply(**request, segmentation=segmentation, replace=True)
+        return ApplySection
 
 
-class SegmentModuleLogic(TaskLogic, ScriptedLoadableModuleLogic):
+class SegmentModuleLogic(TaskModuleLogic):
     """Starts jobs and brings their results into the scene; needs no panel, see its base class."""
 
-    task = TASK
-
-    def getParameterNode(self) -> SegmentModuleParameterNode:
-        return SegmentModuleParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+    task = TASK.name
+    parameterNodeClass = SegmentModuleParameterNode
 
     def apply(
         self,
@@ -124,18 +83,11 @@ class SegmentModuleLogic(TaskLogic, ScriptedLoadableModuleLogic):
             options: the method's apply parameters by name.
             replace: whether segments that ``segmentation`` has already may be replaced.
         """
-        return start_segmentation(TASK, volumes, model, segmentation, device, options, replace)
+        return start_segmentation(self.launcher, volumes, model, segmentation, device, options, replace)
 
 
-class SegmentModuleTest(ScriptedLoadableModuleTest):
-    """A quick test that needs neither data nor the network; the long ones run under pytest, see the README."""
-
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        self.setUp()
-        self.test_mistakes_are_explained()
+class SegmentModuleTest(TaskModuleTest):
+    """See its base class."""
 
     def test_mistakes_are_explained(self):
         volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")

@@ -37,11 +37,11 @@ class RegistrationMethod(Method):
 
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.worker.cases import read_raw
-        from RegisterModuleLib.worker.training_data import common_box, reference_case
+        from RegisterModuleLib.worker.training_data import common_box, reference_side
 
         if self.parameters.spacing:
             return self
-        reference = read_raw(reference_case(context.dataset))
+        reference = read_raw(reference_side(context.dataset))
         extent = common_box(reference, context.dataset).extent
         spacing = (
             max(0.5, round(float(extent.max()) / _LONGEST * 2) / 2) if extent.max() > 40 else extent.max() / _LONGEST
@@ -55,6 +55,13 @@ class RegistrationMethod(Method):
         from RegisterModuleLib.worker.training_data import load_training
 
         dataset: Dataset = with_validation(context.dataset, self.parameters.validation_fraction, context.seed)
+        several = len(dataset.training) > 1 and len({who for case in dataset.training for who in case.patients}) > 1
+        if self.parameters.validation_fraction > 0 and not dataset.validation and several:
+            context.report(
+                "warning",
+                message="No patient can be set aside for validation, since pairs join all of them: the training is not "
+                "validated; list validation pairs of other patients.",
+            )
         training, validation, plan = load_training(self.parameters, dataset, context)
         if context.stop_requested():
             raise Stopped

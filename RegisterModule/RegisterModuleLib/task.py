@@ -50,7 +50,7 @@ class Alignment:
         return test_pairs(dataset)
 
     def rows(self, prediction: Prediction, case: Case, dataset: Dataset) -> list[dict[str, Any]]:
-        from RegisterModuleLib.worker.figures import case_scores
+        from RegisterModuleLib.worker.scores import case_scores
 
         return case_scores(prediction, case, {segment.value: segment.name for segment in dataset.segments})
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from MedDeepLib.core import TrainedModel
     from MedDeepLib.core.stages import Stage
-    from MedDeepLib.data.dataset import Case, Dataset
+    from MedDeepLib.data.dataset import Dataset
     from MedDeepLib.data.preparation import Plan
+    from MedDeepLib.data.slots import Case
     from MedDeepLib.training.dense.augmentation import Augmentation
     from MedDeepLib.training.dense.cache import CaseCache
     from MedDeepLib.training.dense.patches import CachedCase
@@ -92,7 +93,7 @@ class SegmentationMethod(Method):
 
     def check(self, dataset: Dataset) -> None:
         if not dataset.classes:
-            if any(case.label for case in dataset.training):
+            if any("label" in case.targets for case in dataset.training):
                 raise UserError(
                     f"The labels of the dataset {dataset.name} are all empty: draw the structures in some of the cases."
                 )
@@ -155,7 +156,7 @@ class SegmentationMethod(Method):
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
         shape = list(prepared.facts["plan"]["patch_size"][: self.dimensions])
-        channels, classes = context.dataset.channels, context.dataset.classes
+        channels, classes = context.dataset.channels, context.dataset.segments
         image = {
             "type": "image",
             "format": "magnitude",
@@ -209,8 +210,8 @@ class SegmentationMethod(Method):
             if context.stop_requested():
                 raise Stopped
             number, case = number_and_case
-            classes, resample = context.dataset.classes, self.parameters.resample_labels
-            files = [file for file in (*case.images, case.label) if file]
+            classes, resample = context.dataset.segments, self.parameters.resample_labels
+            files = [*case.files("image"), *case.files("label")]
             settings = [plan.as_dict(), [segment.name for segment in classes], context.seed + number]
             key = cache_key(*files, settings=settings, method=to_mapping(self.parameters))
             kept = cache.find(key)
@@ -261,7 +262,7 @@ class SegmentationMethod(Method):
                 message=f"Only {len(training)} training case{'s' if len(training) > 1 else ''}: the network may learn "
                 "them by heart; more patients, or stronger augmentation, make it hold elsewhere.",
             )
-        names = [segment.name.lower() for segment in context.dataset.classes]
+        names = [name.lower() for name in context.dataset.classes]
         sided = any("left" in name for name in names) and any("right" in name for name in names)
         if sided and 0 in FLIP_AXES[self.parameters.flips]:
             context.report(

@@ -24,6 +24,7 @@ sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule")]
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from MedDeepLib.bundles.model import open_model  # noqa: E402
+from MedDeepLib.core.registry import task  # noqa: E402
 from MedDeepLib.data.dataset import load_dataset  # noqa: E402
 from MedDeepLib.data.geometry import to_canonical  # noqa: E402
 from MedDeepLib.data.preparation import Plan, prepare, stack_channels  # noqa: E402
@@ -50,11 +51,11 @@ def main() -> int:
         print(f"Error: {options.demo} holds no trained model: run 'make demo' first.", file=sys.stderr)
         return 2
     device, sentence = torch_device(options.device)
-    dataset = load_dataset(options.demo / "data" / "cases" / "dataset.json")
+    dataset = load_dataset(options.demo / "data" / "cases" / "dataset.json", task("segment"))
     model = open_model(options.demo / "run", "segment")
     method = model.make_method()
     case = dataset.test[0]
-    image = stack_channels([read_image(path) for path in case.images])
+    image = stack_channels([read_image(path) for path in case.files("image")])
     plan = Plan.from_dict(model.metadata["plan"])
     prepared = prepare(image, plan)
     network = method.network(len(model.channels), len(model.classes) + 1)
@@ -83,7 +84,7 @@ def main() -> int:
     values = range(1, len(model.classes) + 1)
     dice_ours = mean_dice(labels, reference, values)
     dice_monai = mean_dice(native_labels(scores.cpu(), prepared), reference, values)
-    memory = _memory_ratio(options.demo, case.images[0])
+    memory = _memory_ratio(options.demo, case.files("image")[0])
 
     print(f"{sentence} {torch.get_num_threads()} threads, {options.repeats} repeats, medians.")
     print(f"{case.name}: {'x'.join(map(str, image.shape))}, tiles of {plan.patch_size}: {len(foreground)} hold body")

@@ -116,7 +116,7 @@ class Bench:
         network, optimizer = self._network()
         steps = 10 * self.steps
         stage = self._patch_stage(network, optimizer, cases, steps)
-        stream = iter(BatchStream(stage, 0, self.device, 1))
+        stream = (batch.pieces[0][0] for batch in BatchStream(stage, 0, self.device, 1))
         same = next(stream)
         for _ in range(10):
             self._step(network, optimizer, next(stream))
@@ -293,7 +293,11 @@ def _write_cases(folder: Path, count: int) -> list[tuple[Path, Path]]:
 def _cached_case(number: int) -> patches.CachedCase:
     image, label = (torch.from_numpy(array)[None] for array in _arrays(number))
     voxels = patches.class_voxels(label, torch.ones_like(label), random_state(number))
-    return patches.CachedCase((image.float() - 500) / 200, label, voxels)
+    volumes = {
+        "image": patches.Volume((image.float() - 500) / 200, linear=True, recoloured=True),
+        "label": patches.Volume(label, dtype=torch.long),
+    }
+    return patches.CachedCase(volumes, voxels)
 
 
 def _parser() -> argparse.ArgumentParser:

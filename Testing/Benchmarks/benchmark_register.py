@@ -39,11 +39,11 @@ from MedDeepLib.data.sources.image import Image, read_image, write_image  # noqa
 from MedDeepLib.errors import UserError  # noqa: E402
 from RegisterModuleLib.worker.elastix_job import elastix_version  # noqa: E402
 from RegisterModuleLib.worker.fields import integrated, on_other_grid  # noqa: E402
-from RegisterModuleLib.worker.figures import foreground_points  # noqa: E402
 from RegisterModuleLib.worker.grids import Grid, box_around, sampled  # noqa: E402
 from RegisterModuleLib.worker.inputs import Labels, Pair  # noqa: E402
 from RegisterModuleLib.worker.painting import rescaled  # noqa: E402
 from RegisterModuleLib.worker.prediction import RegistrationPrediction, resampled  # noqa: E402
+from RegisterModuleLib.worker.scores import foreground_points  # noqa: E402
 from RegisterModuleLib.worker.similarity import MutualInformation  # noqa: E402
 from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform  # noqa: E402
 

@@ -21,6 +21,7 @@ sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule"), s
 
 import psutil  # noqa: E402
 from MedDeepLib.core import ApplyItem  # noqa: E402
+from MedDeepLib.core.registry import task  # noqa: E402
 from MedDeepLib.data.dataset import load_dataset  # noqa: E402
 from MedDeepLib.data.slots import Source  # noqa: E402
 from MedDeepLib.jobs import Job, JobFolder, State, WarmWorkers, launch  # noqa: E402
@@ -35,7 +36,7 @@ def main() -> int:
     options = _parser().parse_args()
     with tempfile.TemporaryDirectory(prefix="meddeep-benchmark-") as folder:
         run, dataset = _model_and_data(options.demo, Path(folder))
-        image = load_dataset(dataset).test[0].images[0]
+        image = load_dataset(dataset, task("segment")).test[0].files("image")[0]
         print(f"{run}, applied to {image.name} on {options.device}; {load()}")
         print(" " * 22 + "".join(f"{column:>16}" for column in _COLUMNS) + f"{'memory':>12}")
         workers = WarmWorkers()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = _ROOT / "SegmentModule" / "Scripts" / "segment.py"
-for _folder in (_ROOT / "Testing", _ROOT / "MedDeepExtension"):
+for _folder in (_ROOT / "Testing", _ROOT / "MedDeepExtension", _ROOT / "SegmentModule"):
     sys.path.insert(0, str(_folder))
 
 # The folders above must be known first.
@@ -105,12 +105,13 @@ def _demonstrate(output: Path, seed: int, began: float) -> int:
 def _render(image: Path, segmentation: Path, picture: Path) -> None:
     """Three slices and a 3D view, drawn by Slicer's own displayable managers."""
     from MedDeepLib.data.sources.image import read_image
-    from MedDeepLib.scene import headless, nodes, views
+    from MedDeepLib.scene import headless, nodes
+    from SegmentModuleLib.scene.overview import render_overview
 
     headless.start()
     volume = nodes.volume_from_image(read_image(image), "ICBM152")
     segmentation_node = nodes.segmentation_from_file(segmentation, reference_volume=volume)
-    views.render_overview(volume, segmentation_node, picture)
+    render_overview(volume, segmentation_node, picture)
 
 
 def _parser() -> argparse.ArgumentParser:

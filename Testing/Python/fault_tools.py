@@ -35,7 +35,7 @@ import os, sys, types
 
 if os.environ.get("PLAY") and "MedDeepLib.worker" in sys.orig_argv:
 
-    def perform(folder, report, stop_requested, models=None):
+    def perform(folder, report, stop_requested, **options):
         import subprocess, time
         from MedDeepLib.errors import Stopped
 
@@ -155,7 +155,7 @@ import os, sys, types
 
 if os.environ.get("PLAY") and "MedDeepLib.worker" in sys.orig_argv:
 
-    def perform(folder, report, stop_requested):
+    def perform(folder, report, stop_requested, **options):
         import time
         from MedDeepLib.devices import Device
         from MedDeepLib.errors import Stopped

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from replay import ReplayLauncher
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class ModulePanel:
-    """The open module ``name``."""
+    """The open module: one of the extension by its name, or any by its file."""
 
-    def __init__(self, host, name: str):
+    def __init__(self, host, module: str | Path):
         self.host = host
-        self._module = REPOSITORY / name / f"{name}.py"
+        self._module = module if isinstance(module, Path) else REPOSITORY / module / f"{module}.py"
         self.widget = None
+        self._launcher = None
         self.open()
 
     def open(self) -> None:
         self.widget = self.host.load_module(self._module)
+        if self._launcher is not None:
+            self.widget.logic.launcher = self._launcher
+
+    def replay(self, **plays) -> ReplayLauncher:
+        """From now on jobs are replayed: a recording for each action. A panel that is opened again does so, too."""
+        self._launcher = self.widget.logic.launcher = ReplayLauncher(**plays)
+        return self._launcher
 
     @property
     def ui(self):

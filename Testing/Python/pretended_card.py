@@ -16,7 +16,7 @@ PRETENDED = """
 import os, sys, time, types
 
 
-def perform(folder, report, stop_requested):
+def perform(folder, report, stop_requested, **options):
     from MedDeepLib.devices import Device
     from MedDeepLib.errors import Stopped
     from MedDeepLib.worker import device_queue

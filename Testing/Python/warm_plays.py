@@ -12,7 +12,7 @@ ACTIONS = """
 import json, os, sys, time, types
 
 
-def perform(folder, report, stop_requested, models=None):
+def perform(folder, report, stop_requested, **options):
     from MedDeepLib.errors import JobError, Stopped, UserError
 
     play = json.loads(folder.job_file.read_text())["model"]

@@ -23,6 +23,7 @@ from MedDeepLib.data.slots import Slot
 from MedDeepLib.errors import CannotWrite
 
 if TYPE_CHECKING:
+    from MedDeepLib.data.dataset import Dataset
     from MedDeepLib.training.engine import Trained
 
 
@@ -105,7 +106,7 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
             "inputs": [slot_as_json(slot) for slot in registry.task(method.task).applied],
             "outputs": [slot_as_json(slot) for slot in registry.task(method.task).outputs],
             "channels": list(dataset.channels),
-            "classes": [{**vars(s), "color": list(s.color)} for s in dataset.classes],
+            "classes": _classes(dataset),
             "plan": {},
             **own,
             "network": _only_network(trained),
@@ -122,11 +123,18 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
     }
 
 
+def _classes(dataset: Dataset) -> list[dict[str, Any]]:
+    """The classes with what their label values mean, or their names where the task has no label maps."""
+    if not dataset.segments:
+        return [{"name": name} for name in dataset.classes]
+    return [{**vars(segment), "color": list(segment.color)} for segment in dataset.segments]
+
+
 def _training_data(context: Context) -> dict[str, Any]:
     dataset = context.dataset
     cases = dataset.training + dataset.validation
-    files = {file for case in cases for file in case.files}
-    patients = {part.patient for case in cases for part in case.parts}
+    files = {file for case in (*cases, *dataset.shared.values()) for file in case.all_files}
+    patients = {patient for case in cases for patient in case.patients}
     salt = secrets.token_hex(8)
     return {
         "name": dataset.name,

@@ -143,7 +143,7 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
     _add_settings(parser, "a parameter of the method; may be given again for others")
     parser.add_argument("--output", metavar="RUN", help="the run folder to make")
-    parser.add_argument("--resume", metavar="RUN", help=f"go on with a {name} that was stopped or died")
+    parser.add_argument("--resume", metavar="RUN", help=f"resume a {name} that was stopped or died")
     parser.add_argument(
         "--deterministic",
         action="store_true",

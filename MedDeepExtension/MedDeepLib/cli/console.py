@@ -60,12 +60,12 @@ class _Printer:
         self._terminal = sys.stdout.isatty() if hasattr(sys.stdout, "isatty") else False
         self._progress = ""
         self._printed = 0.0
-        self._figures: dict[str, Any] = {}
+        self._metrics: dict[str, Any] = {}
 
     def show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "phase":
-            self._figures = {}
+            self._metrics = {}
             self.line(event["phase"])
         elif kind == "message":
             self.line(event["message"])
@@ -77,7 +77,7 @@ class _Printer:
             if event.get("words"):
                 self.line(event["words"])
         elif kind == "metrics":
-            self._figures |= event["values"]
+            self._metrics |= event["values"]
         elif kind == "progress":
             self._show_progress(event)
         elif kind == "state" and event["state"] == "failed":
@@ -97,11 +97,11 @@ class _Printer:
         self._progress = ""
 
     def _show_progress(self, event: dict[str, Any]) -> None:
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in self._figures.items() if value is not None)
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in self._metrics.items() if value is not None)
         text = f"  {event['step']} of {event['total']}"
         if event.get("remaining") is not None:
             text += f", {in_words(event['remaining'])} left"
-        text += f" ({figures})" if figures else ""
+        text += f" ({metrics})" if metrics else ""
         if self._terminal:
             print("\r" + text.ljust(len(self._progress)), end="", flush=True)
             self._progress = text

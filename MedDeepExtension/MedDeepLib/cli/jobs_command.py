@@ -73,7 +73,7 @@ def _show(folder: JobFolder) -> int:
 
 
 def _stop(folder: JobFolder, grace_seconds: float) -> int:
-    """Ask the worker to save and leave; after the time of grace it is ended with all it has started."""
+    """Ask the worker to save and exit; after the grace time it is killed with all its child processes."""
     stopping = Stopping(folder, grace_seconds)
     deadline = time.monotonic() + grace_seconds + GRACE_SECONDS  # one that cannot even be killed
     while not stopping.ended() and time.monotonic() < deadline:
@@ -145,11 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("job", metavar="JOB", help="its folder, or its name in the table")
     actions.add_parser("show", parents=[one], help="print what is known of a job")
-    stop = actions.add_parser("stop", parents=[one], help="let a job save and leave, also while it waits for a device")
+    stop = actions.add_parser("stop", parents=[one], help="let a job save and exit, also while it waits for a device")
     stop.add_argument(
         "--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="end it after that time (default 20)"
     )
-    actions.add_parser("resume", parents=[one], help="go on with a job that was stopped or died, and watch it")
+    actions.add_parser("resume", parents=[one], help="resume a job that was stopped or died, and watch it")
     delete = actions.add_parser("delete", parents=[one], help="delete a job's folder; asks first")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     return parser

@@ -1,7 +1,7 @@
 """The part of the apply command that follows from the task's slots: a flag for each input, and one for each output.
 
-An input has the flag of its slot's name, an output ``--output-NAME``. Of a task with a single input image these are
-``--input`` and, for the first output, ``--output``.
+An input has the flag of its slot's name, an output ``--output-NAME``. Where a case needs one image, its flag is
+``--input``, and that of the first output ``--output``.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ class SlotArguments:
     """The flags of one task.
 
     Attributes:
-        single: the name of the task's only input image, whose flag is ``--input``; empty where it has none or several.
+        single: the name of the only image that a case needs, whose flag is ``--input``; empty where it needs none, or
+            several.
     """
 
     def __init__(self, task: Task):
         self._task = task
-        images = [slot.name for slot in task.applied if slot.kind == "image"]
+        images = [slot.name for slot in task.applied if slot.kind == "image" and slot.required]
         self.single = images[0] if len(images) == 1 else ""
         self._first = task.outputs[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from MedDeepLib.cohort.columns import check_header, columns_of
 from MedDeepLib.core import ApplyItem
+from MedDeepLib.data.delimited import read_lines
 from MedDeepLib.data.files import IMAGE_ENDINGS, stem
 from MedDeepLib.data.formats.dicom import SEPARATOR, is_dicom
 from MedDeepLib.data.slots import VALUES, Slot, Source
@@ -89,87 +90,22 @@ def read_cases(
     return _checked(_named(cases), output, endings)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of a list: the slot that it fills, and the names that it may have."""
-
-    slot: Slot
-    names: tuple[str, ...]
-
-
-def columns_of(slots: Sequence[Slot], channels: Sequence[str], header: Sequence[str] = ()) -> list[_Column]:
-    """The columns of a list: "image", "image2" for each channel of an image, and one for every other input.
-
-    Where a case has one image, the channels' own names do as well. Of an image whose channels are not known there are
-    as many as the ``header`` has.
-    """
-    images = [slot for slot in slots if slot.kind == "image"]
-    columns = []
-    for slot in slots:
-        count = len(channels) or 1
-        while not channels and f"{slot.name}{count + 1}" in header:
-            count += 1
-        numbered = [slot.name, *(f"{slot.name}{n}" for n in range(2, count + 1))] if slot.many else [slot.name]
-        own = channels if slot.kind == "image" and len(images) == 1 and channels else numbered
-        pairs = zip(numbered, (name.strip().lower() for name in own), strict=False)
-        columns += [_Column(slot, tuple(dict.fromkeys(names))) for names in pairs]
-    return columns
-
-
 def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> list[CohortCase]:
-    lines = _lines_of(path)
+    lines = [(line.number, line.cells) for line in read_lines(path, f"The list {path}")]
     if not lines:
         needed = ", ".join(slot.name for slot in slots if slot.required)
         raise UserError(f"The list {path} is empty: its first line must name the columns, at least {needed}.")
     header = [cell.strip().lower() for cell in lines[0][1]]
-    found = _check_header(path, header, columns_of(slots, channels, header), channels)
+    found = check_header(path, header, columns_of(slots, channels, header), channels)
     cases = [_from_row(path, number, header, cells, found) for number, cells in lines[1:]]
     if not cases:
         raise UserError(f"The list {path} names no case: write a line for each below the names of the columns.")
     return cases
 
 
-def _lines_of(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers. Spreadsheets write other encodings and separators as well."""
-    try:
-        data = path.read_bytes()
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-        first = text.partition("\n")[0]
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count))
-        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, csv.Error) as error:
-        raise UserError(f"The list {path} cannot be read as CSV: {error}.") from None
-
-
-def _check_header(
-    path: Path, header: list[str], columns: list[_Column], channels: Sequence[str]
-) -> list[tuple[str, Slot]]:
-    """The columns that the list has, in the order of the slots, each with its slot."""
-    known = ["case", "patient", *(name for column in columns for name in column.names)]
-    named = [name for name in header if name]
-    listed = "case, patient" + "".join(f", {' or '.join(column.names)}" for column in columns)
-    for name in named:
-        if name not in known:
-            raise UserError(f"The list {path} has the unknown column '{name}': the columns are {listed}.")
-        if named.count(name) > 1:
-            raise UserError(f"The list {path} has the column '{name}' twice: delete one of them.")
-    found = []
-    for column in columns:
-        names = column.names
-        present = [name for name in names if name in named]
-        if len(present) > 1 or (column.slot.required and not present):
-            fault = f"lacks the column '{names[0]}'" if not present else f"has both '{names[0]}' and '{names[1]}'"
-            count = f"{len(channels)} images per case ({', '.join(channels)})" if len(channels) > 1 else "an image"
-            count = count if column.slot.kind == "image" else f"'{column.slot.name}'"
-            raise UserError(f"The list {path} {fault}: the model needs {count}, and the columns are {listed}.")
-        found += [(name, column.slot) for name in present]
-    return found
-
-
-def _from_row(path: Path, line: int, header: list[str], cells: list[str], wanted: list[tuple[str, Slot]]) -> CohortCase:
+def _from_row(
+    path: Path, line: int, header: list[str], cells: Sequence[str], wanted: list[tuple[str, Slot]]
+) -> CohortCase:
     row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
     given: dict[str, list[str]] = {}
     problem = ""
@@ -293,13 +229,13 @@ def _own_name(case: CohortCase, with_folder: bool = False) -> str:
     """The names of the first file of each image, or of the first input where there is none, joined."""
     sources = [source for source in case.inputs.values() if source.kind == "image" and source.files]
     sources = sources or [source for source in case.inputs.values() if source.files][:1]
-    return "_".join(_file_name(str(source.files[0]), with_folder) for source in sources)
+    return "_".join(_file_name(source, with_folder) for source in sources)
 
 
-def _file_name(name: str, with_folder: bool) -> str:
-    file, _, series = name.partition(SEPARATOR)
+def _file_name(source: Source, with_folder: bool) -> str:
+    file, _, series = str(source.files[0]).partition(SEPARATOR)
     # DICOM folders keep their whole name, files lose their ending.
-    own = Path(file).name if os.path.isdir(file) else stem(file)
+    own = Path(file).name if os.path.isdir(file) else stem(file) if source.kind == "image" else Path(file).stem
     own = f"{own}_{series}" if series else own
     return f"{Path(file).parent.name}_{own}" if with_folder else own
 

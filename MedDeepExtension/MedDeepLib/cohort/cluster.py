@@ -17,13 +17,14 @@ from MedDeepLib.worker.device_queue import leased_devices
 
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 10.0
 _BYTES_FOR_A_PROCESS = 3e9  # torch, a network and an image of 512 x 512 x 600 voxels
 # Nothing of dask's own is shown on a port, and memory is left to us: dask would stop a worker that holds a large image.
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # who tries again, and how often, is decided here
-    # By default dask lets the allocator give back every large block at once, which doubles the time of a network.
+    # By default dask lets the allocator return every large block at once, which doubles the time of a network.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
-    # Looking a hundred times a second at what every thread does is for those who mend programs.
+    # Sampling every thread a hundred times a second is for developers.
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -191,7 +192,7 @@ def _remote(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> 
 
 @contextlib.contextmanager
 def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> Iterator[tuple[Any, dict, int]]:
-    """Processes of this computer, one for each card that is free, or as many as the processor's share and memory allow.
+    """Processes of this computer, one for each free GPU, or as many as CPU and memory allow.
 
     The devices are held from here, so that those who wait for one see one job.
     """
@@ -203,7 +204,7 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
             count = min(job.workers or _processes(threads, device), cases)
             devices, threads = [device] * count, max(1, threads // count)
         else:
-            devices = [*devices, *_more_cards(job, folder, devices, cases, others)]
+            devices = [*devices, *_more_gpus(job, folder, devices, cases, others)]
         workers = f"{len(devices)} process{'es' if len(devices) > 1 else ''}"
         if len(devices) > 1:
             report("message", message=f"{workers} compute a case each, on {' and '.join(_names(devices))}.")
@@ -222,7 +223,10 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
             with Client(local, set_as_default=False) as client:
                 yield client, {str(number): device.id for number, device in enumerate(devices)}, threads
         finally:
-            local.close(timeout=5)
+            try:
+                local.close(timeout=_CLOSE_SECONDS)
+            except TimeoutError:  # what has been done lies on disk; the processes end with this one
+                logging.warning("The processes of the cohort did not end within %g s.", _CLOSE_SECONDS)
 
 
 def _processes(threads: int, device: Device) -> int:
@@ -231,14 +235,14 @@ def _processes(threads: int, device: Device) -> int:
     return max(1, min(threads, room))
 
 
-def _more_cards(
+def _more_gpus(
     job: Job, folder: JobFolder, held: list[Device], cases: int, stack: contextlib.ExitStack
 ) -> list[Device]:
-    """The other cards that are free now, if the job may take any, and leases on them until the stack is closed."""
+    """The other GPUs that are free now, if the job may take any, and leases on them until the stack is closed."""
     most = min(job.workers or cases, cases) - len(held)
     found: list[Device] = []
     for device in usable_devices(job.device)[0]:
-        if device.id in {card.id for card in held} or device.shared or len(found) >= most:
+        if device.id in {gpu.id for gpu in held} or device.shared or len(found) >= most:
             continue
         lease = stack.enter_context(Lease([device], job.title, folder.path, job.threads))
         if lease.take():

@@ -1,7 +1,7 @@
 """Deals the cases of a cohort out to dask workers, a few at a time, and keeps the books.
 
 What a worker has done lies on disk before it says so. So the driver may be stopped, or die, at any moment: begun again,
-it finds what is done and goes on. At no time does it hold more than a few cases and a line for each of the others.
+it finds what is done and continues. At no time does it hold more than a few cases and a line for each of the others.
 """
 
 from __future__ import annotations

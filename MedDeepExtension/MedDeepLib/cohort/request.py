@@ -22,7 +22,7 @@ from MedDeepLib.jobs.runs import runs_folder
 def cohort_folder(job: Job, reference: str) -> JobFolder:
     """The job folder of a cohort, in the runs folder, where lists of jobs show it and it can be stopped and resumed.
 
-    The same results folder has the same job folder: what was stopped goes on in it.
+    The same results folder has the same job folder: what was stopped is resumed in it.
 
     Args:
         reference: the model as the user has named it. One that was unpacked for the moment only is kept beside the

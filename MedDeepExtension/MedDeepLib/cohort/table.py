@@ -16,7 +16,7 @@ from MedDeepLib.errors import UserError
 
 SUMMARY = "summary.csv"
 DONE, BEFORE, FAILED, DUPLICATE, OPEN = "done", "done before", "failed", "duplicate", "not done yet"
-_REASON_IF_OPEN = "It was stopped before this case was done: run the same command again to go on."
+_REASON_IF_OPEN = "It was stopped before this case was done: run the same command again to continue."
 _WRITE_SECONDS = 5.0
 _COLUMNS = ("line", "case", "patient", "input", "output", "state", "reason", "seconds", "image", "device", "worker")
 
@@ -29,7 +29,7 @@ class Table:
         self.path = path
         self._rows = [_row(case) for case in cases]
         self._place = {case.line: place for place, case in enumerate(cases)}
-        self._figures: dict[str, None] = {}
+        self._metrics: dict[str, None] = {}
         self._written = 0.0
         self.write()
 
@@ -37,9 +37,9 @@ class Table:
         """Note what has become of a case, and write the file if that has not been done for some time."""
         failed = outcome["state"] == "failed"
         remarks = (*outcome.get("warnings", ()), outcome.get("words", ""))
-        figures = {_title(name, outcome["unit"]): _plain(value) for name, value in outcome.get("summary", {}).items()}
-        self._figures |= dict.fromkeys(figures)
-        self._rows[self._place[case.line]] |= figures | {
+        metrics = {_title(name, outcome["unit"]): _plain(value) for name, value in outcome.get("summary", {}).items()}
+        self._metrics |= dict.fromkeys(metrics)
+        self._rows[self._place[case.line]] |= metrics | {
             "state": FAILED if failed else BEFORE if outcome["state"] == "kept" else DONE,
             "reason": outcome.get("reason", "") or " ".join(filter(None, remarks)),
             "output": "" if failed else case.output,
@@ -57,7 +57,7 @@ class Table:
     def write(self) -> None:
         """Raises UserError when the file cannot be written."""
         with atomic_path(self.path, ".csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*_COLUMNS, *self._figures], restval="")
+            writer = csv.DictWriter(file, [*_COLUMNS, *self._metrics], restval="")
             writer.writeheader()
             writer.writerows(self._rows)
         self._written = time.monotonic()

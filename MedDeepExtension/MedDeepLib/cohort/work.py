@@ -27,7 +27,7 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import LastModel
 
 _POLL_SECONDS = 0.5
-_IDLE_SECONDS = 60.0  # without a case, after which the device and its memory are given back
+_IDLE_SECONDS = 60.0  # without a case, after which the device and its memory are released
 
 
 def do_case(request: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
                 logging.getLogger("distributed.worker").error("%s", traceback.format_exc())
             outcome = {"state": "failed", "reason": _in_a_sentence(error)}
         finally:
-            _seat.leave_when_idle()
+            _seat.release_when_idle()
     busy = time.perf_counter() - began - outcome.pop("loading", 0.0)
     return {"worker": _worker_name()} | outcome | {"busy_seconds": busy}
 
@@ -69,7 +69,7 @@ class _Seat:
     def device(self, request: dict[str, Any], stop: _Stop) -> tuple[str, int]:
         """The device and the number of threads to compute with.
 
-        On this computer the one who deals out the cases holds the devices; another one's worker has to take one.
+        On this computer the driver holds the devices; the worker of another computer has to lease one.
         """
         if isinstance(request["device"], dict):
             return request["device"][_worker_name()], request["threads"]
@@ -82,15 +82,15 @@ class _Seat:
             time.sleep(_POLL_SECONDS)
         return self._lease.device.id, self._lease.threads
 
-    def leave_when_idle(self) -> None:
+    def release_when_idle(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = threading.Timer(_IDLE_SECONDS, self.leave)
+        self._timer = threading.Timer(_IDLE_SECONDS, self.release)
         self._timer.daemon = True
         self._timer.start()
 
-    def leave(self) -> None:
-        """Give the device and all memory back, unless a case has come meanwhile."""
+    def release(self) -> None:
+        """Release the device and all memory, unless a case has come meanwhile."""
         if not self.lock.acquire(blocking=False):
             return
         try:

@@ -13,7 +13,7 @@ class Explanation:
     Attributes:
         text: lines for people: what the data look like, what was chosen and why, what it needs.
         warnings: sentences on what is known to go wrong with it.
-        facts: the figures behind it (JSON values), kept with the run.
+        facts: the numbers behind it (JSON values), kept with the run.
     """
 
     text: str = ""

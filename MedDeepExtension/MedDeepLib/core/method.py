@@ -124,7 +124,7 @@ class Method(ABC):
             task, name, title = "segment", "autoencoder", "Autoencoder"
 
             def prepare(self, context):
-                images = [read_image(case.images[0]).array for case in context.dataset.training]
+                images = [read_image(case.files("image")[0]).array for case in context.dataset.training]
                 return Prepared({"plan": {"mean": float(np.mean(images))}}, images)
 
             def stages(self, prepared, context):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TrainedModel(Protocol):
-    """A model on disk, as :meth:`Method.predictor` gets it; ``MedDeepLib.bundles.model.Model`` is one.
+    """A model on disk, as :meth:`Method.predictor` gets it; ``MedDeepLib.bundles.model.Model`` is one::
 
         def predictor(self, model: TrainedModel, context, options):
             network = self.network(len(model.channels), len(model.classes) + 1)

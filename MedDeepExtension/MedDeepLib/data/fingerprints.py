@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from MedDeepLib.data.formats.dicom import SEPARATOR, choose_series
+
 _HEADER_BYTES = 65536
 # Headers of NRRD and MetaImage that name the files which hold the voxels.
 _DATA_FILE = re.compile(rb"^(?:data ?file|ElementDataFile)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -15,10 +17,10 @@ _known: dict[tuple, str] = {}
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of an image or label; where several files make one, of their SHA-256 in order.
+    """SHA-256 of a data file; where several files make one, of their SHA-256 in order.
 
-    Several files are those of a DICOM folder, or a header with its separate data. A file is read once only while it
-    stays as it is. Raises OSError when one cannot be read.
+    Several files are those of a DICOM folder, or of one of its series (``folder::SeriesInstanceUID``), or a header with
+    its separate data. A file is read once only while it stays as it is. Raises OSError when one cannot be read.
     """
     files = _files_of(path)
     states = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -30,6 +32,8 @@ def fingerprint(path: Path) -> str:
 
 
 def _files_of(path: Path) -> list[Path]:
+    if SEPARATOR in str(path):
+        return list(choose_series(path).files)
     if not path.is_dir():
         return [path, *_separate_data(path)]
     found = []

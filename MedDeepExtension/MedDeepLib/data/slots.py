@@ -55,6 +55,9 @@ class CaseSlots(Protocol):
     def targets(self) -> tuple[Slot, ...]: ...
 
     @property
+    def outputs(self) -> tuple[Slot, ...]: ...
+
+    @property
     def shared(self) -> tuple[str, ...]: ...
 
     @property
@@ -78,6 +81,9 @@ class Case:
     targets: Mapping[str, Source] = field(default_factory=dict)
     patients: tuple[str, ...] = ()
     site: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.patients, self.site, self.all_files))
 
     def files(self, slot: str) -> tuple[Path, ...]:
         """The files of an input or target; none where the case does not have it."""

@@ -1,4 +1,4 @@
-"""Folds for a cross-validation: every case is held out once, and never by a fold that trains on its patient.
+"""Folds for a cross-validation: every case is held out once, and never by a fold that trains on its patients.
 
 What is dealt out are the training and validation cases. A dataset's own test cases are left alone: they stay unseen
 for the one evaluation at the end of all choices.
@@ -7,10 +7,13 @@ for the one evaluation at the end of all choices.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.dataset import Dataset
+from MedDeepLib.data.patients import patient_groups
+from MedDeepLib.data.slots import Case, Slot
 from MedDeepLib.errors import UserError
 
 
@@ -28,56 +31,73 @@ class Fold:
     dataset: Dataset
 
 
-def patient_folds(dataset: Dataset, count: int, seed: int) -> list[Fold]:
-    """Deal the patients out at random, those of every site evenly, and hold out one share after the other.
+def patient_folds(dataset: Dataset, count: int, seed: int, targets: Sequence[Slot]) -> list[Fold]:
+    """Deal the patients out at random, those of every site and class evenly, and hold out one share after the other.
 
-    The same seed deals the same patients the same way, in whatever order the dataset lists them.
+    Patients who are joined by a case are held out together. The same seed deals the same patients the same way, in
+    whatever order the dataset lists them.
 
-    Raises UserError when there are fewer patients than folds, or a case has no label.
+    Args:
+        targets: of the task; a case must have one of them, or it could not be judged.
+
+    Raises UserError when there are fewer patients than folds, or a case cannot be judged.
     """
-    cases = _cases_to_deal(dataset)
-    sites: dict[str, str] = {}
-    for case in cases:
-        sites.setdefault(case.patient, case.site)
-    if len(sites) < 2:
-        raise UserError(f"A cross-validation needs two patients at least, but {dataset.name} has one to train on.")
-    if not 2 <= count <= len(sites):
+    cases = _cases_to_deal(dataset, targets)
+    group_of = patient_groups(cases)
+    groups = _cases_of_groups(cases, group_of)
+    many = "patients" if len(groups) == len({case.patient for case in cases}) else "groups of joined patients"
+    if len(groups) < 2:
+        raise UserError(f"A cross-validation needs two {many} at least, but {dataset.name} has one to train on.")
+    if not 2 <= count <= len(groups):
         raise UserError(
-            f"{count} folds cannot be made of the {len(sites)} patients that {dataset.name} has to train on: ask for 2 "
-            f"to {len(sites)} folds, or add patients."
+            f"{count} folds cannot be made of the {len(groups)} {many} that {dataset.name} has to train on: ask for 2 "
+            f"to {len(groups)} folds, or add patients."
         )
+    strata: dict[tuple[str, str], list[str]] = {}
+    for group, own in groups.items():
+        strata.setdefault((own[0].site, _class_of(own, targets)), []).append(group)
     generator = random.Random(seed)
     dealt: list[str] = []
-    for site in sorted(set(sites.values())):
-        patients = sorted(patient for patient, of_site in sites.items() if of_site == site)
-        generator.shuffle(patients)
-        dealt += patients
+    for stratum in sorted(strata):
+        members = sorted(strata[stratum])
+        generator.shuffle(members)
+        dealt += members
     folds = []
     for number in range(count):
-        chosen = set(dealt[number::count])
         name = f"{dataset.name}, fold {number + 1} of {count}"
-        folds.append(Fold(f"fold {number + 1}", _held_out(dataset, name, cases, chosen)))
+        folds.append(Fold(f"fold {number + 1}", _held_out(dataset, name, cases, group_of, dealt[number::count])))
     return folds
 
 
-def site_folds(dataset: Dataset) -> list[Fold]:
+def site_folds(dataset: Dataset, targets: Sequence[Slot]) -> list[Fold]:
     """Hold out one site after the other, which is how a model is judged that is to be used in a new centre.
 
-    Raises UserError when there are fewer than two sites, a case has no site or no label, or a patient has two sites.
+    Args:
+        targets: as for :func:`patient_folds`.
+
+    Raises UserError when there are fewer than two sites, a case has no site or cannot be judged, or a patient, or
+    patients who are joined by a case, have two sites.
     """
-    cases = _cases_to_deal(dataset)
-    site_of: dict[str, str] = {}
+    cases = _cases_to_deal(dataset, targets)
     for case in cases:
         if not case.site:
             raise UserError(
                 f'The case {case.name} has no site: give every case of {dataset.name} a "site", or cross-validate by '
                 "patient."
             )
-        if site_of.setdefault(case.patient, case.site) != case.site:
+    group_of = patient_groups(cases)
+    groups = _cases_of_groups(cases, group_of)
+    site_of: dict[str, str] = {}
+    for group, own in groups.items():
+        other = next((case for case in own if case.site != own[0].site), None)
+        if other is not None:
+            patients = sorted({patient for case in own for patient in case.patients})
+            who = f"The patient '{group}' has" if len(patients) == 1 else f"Patients who are joined ({_some(patients)})"
             raise UserError(
-                f"The patient '{case.patient}' has cases from two sites ({site_of[case.patient]}, {case.site}), so "
-                "that no site can be held out without him: take one of them out, or cross-validate by patient."
+                f"{who}{' have' if len(patients) > 1 else ''} cases from two sites ({own[0].site}, {other.site}), so "
+                "that no site can be held out without them: take one of them out, or cross-validate by patient."
             )
+        site_of[group] = own[0].site
     sites = sorted(set(site_of.values()))
     if len(sites) < 2:
         raise UserError(
@@ -86,30 +106,52 @@ def site_folds(dataset: Dataset) -> list[Fold]:
         )
     folds = []
     for site in sites:
-        patients = {patient for patient, of_site in site_of.items() if of_site == site}
-        folds.append(Fold(site, _held_out(dataset, f"{dataset.name} without {site}", cases, patients)))
+        chosen = [group for group, of_site in site_of.items() if of_site == site]
+        folds.append(Fold(site, _held_out(dataset, f"{dataset.name} without {site}", cases, group_of, chosen)))
     return folds
 
 
-def _cases_to_deal(dataset: Dataset) -> tuple[Case, ...]:
+def _cases_to_deal(dataset: Dataset, targets: Sequence[Slot]) -> tuple[Case, ...]:
     """Training and validation cases, in an order that does not depend on the file's."""
-    cases = sorted(dataset.training + dataset.validation, key=lambda case: (case.patient, case.name, case.images))
+    cases = sorted(dataset.training + dataset.validation, key=lambda case: (case.patient, case.name, case.all_files))
     if not cases:
         raise UserError(f"The dataset {dataset.path} has no training cases.")
+    names = [slot.name for slot in targets]
     for case in cases:
-        if case.label is None:
+        if names and not any(name in case.targets for name in names):
+            lacks = f"no {names[0]}" if len(names) == 1 else f"nothing to be judged by ({', '.join(names)})"
             raise UserError(
-                f"The case {case.name} has no label, but a cross-validation holds out every case once and compares: "
-                "add the label, or take the case out of the dataset."
+                f"The case {case.name} has {lacks}, but a cross-validation holds out every case once and compares: "
+                f"add {'the ' + names[0] if len(names) == 1 else 'one of them'}, or take the case out of the dataset."
             )
     return tuple(cases)
 
 
-def _held_out(dataset: Dataset, name: str, cases: tuple[Case, ...], patients: Collection[str]) -> Dataset:
+def _cases_of_groups(cases: Sequence[Case], group_of: dict[str, str]) -> dict[str, list[Case]]:
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(group_of[case.patient], []).append(case)
+    return groups
+
+
+def _class_of(cases: Sequence[Case], targets: Sequence[Slot]) -> str:
+    """The class that most of the cases have; empty where the task has no classes of whole cases."""
+    names = [slot.name for slot in targets if slot.kind == "class"]
+    counts = Counter(str(case.targets[name].value) for case in cases for name in names[:1] if name in case.targets)
+    return min(counts, key=lambda name: (-counts[name], name), default="")
+
+
+def _held_out(
+    dataset: Dataset, name: str, cases: Sequence[Case], group_of: dict[str, str], groups: Collection[str]
+) -> Dataset:
     return replace(
         dataset,
         name=name,
-        training=tuple(case for case in cases if case.patient not in patients),
+        training=tuple(case for case in cases if group_of[case.patient] not in groups),
         validation=(),
-        test=tuple(case for case in cases if case.patient in patients),
+        test=tuple(case for case in cases if group_of[case.patient] in groups),
     )
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,7 +1,7 @@
 """``manifest.json``: everything that a training's weights depend on, so that it can be repeated to the last bit.
 
-Written when the training begins, completed when it ends. It holds fingerprints of the images and labels but no file
-names, and ranks instead of patients, so it may be published with the model.
+Written when the training begins, completed when it ends. It holds fingerprints of the files but not their names, and
+ranks instead of patients, so it may be published with the model.
 
 :func:`prepare_repeat` makes a new job of a run; its worker, which finds the run's manifest beside the job, refuses
 other data, warns of another environment, and says in the end whether the weights are the same.
@@ -15,7 +15,6 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,18 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from MedDeepLib import __version__
 from MedDeepLib.core import Context, Method, to_mapping
-from MedDeepLib.data.fingerprints import fingerprint
 from MedDeepLib.devices.manager import driver_version
-from MedDeepLib.errors import Stopped, UserError
+from MedDeepLib.errors import UserError
 from MedDeepLib.jobs.folder import JobFolder, read_json, write_json
 from MedDeepLib.jobs.job import Job
+from MedDeepLib.jobs.manifest_data import check_data, data_content
 
 if TYPE_CHECKING:
     import torch
 
-    from MedDeepLib.data.dataset import Case
-
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
 _PACKAGES = ("torch", "monai", "numpy", "pytorch-ignite", "itk", "scipy", "scikit-image")
 
 
@@ -55,15 +53,15 @@ class Manifest:
         if not identical:
             sentence = f"The weights are not identical to those of {run}."
             if self._context.device.type != "cpu" and not self._content["deterministic"]:
-                sentence += " On a card, operations are repeatable only when trained with --deterministic."
+                sentence += " On a GPU, operations are repeatable only when trained with --deterministic."
         self._context.report("message", message=sentence, identical=identical)
 
 
 def begin_manifest(job: Job, folder: JobFolder, method: Method, context: Context) -> Manifest:
-    """Write the manifest of a training that begins or goes on now; the method is configured.
+    """Write the manifest of a training that begins or is resumed now; the method is configured.
 
     Raises:
-        UserError: the images or labels are not those that the training began with or that it is to repeat.
+        UserError: the data are not those that the training began with or that it is to repeat.
         Stopped: the user asked to stop.
     """
     context.report("phase", phase="Checking the data")
@@ -75,7 +73,7 @@ def begin_manifest(job: Job, folder: JobFolder, method: Method, context: Context
         "seed": context.seed,
         "deterministic": job.deterministic,
         **_environment(method, context.device),
-        "data": _data(context),
+        "data": data_content(context),
         "began": _now(),
         "resumed": [],
         "ended": None,
@@ -84,13 +82,14 @@ def begin_manifest(job: Job, folder: JobFolder, method: Method, context: Context
     original = read_json(folder.repeated_file)
     earlier = read_json(folder.manifest_file) if folder.has_checkpoint() else {}
     if earlier:
-        _check_data(earlier, content, context, "this training began with")
+        check_data(earlier["data"], content["data"], context.dataset, "this training began with")
         changed = differences(earlier, content)
         _warn(changed, "this training began", context)
         content["began"] = earlier.get("began")
         content["resumed"] = [*earlier.get("resumed", []), {"time": _now(), "changed": changed}]
     if original:
-        _check_data(original["manifest"], content, context, f"{original['run']} was trained with")
+        data = original["manifest"]["data"]
+        check_data(data, content["data"], context.dataset, f"{original['run']} was trained with")
         _warn(differences(original["manifest"], content), f"{original['run']} was trained", context)
     write_json(folder.manifest_file, content)
     return Manifest(folder, content, context, original)
@@ -113,7 +112,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
     manifest = read_json(original.manifest_file)
     if not manifest:
         raise UserError(f"The run {run} has no manifest.json that can be read: train it again to have one.")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in READABLE_VERSIONS:
         raise UserError(f"The manifest of {run} has another version: repeat it with the program that wrote it.")
     if not manifest["weights"]:
         raise UserError(f"The training in {run} has not finished: resume it before repeating it.")
@@ -205,52 +204,13 @@ def _device(device: torch.device) -> dict[str, Any]:
     if ranks.count() > 1:
         facts["processes"] = ranks.count()
     if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
-        facts |= {"name": card.name, "compute capability": f"{card.major}.{card.minor}", "driver": driver_version()}
+        gpu = torch.cuda.get_device_properties(device)
+        facts |= {"name": gpu.name, "compute capability": f"{gpu.major}.{gpu.minor}", "driver": driver_version()}
         facts |= {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
     else:
         facts |= {"name": platform.processor() or platform.machine()}
         facts |= {"instructions": torch.backends.cpu.get_cpu_capability()}
     return facts
-
-
-def _data(context: Context) -> dict[str, Any]:
-    """The fingerprints of all cases in their order; a patient is known by the rank of his name."""
-    dataset = context.dataset
-    cases = dataset.training + dataset.validation
-    ranks = {patient: rank for rank, patient in enumerate(sorted({case.patient for case in cases}))}
-
-    def entry(case: Case) -> dict[str, Any]:
-        if context.stop_requested():
-            raise Stopped
-        label = fingerprint(case.label) if case.label else None
-        return {"images": [fingerprint(path) for path in case.images], "label": label, "patient": ranks[case.patient]}
-
-    entries = []
-    with ThreadPoolExecutor(2) as pool:
-        for one in pool.map(entry, cases):
-            entries.append(one)
-            context.report("progress", step=len(entries), total=len(cases), remaining=None)
-    count = len(dataset.training)
-    return {"training": entries[:count], "validation": entries[count:]}
-
-
-def _check_data(earlier: dict[str, Any], now: dict[str, Any], context: Context, whose: str) -> None:
-    for split in ("training", "validation"):
-        before, after = earlier["data"][split], now["data"][split]
-        if len(before) != len(after):
-            raise UserError(
-                f"The dataset has {len(after)} {split} cases, not the {len(before)} that {whose}: put the list of "
-                "cases back, or train in another folder."
-            )
-        for case, old, new in zip(context.dataset.cases(split), before, after, strict=True):
-            if old != new:
-                what = "label" if old["images"] == new["images"] else "image"
-                what = "place in the list" if {**old, "patient": 0} == {**new, "patient": 0} else what
-                raise UserError(
-                    f"The {what} of the {split} case '{case.name}' is not the one that {whose}: put the data back as "
-                    "they were, or train in another folder."
-                )
 
 
 def _warn(changed: list[str], since: str, context: Context) -> None:

@@ -12,7 +12,7 @@ from MedDeepLib.errors import UserError
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 REQUESTER = "MedDeepExtension"
-# Slicer brings its own builds of these, and the PyTorch extension chooses the one that fits the graphics card.
+# Slicer brings its own builds of these, and the PyTorch extension chooses the one that fits the GPU.
 _NEVER_BY_PIP = ["torch", "numpy", "SimpleITK"]
 _TORCH = "torch>=2.4"
 

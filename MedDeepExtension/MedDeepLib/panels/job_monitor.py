@@ -12,9 +12,9 @@ import qt
 from slicer.i18n import tr as _
 
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import State
+from MedDeepLib.jobs import Launcher, State
 from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
-from MedDeepLib.scene.scene_jobs import SceneJob, release_workers
+from MedDeepLib.scene.scene_jobs import SceneJob
 
 POLL_MILLISECONDS = 200
 _GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
@@ -51,8 +51,8 @@ class JobMonitor:
         self._job: SceneJob | None = None
         self._phase = ""
         self._progress: dict[str, Any] | None = None
-        self._figures: dict[str, float] = {}
-        self._silence = ""  # what to show while the worker gives no sign of life
+        self._metrics: dict[str, float] = {}
+        self._silence = ""  # what to show while the worker's heartbeat is missing
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._look)
@@ -69,7 +69,7 @@ class JobMonitor:
     def watch(self, job: SceneJob) -> None:
         """Follow a job that has just been started."""
         self._job, self._phase, self._progress = job, _("Starting"), None
-        self._figures, self._silence = {}, ""
+        self._metrics, self._silence = {}, ""
         self._log.follow(job.folder)
         self._log.add(self._title, _("started in {folder}").format(folder=job.folder.path))
         self._show()
@@ -117,12 +117,12 @@ class JobMonitor:
         kind = event["event"]
         self._silence = event["message"] if kind == "warning" and event.get("silent") else ""
         if kind == "phase":
-            self._phase, self._progress, self._figures = event["phase"], None, {}
+            self._phase, self._progress, self._metrics = event["phase"], None, {}
             self._log.add(self._title, event["phase"])
         elif kind == "progress":
             self._progress = event
         elif kind == "metrics":
-            self._figures |= {name: value for name, value in event["values"].items() if value is not None}
+            self._metrics |= {name: value for name, value in event["values"].items() if value is not None}
         elif kind == "message":
             self._log.add(self._title, event["message"])
         elif kind == "warning":
@@ -133,7 +133,7 @@ class JobMonitor:
         if self._silence and not stopping:
             self._status.warning(self._silence)
         else:
-            self._status.info(_("Stopping: saving what is worth keeping...") if stopping else self._words())
+            self._status.info(_("Stopping: saving the work...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
         elif "overall" in self._progress:  # what is counted in words is a part of the whole
@@ -151,8 +151,8 @@ class JobMonitor:
         )
         if self._progress.get("remaining") is not None:
             words += ", " + remaining_in_words(self._progress["remaining"])
-        figures = ", ".join(f"{name} {value:.3g}" for name, value in self._figures.items())
-        return f"{words} ({figures})" if figures else words
+        metrics = ", ".join(f"{name} {value:.3g}" for name, value in self._metrics.items())
+        return f"{words} ({metrics})" if metrics else words
 
     def _finish(self, job: SceneJob) -> None:
         self._timer.stop()
@@ -182,11 +182,11 @@ class JobMonitor:
         self.on_finished(job, state)
 
 
-def shut_down_all(monitors: list[JobMonitor]) -> None:
-    """End the jobs of all monitors and the idle workers; takes about two seconds at most, whatever their number."""
+def shut_down_all(monitors: list[JobMonitor], launcher: Launcher) -> None:
+    """End the jobs of all monitors and the warm workers; takes about two seconds at most, whatever their number."""
     for monitor in monitors:
         monitor.stop()  # all at once, so that they save at the same time
     deadline = time.monotonic() + _SHUT_DOWN_SECONDS
     for monitor in monitors:
         monitor.shut_down(deadline)
-    release_workers()
+    launcher.release()

@@ -1,4 +1,4 @@
-"""Applying a model to nodes of the scene: what the modules share."""
+"""Applying a model to nodes of the scene: what all tasks share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.core import ApplyItem
-from MedDeepLib.jobs import Job, RunningJob, State
+from MedDeepLib.jobs import Job, JobFolder, Launcher, State, Worker
 from MedDeepLib.scene import runs
-from MedDeepLib.scene.scene_jobs import SceneJob, submit_application
+from MedDeepLib.scene.scene_jobs import SceneJob
 
 
 class ApplicationJob(SceneJob):
     """Applies a model to nodes, which the worker reads from files; nothing of the job stays on disk."""
 
-    def __init__(self, running: RunningJob, inputs: Mapping[Path, Any]):
+    def __init__(self, running: Worker, inputs: Mapping[Path, Any]):
         """
         Args:
             running: the worker.
@@ -27,7 +27,7 @@ class ApplicationJob(SceneJob):
         self._names = {file: node.GetName() for file, node in inputs.items()}
 
     def translate(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The user knows his nodes by their names, not by the files that the worker reads."""
+        """Users know their nodes by name, not by the files that the worker reads."""
         for key in ("phase", "message"):
             for file, name in self._names.items() if key in event else ():
                 for text in (str(file), file.name):
@@ -52,8 +52,14 @@ def application_folder(task: str) -> Iterator[Path]:
 
 
 def start_application(
-    folder: Path, task: str, model: str | Path, item: ApplyItem, device: str, options: Mapping[str, Any] | None
-) -> RunningJob:
-    """Apply a model to one item in the background. Raises UserError when something in it is wrong."""
+    launcher: Launcher,
+    folder: Path,
+    task: str,
+    model: str | Path,
+    item: ApplyItem,
+    device: str,
+    options: Mapping[str, Any] | None,
+) -> Worker:
+    """Apply a model to one item in the background, in a new folder. Raises UserError when something in it is wrong."""
     job = Job(task, "apply", "", dict(options or {}), model=str(model), items=(item,), device=device)
-    return submit_application(folder, job)
+    return launcher.submit(JobFolder.create(folder, job))

@@ -1,5 +1,4 @@
-"""Curves of a training in the scene: a table and a plot series for each figure, and one chart with all of
-them."""
+"""Curves of a training in the scene: a table and a plot series for each metric, and one chart with all of them."""
 
 from __future__ import annotations
 
@@ -60,14 +59,13 @@ class TrainingCurves:
         return slicer.mrmlScene.GetNodeByID(self._chart_id)
 
     def add(self, events: Iterable[dict[str, Any]]) -> None:
-        """Append the figures of all ``metrics`` events; other events and figures that are not finite are
-        skipped."""
+        """Append the metrics of all ``metrics`` events; other events and values that are not finite are skipped."""
         changed = {}
         for event in events:
             if event["event"] != "metrics":
                 continue
-            for figure, value in event["values"].items():
-                table = self._table(event["stage"], figure) if value is not None else None
+            for metric, value in event["values"].items():
+                table = self._table(event["stage"], metric) if value is not None else None
                 if table is not None:
                     _append(table, event["step"], value)
                     changed[table.GetID()] = table
@@ -75,34 +73,34 @@ class TrainingCurves:
         for table in changed.values():
             table.GetTable().Modified()
 
-    def _table(self, stage: str, figure: str) -> Any:
+    def _table(self, stage: str, metric: str) -> Any:
         import slicer
 
-        key = stage, figure
+        key = stage, metric
         if key not in self._series_ids:
             if self.chart is None:
                 return None
-            self._series_ids[key] = self._add_series(stage, figure)
+            self._series_ids[key] = self._add_series(stage, metric)
         series = slicer.mrmlScene.GetNodeByID(self._series_ids[key])
         return series.GetTableNode() if series is not None else None
 
-    def _add_series(self, stage: str, figure: str) -> str:
+    def _add_series(self, stage: str, metric: str) -> str:
         import slicer
 
         if stage not in self._stages:
             self._stages.append(stage)
             if len(self._stages) == 2:
                 self._name_the_first_stage()
-        title = figure if len(self._stages) == 1 else f"{stage}: {figure}"
+        title = metric if len(self._stages) == 1 else f"{stage}: {metric}"
         series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
-        series.SetAndObserveTableNodeID(_new_table(f"{self._name} {title}", figure).GetID())
+        series.SetAndObserveTableNodeID(_new_table(f"{self._name} {title}", metric).GetID())
         series.SetPlotType(series.PlotTypeScatter)
         series.SetXColumnName(_STEP_COLUMN)
-        series.SetYColumnName(figure)
+        series.SetYColumnName(metric)
         series.SetColor(*_COLORS[len(self._series_ids) % len(_COLORS)])
         series.SetLineStyle(series.LineStyleSolid)
         # Validations are few: their points are worth seeing. The loss has thousands.
-        series.SetMarkerStyle(series.MarkerStyleNone if figure == "loss" else series.MarkerStyleCircle)
+        series.SetMarkerStyle(series.MarkerStyleNone if metric == "loss" else series.MarkerStyleCircle)
         self.chart.AddAndObservePlotSeriesNodeID(series.GetID())
         return series.GetID()
 
@@ -110,10 +108,10 @@ class TrainingCurves:
         """Its curves had no need for the stage's name as long as there was no other."""
         import slicer
 
-        for (stage, figure), series_id in self._series_ids.items():
+        for (stage, metric), series_id in self._series_ids.items():
             series = slicer.mrmlScene.GetNodeByID(series_id)
             if series is not None:
-                series.SetName(f"{stage}: {figure}")
+                series.SetName(f"{stage}: {metric}")
 
 
 def show_chart(chart: Any) -> None:
@@ -123,12 +121,12 @@ def show_chart(chart: Any) -> None:
     slicer.modules.plots.logic().ShowChartInLayout(chart)
 
 
-def _new_table(name: str, figure: str) -> Any:
+def _new_table(name: str, metric: str) -> Any:
     import slicer
     import vtk
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    for title in (_STEP_COLUMN, figure):
+    for title in (_STEP_COLUMN, metric):
         column = vtk.vtkDoubleArray()
         column.SetName(title)
         node.AddColumn(column)

@@ -1,5 +1,4 @@
-"""Jobs that work for the scene: started from a script or a panel, watched, stopped, and their results taken
-over."""
+"""Jobs that work for the scene: watched, stopped, their results put into the scene; ``task_logic`` starts them."""
 
 from __future__ import annotations
 
@@ -11,19 +10,17 @@ from typing import Any
 
 from MedDeepLib.errors import JobError
 from MedDeepLib.evaluation.report import headline, table_path
-from MedDeepLib.jobs import Job, JobFolder, RunningJob, State, WarmWorkers, launch
-from MedDeepLib.scene import nodes, runs
+from MedDeepLib.jobs import JobFolder, Launcher, State, Worker
+from MedDeepLib.scene import nodes
 
 _POLL_SECONDS = 0.1
 _LOG_TAIL_BYTES = 200_000
-_warm_workers = WarmWorkers()  # for all modules: whichever applies a model next
 
 
 class SceneJob:
     """A running job together with what becomes of its result.
 
-    A script calls :meth:`wait`. A panel calls :meth:`poll` from a timer and :meth:`finish` once the worker
-    has ended.
+    A script calls :meth:`wait`. A panel calls :meth:`poll` from a timer and :meth:`finish` once the worker has ended.
 
     Attributes:
         running: the worker.
@@ -31,7 +28,7 @@ class SceneJob:
         notes: sentences about the result that the user should read.
     """
 
-    def __init__(self, running: RunningJob):
+    def __init__(self, running: Worker):
         self.running = running
         self.failure = ""
         self.notes: list[str] = []
@@ -142,13 +139,13 @@ class EvaluationJob(SceneJob):
 
     Attributes:
         report: the CSV file with one row for every case and structure, None before the end.
-        headline: its first figure, in words.
+        headline: its key metric, in words.
         summary_table: node with one row for every structure.
         case_table: node with one row for every case and structure.
         group_tables: nodes with the summary of each site ("sites") and each fold ("folds"), if there are several.
     """
 
-    def __init__(self, running: RunningJob, name: str):
+    def __init__(self, running: Worker, name: str):
         super().__init__(running)
         self.report: Path | None = None
         self.headline = ""
@@ -169,83 +166,15 @@ class EvaluationJob(SceneJob):
                 self.group_tables[name] = table_from_csv(file, f"{self._name} metrics by {title}")
 
 
-def start_training(
-    task: str,
-    dataset: str | Path,
-    method: str,
-    parameters: dict[str, Any] | None = None,
-    run_folder: str | Path | None = None,
-    device: str = "auto",
-    seed: int = 0,
-) -> TrainingJob:
-    """Train a network in a new run folder (a dated one in the runs folder when none is given).
+def start_training(launcher: Launcher, folder: JobFolder) -> TrainingJob | EvaluationJob:
+    """Start a training or cross-validation, or resume it from its last checkpoint.
 
-    Raises UserError when an argument is wrong or the folder is in use.
+    Raises UserError when the job is done or another worker is at it.
     """
-    job = Job(task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
-    folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}")
-    return _train(JobFolder.create(folder, job))
-
-
-def start_plan(
-    task: str, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
-) -> PlanningJob:
-    """Find out what a training with these arguments would choose. Raises UserError when one of them is wrong."""
-    job = Job(task, "plan", method, dict(parameters or {}), dataset=str(dataset), device=device)
-    return PlanningJob(_launch(JobFolder.create(runs.temporary_folder(f"{task}_plan"), job)))
-
-
-def start_cross_validation(
-    task: str,
-    dataset: str | Path,
-    method: str,
-    folds: int | str,
-    parameters: dict[str, Any] | None = None,
-    run_folder: str | Path | None = None,
-    device: str = "auto",
-    seed: int = 0,
-) -> EvaluationJob:
-    """Train and judge a network for every fold in a new run folder (a dated one in the runs folder when none is given).
-
-    Args:
-        folds: how many by patient, or "site" to leave one site out after the other.
-
-    Raises UserError when an argument is wrong or the folder is in use.
-    """
-    settings = {"dataset": str(dataset), "folds": str(folds), "device": device, "seed": seed}
-    job = Job(task, "crossvalidate", method, dict(parameters or {}), **settings)
-    folder = Path(run_folder) if run_folder else runs.new_folder(f"{task}_{method}_folds")
-    return _train(JobFolder.create(folder, job))
-
-
-def resume_training(run_folder: str | Path) -> TrainingJob | EvaluationJob:
-    """Go on with a training or cross-validation that was stopped or interrupted.
-
-    Raises UserError when there is nothing to resume.
-    """
-    return _train(JobFolder(run_folder))
-
-
-def start_evaluation(
-    task: str, model: str | Path, dataset: str | Path, device: str = "auto", parameters: dict[str, Any] | None = None
-) -> EvaluationJob:
-    """Evaluate a model on the test cases of a dataset, in a new folder in the runs folder.
-
-    Raises UserError when an argument is wrong.
-    """
-    job = Job(task, "evaluate", "", dict(parameters or {}), dataset=str(dataset), model=str(model), device=device)
-    folder = JobFolder.create(runs.new_folder(f"{task}_evaluation"), job)
-    return EvaluationJob(_launch(folder), name=Path(dataset).stem)
-
-
-def submit_application(folder: Path, job: Job) -> RunningJob:
-    """Let the process that is kept for applications do ``job`` in a new folder."""
-    return _warm_workers.submit(JobFolder.create(folder, job))
-
-
-def release_workers() -> None:
-    """End the processes that are kept for the next application; those at work leave when they are done."""
-    _warm_workers.retire()
+    action = folder.job().action
+    launcher.release()  # a training can use all the memory that there is
+    worker = launcher.launch(folder)
+    return TrainingJob(worker) if action == "train" else EvaluationJob(worker, folder.path.name)
 
 
 def table_from_csv(path: Path, name: str) -> Any:
@@ -267,18 +196,6 @@ def log_tail(folder: JobFolder) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _train(folder: JobFolder) -> TrainingJob | EvaluationJob:
-    action = folder.job().action
-    release_workers()  # a training can use all the memory that there is
-    running = _launch(folder)
-    return TrainingJob(running) if action == "train" else EvaluationJob(running, folder.path.name)
-
-
-def _launch(folder: JobFolder) -> RunningJob:
-    # At a lower priority: whoever looks at the scene meanwhile comes first.
-    return launch(folder, background=True)
 
 
 def _column(texts: list[str]) -> list[Any]:

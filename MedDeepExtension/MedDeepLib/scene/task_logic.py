@@ -5,17 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.scene import scene_jobs
+from MedDeepLib.jobs import Job, JobFolder, Launcher, application_launcher
+from MedDeepLib.scene import runs
+from MedDeepLib.scene.scene_jobs import EvaluationJob, PlanningJob, TrainingJob, start_training
 
 
 class TaskLogic:
     """Starts jobs and brings their results into the scene; needs no panel.
 
-    Each function returns at once with a job to ``wait()`` for. Wrong arguments raise
-    :class:`MedDeepLib.errors.UserError`; what goes wrong in the job makes ``wait()`` raise.
+    Each method returns at once with a job to ``wait()`` for. Wrong arguments raise
+    :class:`MedDeepLib.errors.UserError`; what goes wrong in the job makes ``wait()`` raise. A new run is put into a
+    dated folder in the runs folder where ``run_folder`` is None.
+
+    Attributes:
+        task: name of the module's task.
+        launcher: starts the workers.
     """
 
     task = ""
+
+    def __init__(self, launcher: Launcher | None = None):
+        """``launcher``: that of the application when None."""
+        super().__init__()
+        self.launcher = application_launcher() if launcher is None else launcher
 
     def train(
         self,
@@ -25,15 +37,19 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> scene_jobs.TrainingJob:
-        """Train a network; see :func:`MedDeepLib.scene.scene_jobs.start_training`."""
-        return scene_jobs.start_training(self.task, dataset, method, parameters, run_folder, device, seed)
+    ) -> TrainingJob:
+        """Train a network."""
+        job = Job(self.task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
+        folder = Path(run_folder) if run_folder else runs.new_folder(f"{self.task}_{method}")
+        return start_training(self.launcher, JobFolder.create(folder, job))
 
     def plan(
         self, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
-    ) -> scene_jobs.PlanningJob:
+    ) -> PlanningJob:
         """What a training would choose for these images and this device, and why; ``job.text`` after ``wait()``."""
-        return scene_jobs.start_plan(self.task, dataset, method, parameters, device)
+        job = Job(self.task, "plan", method, dict(parameters or {}), dataset=str(dataset), device=device)
+        folder = JobFolder.create(runs.temporary_folder(f"{self.task}_plan"), job)
+        return PlanningJob(self.launcher.launch(folder))
 
     def cross_validate(
         self,
@@ -44,16 +60,23 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> scene_jobs.EvaluationJob:
-        """Judge a method on cases it has not seen; see :func:`MedDeepLib.scene.scene_jobs.start_cross_validation`."""
-        return scene_jobs.start_cross_validation(
-            self.task, dataset, method, folds, parameters, run_folder, device, seed
-        )
+    ) -> EvaluationJob:
+        """Train and evaluate a network for every fold: each is evaluated on cases that it has not seen.
 
-    def resume(self, run_folder: str | Path) -> scene_jobs.TrainingJob | scene_jobs.EvaluationJob:
-        """Go on with a training or cross-validation that was stopped or interrupted."""
-        return scene_jobs.resume_training(run_folder)
+        Args:
+            folds: how many by patient, or "site" to leave one site out after the other.
+        """
+        settings = {"dataset": str(dataset), "folds": str(folds), "device": device, "seed": seed}
+        job = Job(self.task, "crossvalidate", method, dict(parameters or {}), **settings)
+        folder = Path(run_folder) if run_folder else runs.new_folder(f"{self.task}_{method}_folds")
+        return start_training(self.launcher, JobFolder.create(folder, job))
 
-    def evaluate(self, model: str | Path, dataset: str | Path, device: str = "auto") -> scene_jobs.EvaluationJob:
+    def resume(self, run_folder: str | Path) -> TrainingJob | EvaluationJob:
+        """Resume a training or cross-validation from its last checkpoint."""
+        return start_training(self.launcher, JobFolder(run_folder))
+
+    def evaluate(self, model: str | Path, dataset: str | Path, device: str = "auto") -> EvaluationJob:
         """Evaluate a model on the test cases of a dataset; the job's tables come into the scene."""
-        return scene_jobs.start_evaluation(self.task, model, dataset, device)
+        job = Job(self.task, "evaluate", dataset=str(dataset), model=str(model), device=device)
+        folder = JobFolder.create(runs.new_folder(f"{self.task}_evaluation"), job)
+        return EvaluationJob(self.launcher.launch(folder), name=Path(dataset).stem)

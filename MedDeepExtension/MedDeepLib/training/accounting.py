@@ -1,4 +1,4 @@
-"""What a job has cost: wall time, processor time, device-seconds, peak memory."""
+"""What a job has cost: wall time, CPU time, device-seconds, peak memory."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from MedDeepLib.core import ApplyItem, Context, Predictor, registry
 from MedDeepLib.core.endings import endings
-from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.sources.image import check_writable
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
 from MedDeepLib.evaluation.report import headline, write_report
@@ -21,6 +20,7 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.tracking.tracking import Tracking
 from MedDeepLib.training.accounting import Accounting
 from MedDeepLib.worker.cross_validation import cross_validate
+from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.device_queue import leased_devices
 from MedDeepLib.worker.evaluation import score_cases
 from MedDeepLib.worker.last_model import LastModel, Load
@@ -99,12 +99,11 @@ def _context(job: Job, folder: JobFolder, device: str, threads: int, report, sto
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    context.report("phase", phase="Reading the dataset")
-    context = replace(context, dataset=load_dataset(job.dataset, registry.task(job.task)))
+    context = replace(context, dataset=read_dataset(job, context.report))
     if not context.dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
-    figures = train_model(job, folder, context)
-    return {"model": folder.model_folder.name, "figures": figures}
+    metrics = train_model(job, folder, context)
+    return {"model": folder.model_folder.name, "figures": metrics}
 
 
 def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, c
 
 
 def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    context = replace(context, dataset=load_dataset(job.dataset, registry.task(job.task)))
+    context = replace(context, dataset=read_dataset(job, context.report))
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
     evaluation = registry.task(job.task).evaluation
     if evaluation is None:

@@ -1,7 +1,7 @@
 """Trains and judges a network once for every fold, each time on cases that it has never seen, in one job.
 
-Every fold is an ordinary run in a folder of its own; a fold that is done leaves its figures there and is never done
-again, so that a job that is resumed goes on where it was and ends with the same figures.
+Every fold is an ordinary run in a folder of its own; a fold that is done leaves its metrics there and is never done
+again, so that a resumed job continues with the next fold and ends with the same metrics.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from MedDeepLib.core import Context, registry
-from MedDeepLib.data.dataset import Dataset, load_dataset
+from MedDeepLib.data.dataset import Dataset
 from MedDeepLib.data.splits import Fold, patient_folds, site_folds
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.evaluation.report import headline, overall, write_report
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import BY_SITE, Job
+from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.evaluation import score_cases
 from MedDeepLib.worker.last_model import LastModel, free_device_memory
 from MedDeepLib.worker.training import train_model
@@ -35,10 +36,10 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
     """
     from MedDeepLib.training.checkpoint import remove_checkpoints
 
-    context.report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset, registry.task(job.task))
+    dataset = read_dataset(job, context.report)
+    targets = registry.task(job.task).targets
     by_site = job.folds == BY_SITE
-    folds = site_folds(dataset) if by_site else patient_folds(dataset, int(job.folds), job.seed)
+    folds = site_folds(dataset, targets) if by_site else patient_folds(dataset, int(job.folds), job.seed, targets)
     _check_the_same(job, dataset, folds, folder)
     rows: Rows = []
     for number, fold in enumerate(folds, start=1):
@@ -79,7 +80,7 @@ def _check_the_same(job: Job, dataset: Dataset, folds: list[Fold], folder: JobFo
         "settings": {"method": job.method, "parameters": job.parameters, "folds": job.folds, "seed": job.seed},
         "dataset": {
             "channels": list(dataset.channels),
-            "labels": {str(segment.value): segment.name for segment in dataset.classes},
+            "labels": {str(segment.value): segment.name for segment in dataset.segments},
             "folds": [
                 {"name": fold.name, "cases": [{"case": c.name, "patient": c.patient} for c in fold.dataset.test]}
                 for fold in folds

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.core import Context, registry
-from MedDeepLib.data.dataset import Case
+from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.evaluation.overlap import cases_without_structures
 from MedDeepLib.jobs.job import Job
@@ -15,7 +16,7 @@ from MedDeepLib.worker.last_model import Load
 
 
 def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
-    """A row of figures for every usable test case of ``context.dataset`` and every structure.
+    """A row of metrics for every usable test case of ``context.dataset`` and every structure.
 
     Raises:
         UserError: the model has been trained on one of the patients, or a case does not fit it.
@@ -25,7 +26,7 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
     evaluation = registry.task(job.task).evaluation
     cases = evaluation.cases(context.dataset)
     if model.trained:
-        _check_patients(model, [part for case in cases for part in case.parts])
+        _check_patients(model, cases)
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
         context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
@@ -46,12 +47,13 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
     return rows
 
 
-def _check_patients(model: Model, cases: list[Case]) -> None:
+def _check_patients(model: Model, cases: Sequence[Case]) -> None:
     data = model.metadata["training_data"]
     known = set(data["patients"])
-    both = sorted(case.patient for case in cases if patient_code(case.patient, data.get("salt", "")) in known)
+    patients = {patient for case in cases for patient in case.patients}
+    both = sorted(patient for patient in patients if patient_code(patient, data.get("salt", "")) in known)
     if both:
         raise UserError(
             f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
-            "list, or the figures would be too good."
+            "list, or the metrics would be too good."
         )

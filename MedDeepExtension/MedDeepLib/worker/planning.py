@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from MedDeepLib.core import Context, registry, to_mapping
-from MedDeepLib.data.dataset import load_dataset
+from MedDeepLib.core import Context, to_mapping
 from MedDeepLib.devices import torch_device
 from MedDeepLib.devices.threads import available_cores, share
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
+from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.training import configured_method
 
 
@@ -27,8 +27,7 @@ def make_plan(
     device, sentence = torch_device(job.device)
     report("message", message=sentence)
     torch.set_num_threads(job.threads or share(available_cores(), ()))
-    report("phase", phase="Reading the dataset")
-    dataset = load_dataset(job.dataset, registry.task(job.task))
+    dataset = read_dataset(job, report)
     if not dataset.training:
         raise UserError(f"The dataset {job.dataset} has no training cases.")
     context = Context(device, job.seed, folder.path, dataset, report, stop_requested)

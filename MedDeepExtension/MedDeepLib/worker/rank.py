@@ -92,17 +92,17 @@ def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: 
 
 
 def _device(devices: list[str]) -> str:
-    """That of this process; without a worker above, which has leased some, every process of a computer has a card."""
+    """The device of this process: one of those that a worker has leased, or else a GPU for each process."""
     import torch
 
     local = int(os.environ["LOCAL_RANK"])
     if devices:
         return devices[local]
-    cards = torch.cuda.device_count()
-    if not cards:
+    gpus = torch.cuda.device_count()
+    if not gpus:
         return "cpu"
-    if local >= cards:
-        raise UserError(f"This computer has {cards} cards: start {cards} processes on it at most (--nproc-per-node).")
+    if local >= gpus:
+        raise UserError(f"This computer has {gpus} GPUs: start {gpus} processes on it at most (--nproc-per-node).")
     return f"cuda:{local}"
 
 
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", metavar="RUN", help="run folder that all computers share, made by 'train --prepare'")
     parser.add_argument(
         "--devices", type=lambda text: text.split(","), default=[], metavar="LIST",
-        help="of each process of this computer, e.g. cuda:0,cuda:2 (default: its cards in their order, else the CPU)",
+        help="of each process of this computer, e.g. cuda:0,cuda:2 (default: its GPUs in their order, else the CPU)",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (default: OMP_NUM_THREADS)")
     parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and exit when this process ends")

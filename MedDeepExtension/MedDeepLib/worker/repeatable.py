@@ -1,6 +1,6 @@
-"""Computing so that the same input gives the same result to the last bit, also on a card.
+"""Computing so that the same input gives the same result to the last bit, also on a GPU.
 
-A CPU does so anyway, as long as the number of threads is the same. On a card some operations add up in whatever order
+A CPU does so anyway, as long as the number of threads is the same. On a GPU some operations add up in whatever order
 their threads finish; their repeatable versions are slower, and a few operations have none.
 """
 
@@ -20,7 +20,7 @@ def repeatable_operations(wanted: bool, report: Callable[..., None]) -> Iterator
     """Let torch choose repeatable operations while the block lasts, if ``wanted``.
 
     An operation that has no repeatable version is computed all the same, and reported in one warning when it is met
-    first. Must be entered before anything is computed on a card.
+    first. Must be entered before anything is computed on a GPU.
     """
     if not wanted:
         yield

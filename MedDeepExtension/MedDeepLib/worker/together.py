@@ -31,7 +31,7 @@ def train_together(
     """Train the job in ``folder`` with a process for each of ``devices`` and return what goes into its result.
 
     Args:
-        devices: of each process: cards, or "cpu" several times.
+        devices: of each process: GPUs, or "cpu" several times.
         threads: processor threads that all processes have together.
 
     Raises:

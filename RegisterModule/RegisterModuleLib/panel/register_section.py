@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.jobs import State
 from MedDeepLib.panels.changes import ValueConnector
@@ -13,14 +14,11 @@ from MedDeepLib.panels.status import show_text
 from slicer.i18n import tr as _
 
 from RegisterModuleLib.panel.comparison import Comparison
-from RegisterModuleLib.scene.registration_jobs import MAPS, RegistrationJob
+from RegisterModuleLib.scene.registration_jobs import MAPS, RegistrationJob, overlap
 
 
 class RegisterSection(ModelSection):
-    """Model, fixed and moving volume, what to make of them, and the comparison of the result with the fixed volume.
-
-    ``make_job`` gets the volumes, the maps, the model, the device and the options that the user has chosen.
-    """
+    """Model, fixed and moving volume, what to make of them, and the comparison of the result with the fixed volume."""
 
     saves_work = True  # what has been found when it is told to stop
     grace = 90.0  # it has to be sampled finely, judged and written
@@ -35,7 +33,7 @@ class RegisterSection(ModelSection):
         self.comparison = Comparison(ui)
         self._suggested: str | None = None  # the node, by its ID, that is there because the panel has put it there
         self.moving.changes.connect(self._suggest_initial)
-        self._show_figures("")
+        self._show_metrics("")
         return [self.fixed, self.moving]
 
     def make_connectors(self) -> dict[str, ValueConnector]:
@@ -57,13 +55,26 @@ class RegisterSection(ModelSection):
             return [_("Fixed and moving volume are the same: choose another moving volume.")]
         return []
 
-    def request(self) -> dict[str, Any]:
-        boxes = (self.ui.applyCheckerboardCheckBox, self.ui.applyDifferenceCheckBox, self.ui.applyJacobianCheckBox)
-        return {
-            "fixed": self.fixed.value(),
-            "moving": self.moving.value(),
-            "maps": [name for name, box in zip(MAPS, boxes, strict=True) if box.checked],
-        }
+    def make_job(self, *, options: dict[str, Any], **request: Any) -> RegistrationJob | None:
+        ui, fixed, moving = self.ui, self.fixed.value(), self.moving.value()
+        initial = ui.applyInitialSelector.currentNode()
+        if not options.get("center") and not overlap(fixed[0], moving[0], initial):
+            question = _("'{fixed}' and '{moving}' have no place in common. Bring their centers together first?")
+            names = {"fixed": fixed[0].GetName(), "moving": moving[0].GetName()}
+            if not slicer.util.confirmOkCancelDisplay(question.format(**names)):
+                return None
+            options = {**options, "center": True}
+        boxes = (ui.applyCheckerboardCheckBox, ui.applyDifferenceCheckBox, ui.applyJacobianCheckBox)
+        nodes = {"transform": ui.applyOutputSelector, "volume": ui.applyVolumeSelector}
+        return self.logic.apply(
+            fixed,
+            moving,
+            initial=initial,
+            maps=[name for name, box in zip(MAPS, boxes, strict=True) if box.checked],
+            options=options,
+            **{name: selector.currentNode() for name, selector in nodes.items()},
+            **request,
+        )
 
     def finished(self, job: RegistrationJob, state: State) -> None:
         if state is State.STOPPED or (state is State.DONE and not job.wanted):
@@ -71,7 +82,7 @@ class RegisterSection(ModelSection):
         elif state is State.DONE:
             show = self.status.warning if job.warnings else self.status.info
             show(" ".join([_("Done."), *job.notes, *job.warnings]))
-            self._show_figures(job.words)
+            self._show_metrics(job.words)
             self.comparison.show(job)
 
     def scene_closes(self) -> None:
@@ -79,17 +90,17 @@ class RegisterSection(ModelSection):
         if self.monitor.job is not None:
             self.monitor.job.wanted = False
         self._suggested = None
-        self._show_figures("")
+        self._show_metrics("")
         self.comparison.clear()
 
-    def _show_figures(self, text: str) -> None:
-        show_text(self.ui.applyFiguresLabel, text)
-        self.ui.applyFiguresLabel.setVisible(bool(text))
+    def _show_metrics(self, text: str) -> None:
+        show_text(self.ui.applyMetricsLabel, text)
+        self.ui.applyMetricsLabel.setVisible(bool(text))
 
     def _suggest_initial(self) -> None:
         """A volume that was put into place by hand lies under a transform: it is to begin from there.
 
-        What was suggested for another volume goes, what the user has chosen himself stays.
+        What was suggested for another volume goes, what the user has chosen stays.
         """
         volumes = self.moving.value()
         parent = volumes[0].GetParentTransformNode() if volumes and volumes[0] is not None else None

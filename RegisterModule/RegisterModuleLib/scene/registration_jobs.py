@@ -11,13 +11,13 @@ import numpy as np
 from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import RunningJob
+from MedDeepLib.jobs import Launcher, Worker
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
 
 from RegisterModuleLib.scene.transforms import transform_from_file, transform_to_file
+from RegisterModuleLib.task import TASK
 
-TASK = "register"
 MAPS = {"checkerboard": "checkerboard", "difference": "difference", "jacobian": "Jacobian map"}
 """What can be made to look at: the name of the output, and what its volume is called."""
 
@@ -38,7 +38,7 @@ class RegistrationJob(ApplicationJob):
 
     def __init__(
         self,
-        running: RunningJob,
+        running: Worker,
         item: ApplyItem,
         inputs: dict[Path, Any],
         fixed: Any,
@@ -136,6 +136,7 @@ class RegistrationJob(ApplicationJob):
 
 
 def start_registration(
+    launcher: Launcher,
     fixed: Sequence[Any],
     moving: Sequence[Any],
     model: str | Path,
@@ -177,7 +178,7 @@ def start_registration(
     unknown = sorted(set(maps) - set(MAPS))
     if unknown:
         raise UserError(f"There is no map '{unknown[0]}': choose from {', '.join(MAPS)}.")
-    with application_folder(TASK) as folder:
+    with application_folder(TASK.name) as folder:
         files = [[nodes.volume_to_file(node, folder / "input") for node in side] for side in (fixed, moving)]
         begin = transform_to_file(fixed[0].GetParentTransformNode(), initial, folder / "input", fixed[0])
         inputs = {side: Source("image", tuple(paths)) for side, paths in zip(("fixed", "moving"), files, strict=True)}
@@ -185,7 +186,7 @@ def start_registration(
         outputs = {"transform": str(folder / "transform.h5")}
         outputs |= {name: str(folder / f"{name}.nrrd") for name in (*(["volume"] if volume else []), *maps)}
         item = ApplyItem(inputs, outputs)
-        running = start_application(folder, TASK, model, item, device, options)
+        running = start_application(launcher, folder, TASK.name, model, item, device, options)
     named = dict(zip([*files[0], *files[1]], [*fixed, *moving], strict=True))
     into = {"transform": transform, "volume": None if volume is True else volume}
     return RegistrationJob(running, item, named, fixed[0], moving, into)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from MedDeepLib.data.dataset import Case
 from MedDeepLib.data.padding import fill_padding
 from MedDeepLib.data.preparation import background_threshold, sample_voxels
 from MedDeepLib.data.sources.image import check_finite, check_not_constant, read_image
@@ -17,6 +16,7 @@ from MedDeepLib.errors import UserError
 from RegisterModuleLib.worker.grids import Box, Grid, box_around, is_flat, to_grid
 from RegisterModuleLib.worker.painting import rescaled
 from RegisterModuleLib.worker.refinement import MatrixRefinement, Scan, level
+from RegisterModuleLib.worker.sides import Side
 from RegisterModuleLib.worker.similarity import MutualInformation
 
 _FINER = 3  # a voxel's shares are counted from so many voxels along each axis
@@ -43,9 +43,9 @@ class TrainingImage:
 
 @dataclass(eq=False)
 class Raw:
-    """A case as it was read."""
+    """One image of a case as it was read."""
 
-    case: Case
+    side: Side
     scan: Scan | None
     channels: int
     labels: np.ndarray | None
@@ -80,21 +80,21 @@ def as_scan(image) -> Scan:
     return Scan(rescaled(values), image.affine)
 
 
-def read_raw(case: Case) -> Raw:
-    """Read a training case: its image, its labels, or both."""
-    scan = read_scan(case.images) if case.images else None
+def read_raw(side: Side) -> Raw:
+    """Read a training image, its labels, or both."""
+    scan = read_scan(side.images) if side.images else None
     labels = affine = None
-    if case.label:
-        labels, affine, _ = read_segmentation(case.label)
+    if side.label:
+        labels, affine, _ = read_segmentation(side.label)
         if scan is None and not labels.any():
-            raise UserError(f"The label map {case.label.name} is empty: take it out of the dataset.")
+            raise UserError(f"The label map {side.label.name} is empty: take it out of the dataset.")
     if scan is None and labels is None:
-        raise UserError(f"The case {case.name} has neither an image nor a label map.")
-    return Raw(case, scan, len(scan.values) if scan else 0, labels, affine)
+        raise UserError(f"The case {side.name} has neither an image nor a label map.")
+    return Raw(side, scan, len(scan.values) if scan else 0, labels, affine)
 
 
 def foreground_box(scan: Scan, margin: float = _MARGIN) -> Box:
-    """The box around what is brighter than air."""
+    """The box around everything but air."""
     values = scan.values.amax(0)
     threshold = max(background_threshold(sample_voxels(values)), 0.02)
     return _box_of_mask((values > threshold).cpu().numpy(), scan.affine, margin)
@@ -143,7 +143,7 @@ def placed(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> Trai
     """A case on the common grid, ``matrix`` from RAS of the grid to its own RAS."""
     image = to_grid(raw.scan.values, raw.scan.affine, grid, matrix)[0] if raw.scan else None
     shares = _shares(raw, grid, matrix, values) if raw.labels is not None else None
-    return TrainingImage(raw.case.name, image, shares, values)
+    return TrainingImage(raw.side.name, image, shares, values)
 
 
 def _shares(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> torch.Tensor:

@@ -18,9 +18,9 @@ from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import OutOfMemory, UserError
 
 from RegisterModuleLib.worker.alignment import Aligned, Alignment
-from RegisterModuleLib.worker.figures import deformation_figures, jacobian_map
 from RegisterModuleLib.worker.grids import SLAB_VOXELS, Grid, inside, matrix_coordinates, sampled
 from RegisterModuleLib.worker.inputs import Labels, Pair, anatomy_warnings, read_pair
+from RegisterModuleLib.worker.scores import deformation_metrics, jacobian_map
 from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class RegistrationPredictor(Predictor):
                 "There was not enough memory to align these images: choose a coarser finest_spacing, resample them, "
                 "close other programs, or use another device."
             ) from error
-        figures = aligned.figures | deformation_figures(aligned.transform, pair)
+        figures = aligned.figures | deformation_metrics(aligned.transform, pair)
         if figures["folded_percent"] > 0:
             context.report(
                 "warning",

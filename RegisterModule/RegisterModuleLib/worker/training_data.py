@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from MedDeepLib.core import Context
-from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.dataset import Dataset
+from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
 
 from RegisterModuleLib.parameters import TrainingParameters
 from RegisterModuleLib.worker.cases import Raw, alignment, foreground_box, placed, read_raw, structures_box
 from RegisterModuleLib.worker.grids import Box, is_flat
 from RegisterModuleLib.worker.painting import twin_values
+from RegisterModuleLib.worker.sides import Side, fixed_side, is_pair, paired, sides
 from RegisterModuleLib.worker.training import TrainingSet
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ GRID_STEPS = 8  # all resolutions of the networks have the same corners on a mul
 _MOST_VALUES = 255
 
 
-def reference_case(dataset: Dataset) -> Case:
+def reference_side(dataset: Dataset) -> Side:
     """The image whose space is that of all training pairs: the atlas, or the first training case."""
-    return dataset.atlas or dataset.training[0]
+    return fixed_side(dataset.shared.get("atlas") or dataset.training[0])
 
 
 def common_box(reference: Raw, dataset: Dataset) -> Box:
     """The box that training pairs show."""
-    values = [segment.value for segment in dataset.classes]
+    values = [segment.value for segment in dataset.segments]
     return structures_box(reference, values) if reference.labels is not None else foreground_box(reference.scan)
 
 
@@ -43,31 +44,33 @@ def load_training(
     Raises UserError when images have to be painted and there are no labels, or 2D is mixed with 3D.
     """
     context.report("phase", phase="Reading the training images")
-    reference = read_raw(reference_case(dataset))
+    reference = read_raw(reference_side(dataset))
     box = common_box(reference, dataset).grown(GRID_STEPS * settings.spacing)
     grid = box.grid(settings.spacing)
-    structures = [segment.value for segment in dataset.classes]
-    cases = _images(dataset)
-    paint = _paints(settings, cases)
-    values = np.array([0, *(_all_values(cases, context) if paint else structures)])
+    structures = [segment.value for segment in dataset.segments]
+    images = _images(dataset)
+    paint = _paints(settings, images)
+    values = np.array([0, *(_all_values(images, context) if paint else structures)])
+    # The fixed image of the first pair is aligned with the reference, its own copy, like every other image.
+    own = reference.side if "atlas" in dataset.shared or not is_pair(dataset.training[0]) else None
     loaded: dict[tuple, TrainingImage] = {}
     extents = []
-    for number, case in enumerate(cases, start=1):
+    for number, side in enumerate(images, start=1):
         if context.stop_requested():
             raise Stopped
-        raw = reference if case == reference.case else read_raw(case)
+        raw = reference if side == own else read_raw(side)
         if is_flat(raw.shape) != is_flat(reference.shape):
             raise UserError(
-                f"{case.name} and {reference.case.name} are a single slice and a volume: use one kind only."
+                f"{side.name} and {reference.side.name} are a single slice and a volume: use one kind only."
             )
         if paint and raw.labels is None:
-            raise UserError(f"The case {case.name} has no label map to paint from: add it, or set painting to never.")
+            raise UserError(f"The case {side.name} has no label map to paint from: add it, or set painting to never.")
         matrix = alignment(raw, reference, box, structures, context.stop_requested)
-        loaded[case.files] = placed(raw, grid, matrix, values)
+        loaded[side.files] = placed(raw, grid, matrix, values)
         extents.append((foreground_box(raw.scan, 0) if raw.scan else structures_box(raw, structures, 0)).extent)
-        context.report("progress", step=number, total=len(cases), remaining=None)
+        context.report("progress", step=number, total=len(images), remaining=None)
     indices = np.flatnonzero(np.isin(values, structures))
-    twins = twin_values({segment.value: segment.name for segment in dataset.classes}, values)
+    twins = twin_values({segment.value: segment.name for segment in dataset.segments}, values)
     make_set = partial(_set, dataset=dataset, loaded=loaded, grid=grid, structures=indices, paint=paint, twins=twins)
     training = make_set(dataset.training)
     validation = make_set(dataset.validation) if dataset.validation else None
@@ -79,55 +82,45 @@ def load_training(
         "flat": is_flat(grid.shape),
         "smallest_extent": np.min(extents, axis=0).round(1).tolist(),
         "largest_extent": np.max(extents, axis=0).round(1).tolist(),
-        "brightness": [] if paint else _brightness([loaded[case.files] for case in cases]),
+        "brightness": [] if paint else _intensities([loaded[side.files] for side in images]),
     }
     return training, validation, plan
 
 
 def test_pairs(dataset: Dataset) -> list[Case]:
     """The test pairs as they are listed; single images with the atlas, or each with the one after it."""
-    pairs = [case for case in dataset.test if case.moving]
-    single = [case for case in dataset.test if not case.moving and case.images]
-    if dataset.atlas:
-        return pairs + [_paired(dataset.atlas, case) for case in single]
+    pairs = [case for case in dataset.test if is_pair(case)]
+    single = [case for case in dataset.test if "image" in case.inputs and not is_pair(case)]
+    atlas = dataset.shared.get("atlas")
+    if atlas:
+        return pairs + [paired(atlas, case) for case in single]
     if len(single) > 1:
-        pairs += [_paired(case, single[(n + 1) % len(single)]) for n, case in enumerate(single)]
+        pairs += [paired(case, single[(n + 1) % len(single)]) for n, case in enumerate(single)]
     return pairs
 
 
-def _paired(fixed: Case, moving: Case) -> Case:
-    """A pair that counts for the moving image's patient."""
-    name = f"{moving.name} to {fixed.name}"
-    return replace(fixed, name=name, moving=moving, patient=moving.patient, site=moving.site)
-
-
-def _images(dataset: Dataset) -> list[Case]:
+def _images(dataset: Dataset) -> list[Side]:
     """Every image of the training and validation pairs, the atlas included, once."""
-    listed = [part for case in dataset.training + dataset.validation for part in _parts(case)]
-    listed += [dataset.atlas] if dataset.atlas else []
-    return list({case.files: case for case in listed}.values())
+    cases = [*dataset.training, *dataset.validation, *dataset.shared.values()]
+    return list({side.files: side for case in cases for side in sides(case)}.values())
 
 
-def _parts(case: Case) -> tuple[Case, ...]:
-    return (replace(case, moving=None, transform=None), case.moving) if case.moving else (case,)
-
-
-def _paints(settings: TrainingParameters, cases: list[Case]) -> bool:
+def _paints(settings: TrainingParameters, images: list[Side]) -> bool:
     if settings.painting == "automatic":
-        return all(not case.images for case in cases)
+        return all(not side.images for side in images)
     return settings.painting == "always"
 
 
-def _all_values(cases: list[Case], context: Context) -> list[int]:
+def _all_values(images: list[Side], context: Context) -> list[int]:
     """Every label value that occurs, but 0."""
     from MedDeepLib.data.sources.labels import read_segmentation
 
     found: set[int] = set()
-    for case in cases:
+    for side in images:
         if context.stop_requested():
             raise Stopped
-        if case.label:
-            counts = np.bincount(read_segmentation(case.label)[0].ravel())
+        if side.label:
+            counts = np.bincount(read_segmentation(side.label)[0].ravel())
             found |= {int(value) for value in np.flatnonzero(counts) if value}
     if len(found) > _MOST_VALUES:
         raise UserError(f"The label maps have {len(found)} values, but at most {_MOST_VALUES} can be painted.")
@@ -147,22 +140,23 @@ def _set(
     place: dict[tuple, int] = {}
     pairs: list[tuple[int, int]] = []
 
-    def index(case: Case) -> int:
-        if case.files not in place:
-            place[case.files] = len(images)
-            images.append(loaded[case.files])
-        return place[case.files]
+    def index(side: Side) -> int:
+        if side.files not in place:
+            place[side.files] = len(images)
+            images.append(loaded[side.files])
+        return place[side.files]
 
+    atlas = dataset.shared.get("atlas")
     for case in cases:
-        parts = [index(part) for part in _parts(case)]
+        parts = [index(side) for side in sides(case)]
         if len(parts) == 2:
             pairs.append((parts[0], parts[1]))
-        elif dataset.atlas:
-            pairs.append((index(dataset.atlas), parts[0]))
+        elif atlas:
+            pairs.append((index(fixed_side(atlas)), parts[0]))
     return TrainingSet(images, pairs, grid, structures, paint, twins)
 
 
-def _brightness(images: list[TrainingImage]) -> list[float]:
+def _intensities(images: list[TrainingImage]) -> list[float]:
     """Mean and standard deviation over the images of the mean value of what is not background."""
     means = [float(one.image[one.image > 0.05].mean()) for one in images]
     return [round(float(np.mean(means)), 4), round(float(np.std(means)), 4)]

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.jobs import State
 from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.fields.channel_volumes import ChannelVolumes
 from MedDeepLib.panels.sections.model_section import ModelSection
-from MedDeepLib.scene.scene_jobs import SceneJob
 from slicer.i18n import tr as _
+
+from SegmentModuleLib.scene.segmentation_jobs import SegmentationJob
 
 
 class ApplySection(ModelSection):
-    """Model, one volume for each of its channels, options, and a button that applies or stops.
-
-    ``make_job`` gets the volumes, the model, the device and the options that the user has chosen.
-    """
+    """Model, one volume for each of its channels, options, and a button that applies or stops."""
 
     def make_inputs(self) -> list[Any]:
         ui = self.ui
         self.apply_tip = _("Apply the model to the volumes in the background.")
-        self.stop_tip = _("Stop; no result.")
+        self.stop_tip = _("Stop; there will be no result.")
         titles = [ui.applyModelTitle, ui.applyOutputTitle, ui.applyDeviceTitle]
         self.inputs = ChannelVolumes(ui.applyInputsWidget, titles)
         return [self.inputs]
@@ -37,10 +36,15 @@ class ApplySection(ModelSection):
         missing = [channel for channel, node in self.inputs.by_channel() if node is None]
         return [_("Choose a volume for '{channel}'.").format(channel=missing[0])] if missing else []
 
-    def request(self) -> dict[str, Any]:
-        return {"volumes": self.inputs.value()}
+    def make_job(self, **request: Any) -> SegmentationJob | None:
+        segmentation = self.ui.applyOutputSelector.currentNode()
+        if segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments():
+            question = _("'{name}' has segments already. Replace them?").format(name=segmentation.GetName())
+            if not slicer.util.confirmOkCancelDisplay(question):
+                return None
+        return self.logic.apply(self.inputs.value(), segmentation=segmentation, replace=True, **request)
 
-    def finished(self, job: SceneJob, state: State) -> None:
+    def finished(self, job: SegmentationJob, state: State) -> None:
         if state is State.STOPPED:
             self.status.info(_("Stopped; nothing was added to the scene."))
         elif state is State.DONE:

@@ -1,4 +1,4 @@
-"""Applying a model whose results are segmentations to volumes of the scene."""
+"""Segmenting volumes of the scene: the result is the segments of a segmentation node."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.slots import Source
 from MedDeepLib.errors import UserError
-from MedDeepLib.jobs import RunningJob
+from MedDeepLib.jobs import Launcher, Worker
 from MedDeepLib.scene import nodes
 from MedDeepLib.scene.application_jobs import ApplicationJob, application_folder, start_application
+
+from SegmentModuleLib.task import TASK
 
 
 class SegmentationJob(ApplicationJob):
@@ -21,7 +23,7 @@ class SegmentationJob(ApplicationJob):
         segmentation: the node, None before the end.
     """
 
-    def __init__(self, running: RunningJob, output: Path, inputs: dict[Path, Any], segmentation: Any):
+    def __init__(self, running: Worker, output: Path, inputs: dict[Path, Any], segmentation: Any):
         """
         Args:
             running: the worker.
@@ -59,7 +61,7 @@ class SegmentationJob(ApplicationJob):
 
 
 def start_segmentation(
-    task: str,
+    launcher: Launcher,
     volumes: Sequence[Any],
     model: str | Path,
     segmentation: Any = None,
@@ -70,7 +72,7 @@ def start_segmentation(
     """Apply a model to volumes of the scene.
 
     Args:
-        task: the model's task, whose results are segmentations.
+        launcher: starts the worker.
         volumes: volume nodes, one for each input channel of the model.
         model: a run folder, a model folder, or the name of a released model.
         segmentation: the node that the result goes into; a new one when None.
@@ -87,9 +89,9 @@ def start_segmentation(
             f"The segmentation {segmentation.GetName()} has segments already: choose another one, or allow to "
             "replace them."
         )
-    with application_folder(task) as folder:
+    with application_folder(TASK.name) as folder:
         output = folder / "output.seg.nrrd"
         files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]
         item = ApplyItem({"image": Source("image", tuple(files))}, {"segmentation": str(output)})
-        running = start_application(folder, task, model, item, device, options)
+        running = start_application(launcher, folder, TASK.name, model, item, device, options)
     return SegmentationJob(running, output, dict(zip(files, volumes, strict=True)), segmentation)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from MedDeepLib.data.dataset import Case
 from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
+from MedDeepLib.data.slots import Case
 from MedDeepLib.data.sources.image import Image, read_image
 from MedDeepLib.data.sources.labels import OtherGridError, Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
@@ -26,12 +27,13 @@ def read_reference(case: Case, image: Image, classes: Sequence[Segment], resampl
 
     Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
     """
-    if case.label is None:
+    if not case.files("label"):
         raise UserError(f"The case {case.name} has no label: add it, or take the case out of the dataset.")
-    labels, affine, segments = read_segmentation(case.label)
-    labels = _as_indices(case, labels, segments, classes)
+    (file,) = case.files("label")
+    labels, affine, segments = read_segmentation(file)
+    labels = _as_indices(file, labels, segments, classes)
     try:
-        return place_on_grid(labels, affine, image.affine, image.shape, case.label.name)
+        return place_on_grid(labels, affine, image.affine, image.shape, file.name)
     except OtherGridError as error:
         if resample:
             return resample_array(labels, affine, image.shape, image.affine, 0)
@@ -53,7 +55,7 @@ def load_case(
 
     A label may be empty: a healthy case. Raises UserError when its structures are lost between the network's voxels.
     """
-    image = stack_channels([read_image(path) for path in case.images], resample)
+    image = stack_channels([read_image(path) for path in case.files("image")], resample)
     labels = read_reference(case, image, classes, resample)
     pieces = torch.from_numpy(count_pieces(labels, len(classes)))
     prepared = prepare(image, plan)
@@ -65,8 +67,8 @@ def load_case(
     voxels = class_voxels(label, hull[None], random)
     if pieces.any() and not any(voxels):
         raise UserError(
-            f"The structures of the label {case.label.name} are smaller than the network's voxels: choose a smaller "
-            "spacing, or take the case out."
+            f"The structures of the label {case.files('label')[0].name} are smaller than the network's voxels: choose "
+            "a smaller spacing, or take the case out."
         )
     weight = weights(label[0].numpy(), plan)
     volumes = {
@@ -78,7 +80,7 @@ def load_case(
     return CachedCase(volumes, voxels, {"pieces": pieces})
 
 
-def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:
+def _as_indices(file: Path, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:
     index_of_value = {segment.value: index for index, segment in enumerate(classes, start=1)}
     index_of_name = {segment.name: index for index, segment in enumerate(classes, start=1)}
     known = [segment for segment in segments if segment.name in index_of_name]
@@ -90,7 +92,7 @@ def _as_indices(case: Case, labels: np.ndarray, segments, classes: Sequence[Segm
         names = {segment.value: f" ({segment.name})" for segment in segments}
         values = ", ".join(f"{value}{names.get(value, '')}" for value in unknown[:5])
         raise UserError(
-            f"{case.label.name} has the label value{'s' if len(unknown) > 1 else ''} {values}, which the dataset does "
+            f"{file.name} has the label value{'s' if len(unknown) > 1 else ''} {values}, which the dataset does "
             'not declare: add them to "labels", or correct the file.'
         )
     table = np.zeros(max([*present, 0]) + 1, np.uint8)

@@ -73,7 +73,7 @@ class Fingerprint:
         return tuple(max(1, round(float(n))) for n in np.median(np.array(self.shapes) * factor, axis=0))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, the figures that follow from others included; cases are in the order of the dataset."""
+        """JSON values, those that follow from others included; cases are in the order of the dataset."""
         derived = {"cases": self.cases, "median_spacing": list(self.median_spacing)}
         derived |= {"median_shape": list(self.median_shape), "anisotropy": round(self.anisotropy, 2)}
         lists = {name: [list(v) for v in values] for name, values in asdict(self).items() if isinstance(values, tuple)}
@@ -84,7 +84,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     """The fingerprint of the training cases; the first channel of a case stands for all, as they share a grid."""
     spacings, shapes = [], []
     for case in dataset.training:
-        info = read_image_info(case.images[0])
+        info = read_image_info(case.files("image")[0])
         order = list(geometry.canonical_axes(info.affine)[0])
         spacings.append(_rounded(info.spacing[order]))
         shapes.append(tuple(int(n) for n in np.array(info.shape)[order]))

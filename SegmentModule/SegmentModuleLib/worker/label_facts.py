@@ -20,7 +20,7 @@ def has_structures(case: CachedCase) -> bool:
 def single_pieces(cases: list[CachedCase], dataset: Dataset) -> dict[str, bool]:
     """For each class by name, whether every label of these cases has it in one piece."""
     single = are_single_pieces(case.extras["pieces"] for case in cases)
-    return {segment.name: bool(is_single) for segment, is_single in zip(dataset.classes, single[1:], strict=False)}
+    return {name: bool(is_single) for name, is_single in zip(dataset.classes, single[1:], strict=False)}
 
 
 def tell_healthy(dataset: Dataset, training: list[CachedCase], validation: list[CachedCase], context: Context) -> None:
@@ -40,7 +40,8 @@ def tell_healthy(dataset: Dataset, training: list[CachedCase], validation: list[
             "message",
             message=f"{len(healthy)} of {len(pairs)} cases {have} no structure at all and {count} as healthy: {names}.",
         )
-    absent = [s.name for i, s in enumerate(dataset.classes, start=1) if not any(i in case.voxels for case in training)]
+    names = enumerate(dataset.classes, start=1)
+    absent = [name for index, name in names if not any(index in case.voxels for case in training)]
     if absent:
         context.report(
             "warning", message=f"No training case has {', '.join(absent)}: the network cannot learn to find it."

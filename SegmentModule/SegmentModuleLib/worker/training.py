@@ -62,7 +62,7 @@ def patch_stage(method: SegmentationMethod, prepared: Prepared, context: Context
     validation = None
     if any(map(has_structures, data.validation)):  # of healthy cases alone, the best network finds nothing
         single_piece = prepared.facts["single_piece"]
-        cleaned = [index for index, s in enumerate(dataset.classes, start=1) if single_piece.get(s.name)]
+        cleaned = [index for index, name in enumerate(dataset.classes, start=1) if single_piece.get(name)]
         validation = Validation(
             _WholeCases(network, data.validation, plan, method.downsampling, context, cleaned),
             "validation Dice",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import toy_cases
+from replay import ReplayLauncher, ReplayWorker, recorded, step
 
 MODULE = Path(__file__).resolve().parents[3] / "MedDeepExtension" / "MedDeepExtension.py"
 OLD = 1.7e9
@@ -24,15 +24,16 @@ def without_released_models(monkeypatch):
 
 
 class Panel:
-    """The open module with what a person does at it, and what he sees."""
+    """The open module with what a person does at it, and what they see; it replays the jobs that it resumes."""
 
-    def __init__(self, host):
-        self.host = host
+    def __init__(self, host, launcher: ReplayLauncher):
+        self.host, self.launcher = host, launcher
         self.widget = None
 
     def open(self) -> None:
         """As in a new session; returns before anything has been looked at."""
         self.widget = self.host.load_module(MODULE)
+        self.widget.logic.launcher = self.launcher
 
     def close(self) -> None:
         self.host.unload_module(self.widget)
@@ -105,9 +106,14 @@ def runs_folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def closed_panel(host, runs_folder) -> Panel:
+def launcher() -> ReplayLauncher:
+    return ReplayLauncher(train=recorded("segment_train"))
+
+
+@pytest.fixture
+def closed_panel(host, runs_folder, launcher) -> Panel:
     """The panel before it is opened."""
-    return Panel(host)
+    return Panel(host, launcher)
 
 
 @pytest.fixture
@@ -178,27 +184,31 @@ def trained(runs_folder, toy_run) -> Path:
     return runs_folder / "trained"
 
 
-@pytest.fixture(scope="session")
-def killed_run(toy_dataset, tmp_path_factory) -> Path:
-    """A training that was killed after a checkpoint, as by a computer that was switched off; nobody may change it."""
-    from MedDeepLib.jobs import Job, JobFolder, launch
+def new_training(folder: Path):
+    """The folder of a training as it is recorded."""
+    from MedDeepLib.jobs import Job, JobFolder
 
-    parameters = toy_cases.TRAINING | {"steps": 60, "validate_every": 5}
-    job = Job("segment", "train", "unet", parameters, dataset=str(toy_dataset), device="cpu", threads=1)
-    running = launch(JobFolder.create(tmp_path_factory.mktemp("killed") / "run", job))
-    deadline = time.monotonic() + 120
-    while not running.folder.has_checkpoint():
-        assert time.monotonic() < deadline and running.is_running(), running.folder.log_file.read_text(encoding="utf-8")
-        time.sleep(0.02)
-    running.kill()
-    return running.folder.path
+    parameters = toy_cases.TRAINING | {"steps": 60, "validate_every": 20}
+    return JobFolder.create(folder, Job("segment", "train", "unet", parameters, dataset="list.json", device="cpu"))
 
 
 @pytest.fixture
-def interrupted(runs_folder, killed_run):
-    """A training that was killed, in the runs folder."""
-    from MedDeepLib.jobs import JobFolder
+def elsewhere(runs_folder):
+    """Starts replays as another program would: they say what they are told to ``play_until(...)``."""
 
-    shutil.copytree(killed_run, runs_folder / "killed")
-    os.utime(runs_folder / "killed" / "job.json", (OLD, OLD))
-    return JobFolder(runs_folder / "killed")
+    def start(name: str) -> ReplayWorker:
+        return ReplayLauncher(train=recorded("segment_train")).launch(new_training(runs_folder / name))
+
+    return start
+
+
+@pytest.fixture
+def interrupted(runs_folder, launcher):
+    """A training that was killed after a checkpoint, as by a computer that was switched off."""
+    folder = new_training(runs_folder / "killed")
+    launcher.hold(step(30))
+    worker = launcher.launch(folder)
+    worker.play()
+    worker.kill()
+    os.utime(folder.job_file, (OLD, OLD))
+    return folder

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import toy_replays
 from heartbeat import LONGEST_GAP, Heartbeat, worker_processes
+from replay import recorded, step
 
 LIBRARY = Path(__file__).resolve().parents[3] / "MedDeepExtension"
 DEAF_WORKER = """
@@ -33,7 +35,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     job = running(steps=3000, validate_every=10)
     heartbeat = Heartbeat()
     heartbeat.start()
-    panel.wait(lambda: panel.home.jobs.chosen() is not None and panel.home.jobs.details.has_figures())
+    panel.wait(lambda: panel.home.jobs.chosen() is not None and panel.home.jobs.details.has_metrics())
     panel.wait(lambda: isinstance(panel.row("jobs", job.folder.path)["Progress"], int))
     assert state(panel, job.folder) == "running"
     before = panel.home.jobs.details.summary.progress["step"]
@@ -79,9 +81,10 @@ def test_a_worker_that_does_not_hear_is_ended(panel, make_job, monkeypatch):
         worker.wait(10)
 
 
-def test_a_killed_training_is_offered_and_resumed(interrupted, panel):
+def test_a_killed_training_is_offered_and_resumed(interrupted, panel, launcher):
+    launcher.plays["train"] = toy_replays.trained()
     assert state(panel, interrupted) == "failed"
-    assert panel.status("jobs") == "One training did not come to its end: choose it and press Resume."
+    assert panel.status("jobs") == "One training did not finish: choose it and press Resume."
     assert panel.home.jobs.chosen().folder.path == interrupted.path, "the newest one is chosen"
     assert "Its worker has ended without a word" in panel.text("jobsDetails")
     panel.ui.jobsResumeButton.click()
@@ -94,37 +97,41 @@ def test_a_killed_training_is_offered_and_resumed(interrupted, panel):
     assert panel.row("models", interrupted.model_folder)["Task"] == "segment"
 
 
-def test_what_was_resumed_here_is_stopped_by_its_button(interrupted, panel):
+def test_what_was_resumed_here_is_stopped_by_its_button(interrupted, panel, launcher):
+    launcher.hold(step(40))
     panel.ui.jobsResumeButton.click()
     panel.wait(lambda: state(panel, interrupted) == "running")
     panel.ui.jobsStopButton.click()
-    panel.wait(lambda: panel.status("jobs") in ("killed has stopped.", "killed is done."))
-    assert not worker_processes(interrupted.path)
+    panel.wait(lambda: panel.status("jobs") == "killed has stopped.")
+    assert not launcher.workers[-1].is_running()
 
 
 @pytest.mark.parametrize("how", ["close", "quit"])
-def test_the_end_of_the_panel_ends_what_was_resumed_here(interrupted, panel, how):
+def test_the_end_of_the_panel_ends_what_was_resumed_here(interrupted, panel, launcher, how):
+    launcher.hold(step(40))
     panel.ui.jobsResumeButton.click()
-    panel.wait(lambda: worker_processes(interrupted.path))
+    assert launcher.workers[-1].is_running()
     start = time.perf_counter()
     panel.close() if how == "close" else panel.host.quit_application()
     assert time.perf_counter() - start < 4.0
-    assert not worker_processes(interrupted.path)
+    assert not launcher.workers[-1].is_running()
     assert interrupted.has_checkpoint()
 
 
-def test_closing_the_scene_stops_what_was_resumed_here_and_nothing_else(interrupted, panel, running):
+def test_closing_the_scene_stops_what_was_resumed_here_and_nothing_else(interrupted, panel, launcher, elsewhere):
+    launcher.hold(step(40))
     panel.ui.jobsResumeButton.click()
-    other = running("other", steps=3000)
-    panel.wait(lambda: worker_processes(interrupted.path) and worker_processes(other.folder.path))
+    other = elsewhere("other")
+    other.play_until(step(5))
+    assert launcher.workers[-1].is_running()
     panel.host.close_scene()
     panel.wait(lambda: not panel.home.jobs.resumed.is_busy(), 30)
-    assert not worker_processes(interrupted.path) and other.is_running()
+    assert not launcher.workers[-1].is_running() and other.is_running() and not other.folder.stop_requested()
     panel.look()
     assert panel.row("jobs", other.folder.path)["State"] == "running"
 
 
-def test_resume_says_why_it_cannot(panel, make_job):
+def test_resume_says_why_it_cannot(panel, make_job, launcher):
     make_job("evaluation", ("state", {"state": "failed", "message": "No test cases."}), action="evaluate")
     fresh = make_job("early", ("state", {"state": "running"}), ("state", {"state": "stopped"}))
     panel.look()
@@ -134,32 +141,37 @@ def test_resume_says_why_it_cannot(panel, make_job):
     assert "No test cases." in panel.text("jobsDetails")
     panel.choose("jobs", fresh.path)
     assert panel.ui.jobsResumeButton.enabled and "from the beginning" in panel.ui.jobsResumeButton.toolTip
+    launcher.plays["train"] = recorded("segment_train_missing")
     panel.ui.jobsResumeButton.click()
-    panel.wait(lambda: "list.json" in panel.status("jobs"), 60)  # there is no such dataset
+    panel.wait(lambda: "missing.json does not exist" in panel.status("jobs"), 60)
     assert panel.status("jobs").startswith("early: ")
 
 
-def test_curves_grow_while_a_job_runs(panel, running):
+def test_curves_grow_while_a_job_runs(panel, elsewhere):
     import slicer
 
-    job = running(steps=3000, validate_every=5)
-    panel.wait(lambda: panel.home.jobs.details.has_figures())
+    job = elsewhere("training")
+    job.play_until(step(10))
+    panel.wait(lambda: panel.home.jobs.details.has_metrics())
     panel.ui.jobsCurvesButton.click()
     chart = slicer.util.getNode("training curves")
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == chart.GetID()
     panel.wait(lambda: points(chart, "loss") > 3)
     before = points(chart, "loss")
+    job.play_until(step(43))
     panel.wait(lambda: points(chart, "loss") > before and points(chart, "validation Dice") > 1)
     panel.ui.jobsCurvesButton.click()
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1, "the chart is used again"
 
     panel.widget.exit()  # the plot is seen while another module is shown
     before = points(chart, "loss")
+    job.play_until(step(50))
     panel.wait(lambda: points(chart, "loss") > before)
     panel.widget.enter()
 
     job.stop()
+    job.play()
     panel.wait(lambda: not panel.home.jobs.curves.is_following(), 30)
     assert points(chart, "loss") == sum(e["event"] == "metrics" and "loss" in e["values"] for e in job.folder.events())
     panel.host.close_scene()

@@ -72,7 +72,7 @@ def test_hundreds_of_jobs_never_stop_the_event_loop(closed_panel, many):
     assert len(panel.home.models.table.row_keys()) == JOBS // 10
 
     panel.ui.jobsTable.selectRow(3)
-    panel.wait(lambda: panel.home.jobs.details.has_figures() and not panel.home.is_busy())
+    panel.wait(lambda: panel.home.jobs.details.has_metrics() and not panel.home.is_busy())
     assert panel.home.jobs.details.summary.progress["step"] > 10_000
     panel.ui.jobsTable.horizontalHeader().sectionClicked.emit(5)
     panel.wait(lambda: panel.home.jobs.table.row_keys()[0] == str(many[0]) and not panel.home.jobs.table.is_busy())

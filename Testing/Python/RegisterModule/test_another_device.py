@@ -8,6 +8,7 @@ import torch
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.core import Context, from_mapping, get
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.sources.image import Image
 from RegisterModuleLib.worker.inputs import Pair
@@ -49,7 +50,7 @@ def test_a_pair_is_registered(device, name, bent):
 )
 def test_a_network_is_trained(device, method, painting, tmp_path):
     listed = write_label_dataset(tmp_path, 4, images=painting == "never")
-    dataset = load_dataset(listed, paired=True)
+    dataset = load_dataset(listed, task("register"))
     settings = {"painting": painting, "spacing": 6, "validation_pairs": 1}
     kind = get("register", method)
     context = Context(device, folder=tmp_path, dataset=dataset)

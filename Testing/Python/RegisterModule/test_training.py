@@ -109,6 +109,7 @@ def test_what_makes_a_pair(tmp_path, layout):
     """Listed pairs stay what they are, an atlas is always the fixed image, and a cohort pairs anybody with anybody."""
     from dataclasses import replace
 
+    from MedDeepLib.core.registry import task
     from MedDeepLib.data.dataset import load_dataset
     from RegisterModuleLib.worker.training import Changes, PairSampler
     from RegisterModuleLib.worker.training_data import load_training
@@ -121,7 +122,7 @@ def test_what_makes_a_pair(tmp_path, layout):
     if layout == "atlas":
         content = {"name": layout, "atlas": entries[0], "training": entries[1:]}
     (tmp_path / "data.json").write_text(json.dumps(content), encoding="utf-8")
-    dataset = load_dataset(tmp_path / "data.json", paired=True)
+    dataset = load_dataset(tmp_path / "data.json", task("register"))
     method = get("register", "morph")
     settings = replace(method.Parameters(), spacing=6.0)
     data, validation, plan = load_training(settings, dataset, Context(torch.device("cpu")))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import toy_cases
 from module_panel import ModulePanel
+from replay import recorded_run
 
 
 class Panel(ModulePanel):
@@ -55,11 +57,18 @@ def panel(host, dataset, runs_folder) -> Panel:
 @pytest.fixture
 def panel_with_model(host, dataset, runs_folder, trained_run) -> Panel:
     """The panel, with a trained model in the runs folder."""
-    import shutil
-
     shutil.copytree(trained_run, runs_folder / "trained")
     panel = Panel(host, dataset)
     panel.run = runs_folder / "trained"
+    return panel
+
+
+@pytest.fixture
+def panel_with_recorded_model(host, dataset, runs_folder) -> Panel:
+    """The same with a model that nobody has had to train; jobs with it can be replayed only."""
+    panel = Panel(host, dataset)
+    panel.run = recorded_run("segment_train", runs_folder / "trained")
+    panel.widget.enter()  # lists the models anew
     return panel
 
 

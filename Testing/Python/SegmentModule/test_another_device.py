@@ -8,6 +8,7 @@ import toy_cases
 from another_device import stand_in, train_one_step
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.core import Context, from_mapping, get, methods
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.slots import Source
 
@@ -19,7 +20,7 @@ def device(monkeypatch) -> torch.device:
 
 @pytest.mark.parametrize("method", sorted(methods("segment")))
 def test_a_network_is_trained(device, method, toy_dataset, tmp_path):
-    context = Context(device, folder=tmp_path, dataset=load_dataset(toy_dataset))
+    context = Context(device, folder=tmp_path, dataset=load_dataset(toy_dataset, task("segment")))
     kind = get("segment", method)
     trained = kind(from_mapping(kind.Parameters, {})).configured(context)
     for stage in trained.stages(trained.prepare(context), context):

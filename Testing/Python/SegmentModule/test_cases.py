@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from MedDeepLib.data.dataset import Case
 from MedDeepLib.data.preparation import Plan
+from MedDeepLib.data.slots import Case, Source
 from MedDeepLib.data.sources.image import Image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
@@ -27,7 +27,11 @@ def two_boxes(first: int, second: int, shape=SHAPE) -> np.ndarray:
 
 def reference(path, resample=False, affine=None, shape=SHAPE) -> np.ndarray:
     grid = Image(np.zeros((1, *shape), np.float32), np.eye(4) if affine is None else affine)
-    return read_reference(Case("case", (path,), path), grid, CLASSES, resample)
+    return read_reference(case_of(path, path), grid, CLASSES, resample)
+
+
+def case_of(image, label) -> Case:
+    return Case("case", {"image": Source("image", (image,))}, {"label": Source("labels", (label,))})
 
 
 def test_plain_labels_are_matched_by_value(tmp_path):
@@ -91,7 +95,7 @@ def test_what_is_cached_of_a_case(tmp_path):
     random = np.random.default_rng(0)
     write_image(tmp_path / "i.nrrd", random.normal(100, 5, SHAPE).astype(np.float32), GRIDS["LPS"])
     write_image(tmp_path / "l.nrrd", two_boxes(3, 9), GRIDS["LPS"])
-    case = Case("case", (tmp_path / "i.nrrd",), tmp_path / "l.nrrd")
+    case = case_of(tmp_path / "i.nrrd", tmp_path / "l.nrrd")
     plan = Plan((0.0, 0.0, 0.0), (8, 8, 8))
     cached = load_case(case, plan, CLASSES, 0, False, lambda labels, plan: (labels + 1).astype(np.float32))
     expected = two_boxes(1, 2)[::-1, ::-1]  # from left-back-head to right-front-head

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from MedDeepLib.core import Context, from_mapping, get, to_mapping
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import UserError
@@ -253,7 +254,8 @@ def test_what_does_not_fit_is_said_with_what_would():
 def test_a_run_keeps_what_was_chosen_and_refuses_changed_settings(toy_dataset, tmp_path):
     folder = JobFolder(tmp_path)
     said = []
-    context = Context(torch.device("cpu"), dataset=load_dataset(toy_dataset), report=lambda _, **e: said.append(e))
+    dataset = load_dataset(toy_dataset, task("segment"))
+    context = Context(torch.device("cpu"), dataset=dataset, report=lambda _, **e: said.append(e))
     wanted = {"features": (4, 8, 8), "patch_size": (0, 16, 0)}
     job = Job("segment", "train", "unet", wanted)
     chosen = configured_method(job, folder, context)
@@ -271,7 +273,7 @@ def test_a_run_keeps_what_was_chosen_and_refuses_changed_settings(toy_dataset, t
 
 def test_a_card_is_asked_how_much_is_free(toy_dataset, monkeypatch):
     monkeypatch.setattr(preflight, "free_bytes", lambda device: 5_000_000_000 if device.type == "cuda" else 0)
-    context = Context(torch.device("cuda"), dataset=load_dataset(toy_dataset))
+    context = Context(torch.device("cuda"), dataset=load_dataset(toy_dataset, task("segment")))
     chosen = UNet(UNetParameters(precision="bfloat16")).configured(context)
     assert chosen.explanation.facts["memory"]["planned_for_bytes"] == 4_500_000_000
     assert chosen.parameters.patch_size == (40, 32, 24), "all of an image"

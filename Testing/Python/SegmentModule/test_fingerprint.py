@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.dataset import Dataset
+from MedDeepLib.data.slots import Case, Source
 from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.data.sources.labels import Segment
 from SegmentModuleLib.worker import fingerprint as module
@@ -26,8 +27,8 @@ def dataset(tmp_path, images: list[tuple[tuple, np.ndarray]], channels=("CT",)) 
     for number, (shape, affine) in enumerate(images):
         file = tmp_path / f"{number}.nrrd"
         write_image(file, np.arange(np.prod(shape), dtype=np.int16).reshape(shape), affine)
-        cases.append(Case(str(number), (file,) * len(channels), file))
-    return Dataset("d", CLASSES, tuple(channels), tuple(cases))
+        cases.append(Case(str(number), {"image": Source("image", (file,) * len(channels))}))
+    return Dataset("d", tuple(channels), segments=CLASSES, training=tuple(cases))
 
 
 def rotated(degrees: float, spacing) -> np.ndarray:

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import toy_cases
+from replay import kinds, phase, recorded
+from toy_replays import segmented
 
 # Oblique, left-handed, anisotropic.
 ROTATION = np.array([[0.98, -0.17, 0.10], [0.19, 0.96, -0.20], [-0.06, 0.21, 0.97]])
@@ -29,6 +31,13 @@ def add_volume(name: str = "patient 9", affine=None, number: int = 9):
     return nodes.volume_from_image(Image(image[None], toy_cases.toy_affine() if affine is None else affine), name)
 
 
+def events_of(monitor) -> list[dict]:
+    """All that a job will have said at its end."""
+    said: list[dict] = []
+    monitor.on_events = said.extend
+    return said
+
+
 def segmentations() -> list:
     import slicer
 
@@ -41,11 +50,13 @@ def segment_names(node) -> list[str]:
 
 
 @pytest.fixture
-def ready(panel_with_model):
-    """The panel with the model and a volume chosen."""
-    panel_with_model.volume = add_volume()
-    panel_with_model.choose_model(panel_with_model.ui.applyModelComboBox, panel_with_model.run)
-    return panel_with_model
+def ready(panel_with_recorded_model):
+    """The panel with the model and a volume chosen; its jobs are replayed."""
+    panel = panel_with_recorded_model
+    panel.volume = add_volume()
+    panel.choose_model(panel.ui.applyModelComboBox, panel.run)
+    panel.launcher = panel.replay(apply=segmented())
+    return panel
 
 
 def test_result_lies_on_an_oblique_left_handed_volume(panel_with_model):
@@ -65,6 +76,7 @@ def test_result_lies_on_an_oblique_left_handed_volume(panel_with_model):
     assert panel.section("apply").inputs.by_channel() == [("MR", volume)]
     panel.ui.applyButton.click()
     assert panel.ui.applyButton.text == "Stop" and panel.ui.applyButton.enabled
+    said = events_of(panel.section("apply").monitor)
     assert panel.wait("apply") == "Done. 2 structures are in 'oblique segmentation'."
 
     (node,) = segmentations()
@@ -78,6 +90,7 @@ def test_result_lies_on_an_oblique_left_handed_volume(panel_with_model):
         found = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume).T > 0
         overlap = 2 * (found & (label == value)).sum() / (found.sum() + (label == value).sum())
         assert overlap > 0.6, f"segment {value} does not lie where the structure is: Dice {overlap:.2f}"
+    assert kinds(said) == kinds(recorded("segment_apply").events)
 
 
 def test_every_result_gets_a_segmentation_of_its_own_and_no_files_are_left(ready, runs_folder):
@@ -90,43 +103,27 @@ def test_every_result_gets_a_segmentation_of_its_own_and_no_files_are_left(ready
     assert not list((runs_folder / "temporary").iterdir())
 
 
-def worker_process(panel):
-    import psutil
-
-    return psutil.Process(panel.section("apply").monitor.job.running.pid)
-
-
-def ends_soon(process) -> bool:
-    import psutil
-
-    psutil.wait_procs([process], timeout=5)
-    return not process.is_running()
-
-
-def test_one_process_does_the_next_application_too_until_a_training_needs_its_memory(ready):
-    processes = []
-    for _ in range(2):
-        ready.ui.applyButton.click()
-        processes.append(worker_process(ready))
-        assert ready.wait("apply").startswith("Done.")
-    assert processes[0] == processes[1] and processes[0].is_running()
-    ready.choose_training(steps=3000)
+def test_a_training_gets_the_memory_of_the_warm_workers(ready):
+    ready.ui.applyButton.click()
+    assert ready.wait("apply").startswith("Done.") and ready.launcher.released == 0
+    ready.launcher.plays["train"] = recorded("segment_train")
+    ready.choose_training()
     ready.ui.trainStartButton.click()
-    assert ready.is_busy("train")
-    assert ends_soon(processes[0])
+    assert ready.is_busy("train") and ready.launcher.released == 1
 
 
-def test_a_worker_that_dies_is_explained_and_replaced_and_the_last_one_leaves_with_the_panel(ready):
+def test_a_worker_that_dies_is_explained_and_the_panel_releases_the_workers_at_its_end(ready):
+    ready.launcher.hold(phase("Starting"))
     ready.ui.applyButton.click()
     assert ready.host.process_events(0.3) and ready.is_busy("apply")
-    worker_process(ready).kill()
-    assert "worker process" in ready.wait("apply") and "try again" in ready.status("apply")
+    ready.launcher.workers[0].kill()
+    assert "worker process" in ready.wait("apply") and "exit code -9" in ready.status("apply")
     ready.ui.applyButton.click()
-    process = worker_process(ready)
-    assert ready.wait("apply").startswith("Done.")
-    assert process.is_running()
+    assert ready.wait("apply").startswith("Done.") and len(ready.launcher.workers) == 2
+    ready.launcher.hold()
+    ready.ui.applyButton.click()
     ready.host.unload_module(ready.widget)
-    assert ends_soon(process)
+    assert ready.launcher.released == 1 and not ready.launcher.workers[-1].is_running()
 
 
 def test_existing_segments_are_asked_about(ready):
@@ -157,10 +154,12 @@ def test_nodes_deleted_meanwhile_do_not_lose_the_result(ready):
 
     output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "output")
     ready.ui.applyOutputSelector.setCurrentNode(output)
+    ready.launcher.hold(phase("Starting"))
     ready.ui.applyButton.click()
     assert ready.host.process_events(0.3) and ready.is_busy("apply")
     slicer.mrmlScene.RemoveNode(output)
     slicer.mrmlScene.RemoveNode(ready.volume)
+    ready.launcher.workers[0].go_on()
     status = ready.wait("apply")
     assert "a new segmentation was made" in status and "The input is gone" in status
     (node,) = segmentations()
@@ -168,6 +167,7 @@ def test_nodes_deleted_meanwhile_do_not_lose_the_result(ready):
 
 
 def test_stop_adds_nothing(ready, runs_folder):
+    ready.launcher.hold(phase("Starting"))
     ready.ui.applyButton.click()
     assert ready.host.process_events(0.3) and ready.is_busy("apply")
     ready.ui.applyButton.click()
@@ -177,19 +177,17 @@ def test_stop_adds_nothing(ready, runs_folder):
     assert not list((runs_folder / "temporary").iterdir())
 
 
-def test_closing_the_scene_stops_it(ready):
+def test_closing_the_scene_stops_it_and_releases_the_workers(ready):
+    ready.launcher.hold(phase("Starting"))
     ready.ui.applyButton.click()
     assert ready.host.process_events(0.3) and ready.is_busy("apply")
     ready.host.close_scene()
-    assert "nothing was added" in ready.wait("apply")
+    assert "nothing was added" in ready.wait("apply") and ready.launcher.released == 1
     assert not segmentations()
 
 
 def test_a_volume_with_nan_is_explained_and_the_log_is_kept(ready, runs_folder):
-    import slicer
-
-    slicer.util.arrayFromVolume(ready.volume)[3, 3, 3] = np.nan
-    slicer.util.arrayFromVolumeModified(ready.volume)
+    ready.launcher.plays["apply"] = recorded("segment_apply_nan")
     ready.ui.applyButton.click()
     status = ready.wait("apply")
     assert status.startswith("'patient 9'") and "not a number" in status and "Traceback" not in status
@@ -213,25 +211,26 @@ def test_options_of_an_older_scene(ready):
     assert ready.section("apply").options.value() == {"largest_component": "never"}
 
 
-def test_one_volume_selector_for_each_channel(panel_with_model):
+def test_one_volume_selector_for_each_channel(panel_with_recorded_model):
     import json
 
-    two = panel_with_model.run.with_name("two")
-    shutil.copytree(panel_with_model.run, two)
+    panel = panel_with_recorded_model
+    two = panel.run.with_name("two")
+    shutil.copytree(panel.run, two)
     file = two / "model" / "configs" / "metadata.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     content["meddeep"]["channels"] = ["T1", "FLAIR"]
     file.write_text(json.dumps(content), encoding="utf-8")
     flair, t1 = add_volume("my FLAIR"), add_volume("my T1")
-    panel_with_model.widget.enter()  # lists the models anew
-    panel_with_model.choose_model(panel_with_model.ui.applyModelComboBox, two)
-    inputs = panel_with_model.section("apply").inputs
+    panel.widget.enter()  # lists the models anew
+    panel.choose_model(panel.ui.applyModelComboBox, two)
+    inputs = panel.section("apply").inputs
     assert inputs.by_channel() == [("T1", t1), ("FLAIR", flair)]
     inputs.selectors[1].setCurrentNode(None)
-    assert panel_with_model.ui.applyButton.toolTip == "Choose a volume for 'FLAIR'."
+    assert panel.ui.applyButton.toolTip == "Choose a volume for 'FLAIR'."
     inputs.selectors[1].setCurrentNode(flair)
-    assert panel_with_model.ui.applyButton.enabled
-    panel_with_model.choose_model(panel_with_model.ui.applyModelComboBox, panel_with_model.run)
+    assert panel.ui.applyButton.enabled
+    panel.choose_model(panel.ui.applyModelComboBox, panel.run)
     assert inputs.by_channel() == [("MR", t1)]
 
 
@@ -252,6 +251,7 @@ def test_from_a_script_without_the_panel(ready):
     assert segment_names(job.segmentation) == ["bright ball", "dark ball"]
     with pytest.raises(UserError, match="has segments already"):
         logic.apply([ready.volume], ready.run, job.segmentation)
+    ready.launcher.plays["apply"] = recorded("segment_apply_device")
     with pytest.raises(JobError, match="has no device 'cuda:9'"):
         logic.apply([ready.volume], ready.run, device="cuda:9").wait(timeout=120)
     with pytest.raises(UserError, match="not a device"):

@@ -40,7 +40,7 @@ def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, mo
     status = panel.wait("train", 60)
     assert status == (
         "The worker gave no sign of life for 4 s and was ended; its last checkpoint is kept. "
-        "Resume goes on from the last checkpoint."
+        "Resume continues from the last checkpoint."
     )
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     assert panel.ui.trainResumeButton.enabled

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from replay import at_start, recorded
 
 DONE = "This is what a training would choose. Nothing has been trained yet."
 
 
-def test_the_plan_is_what_a_training_then_does(panel, runs_folder):
+def test_the_plan_is_shown_and_leaves_nothing_behind(panel, runs_folder):
     ui = panel.ui
     ui.trainCollapsibleButton.collapsed = False
     assert not ui.trainPlanButton.enabled and "Choose a dataset first" in ui.trainPlanButton.toolTip
     panel.choose_training(patch_size=[0, 0, 0], features=[0], steps=2, validate_every=2)
     assert ui.trainPlanButton.enabled and ui.trainPlanTextEdit.isHidden()
+    panel.replay(plan=recorded("segment_plan"))
     ui.trainPlanButton.click()
     assert not ui.trainStartButton.enabled and ui.trainStartButton.toolTip == "A plan is being made."
     assert panel.wait("train") == DONE
@@ -22,14 +23,6 @@ def test_the_plan_is_what_a_training_then_does(panel, runs_folder):
     assert "A step takes about" in text and " free." in text
     assert not [path for path in runs_folder.rglob("*") if path.is_file()], "a plan leaves nothing behind"
     assert not ui.trainRunFolderPathLineEdit.currentPath
-
-    ui.trainStartButton.click()
-    folder = panel.run_folder()
-    assert "Done" in panel.wait("train")
-    used = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))["used"]
-    patch = " x ".join(map(str, used["patch_size"]))
-    assert f"patch_size {patch} voxels: " in text and f"strides {used['strides']}: " in text
-    assert f"features {', '.join(map(str, used['features']))}: " in text
 
 
 def test_a_plan_goes_when_a_setting_changes(panel):
@@ -41,12 +34,15 @@ def test_a_plan_goes_when_a_setting_changes(panel):
 
 
 def test_a_plan_can_be_stopped_and_fails_in_words(panel, tmp_path):
+    launcher = panel.replay(plan=recorded("segment_plan"))
+    launcher.hold(at_start)
     panel.choose_training()
     panel.ui.trainPlanButton.click()
     assert panel.ui.trainStopButton.toolTip == "Stop making the plan."
     panel.ui.trainStopButton.click()
     assert panel.wait("train") == "Stopped; there is no plan."
     assert panel.ui.trainPlanTextEdit.toPlainText() == ""
+    launcher.plays["plan"] = recorded("segment_plan_broken")
     broken = tmp_path / "list.json"
     broken.write_text("{}", encoding="utf-8")
     panel.ui.trainDatasetPathLineEdit.currentPath = str(broken)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from heartbeat import LONGEST_GAP, Heartbeat, worker_processes
+from replay import kinds, recorded, step
 
 
 @pytest.mark.alone
@@ -27,7 +28,7 @@ def test_stop_resume_and_finish(panel, runs_folder):
     assert not panel.ui.trainStopButton.enabled
     status = panel.wait("train")
     assert heartbeat.stop() < LONGEST_GAP
-    assert "Stopped (step " in status and "Resume goes on from there" in status
+    assert "Stopped (step " in status and "Resume continues from the last checkpoint" in status
     assert JobFolder(folder).state() is State.STOPPED
     assert not worker_processes(folder)
     assert panel.ui.trainResumeButton.enabled and panel.ui.trainStartButton.enabled
@@ -43,6 +44,23 @@ def test_stop_resume_and_finish(panel, runs_folder):
     assert [step for step, _ in panel.curve("validation Dice")] == [20, 40, 60]
     assert panel.ui.applyModelComboBox.findData(str(folder)) > 0
     assert not panel.ui.trainResumeButton.enabled
+    said = [event for event in JobFolder(folder).events() if event.get("state") != "stopped"]
+    assert kinds(said) == kinds(recorded("segment_train").events)
+
+
+def test_replayed_stop_resume_and_finish(panel):
+    """The same with a recorded worker: at which step it stops is known."""
+    at = recorded("segment_train").told_step(30)
+    panel.replay(train=recorded("segment_train")).hold(step(at))
+    panel.choose_training(steps=60, validate_every=20)
+    panel.ui.trainStartButton.click()
+    panel.wait_for_status("train", f"Training: unet: {at} of 60")
+    assert panel.ui.trainProgressBar.maximum == 60 and panel.ui.trainProgressBar.value == at
+    panel.ui.trainStopButton.click()
+    assert panel.wait("train") == f"Stopped (step {at} of 60); Resume continues from the last checkpoint."
+    panel.ui.trainResumeButton.click()
+    assert panel.wait("train") == f"Done: the model is in {panel.run_folder()}."
+    assert [number for number, _ in panel.curve("validation Dice")] == [20, 40, 60]
 
 
 def test_curves_are_shown_in_the_layout(panel):
@@ -75,7 +93,7 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
     panel.host.close_scene()
     panel.open()
     assert panel.run_folder() == folder
-    assert "did not come to its end (step " in panel.status("train")
+    assert "did not finish (step " in panel.status("train")
     panel.ui.trainResumeButton.click()
     panel.wait_for_status("train", "of 3000")
 
@@ -87,33 +105,42 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
     assert (folder / "checkpoint.pt").exists()
 
 
-def test_closing_the_scene_stops_the_training(panel):
-    panel.choose_training(steps=3000, validate_every=5)
-    panel.ui.trainSeedSpinBox.value = 7
+def start_replay(panel):
+    """A training that is under way; its worker works on until it is told otherwise."""
+    launcher = panel.replay(train=recorded("segment_train"))
+    launcher.hold(step(30))
+    panel.choose_training(steps=60)
     panel.ui.trainStartButton.click()
+    panel.wait_for_status("train", " of 60")
+    return launcher.workers[0]
+
+
+def test_closing_the_scene_stops_the_training(panel):
+    panel.ui.trainSeedSpinBox.value = 7
+    worker = start_replay(panel)
     folder = panel.run_folder()
-    panel.wait_for_status("train", "of 3000")
     start = time.perf_counter()
     panel.host.close_scene()
     assert time.perf_counter() - start < 1.0
-    assert "Resume goes on from there" in panel.wait("train")
-    assert not worker_processes(folder)
+    assert "Resume continues from the last checkpoint" in panel.wait("train")
+    assert not worker.is_running()
     assert panel.ui.trainResumeButton.enabled
     assert panel.parameters.seed == 7 and panel.run_folder() == folder
 
 
-def test_the_end_of_the_application_leaves_no_process(panel):
-    panel.choose_training(steps=3000)
-    panel.ui.trainStartButton.click()
-    folder = panel.run_folder()
-    assert panel.host.process_events(60, lambda: worker_processes(folder))
+@pytest.mark.parametrize("on_stop", ["leave", "nothing"])
+def test_the_end_of_the_application_ends_the_worker(panel, on_stop):
+    worker = start_replay(panel)
+    worker.on_stop = on_stop
     start = time.perf_counter()
     panel.host.quit_application()
     assert time.perf_counter() - start < 3.0
-    assert not worker_processes(folder)
+    assert not worker.is_running() and panel.widget.logic.launcher.released
+    assert worker.folder.can_resume()
 
 
 def test_bad_input_is_one_sentence_in_the_status(panel, tmp_path):
+    panel.replay(train=recorded("segment_train_missing"))
     panel.choose_training()
     panel.ui.trainDatasetPathLineEdit.currentPath = str(tmp_path / "missing.json")
     panel.ui.trainStartButton.click()
@@ -127,6 +154,7 @@ def test_bad_input_is_one_sentence_in_the_status(panel, tmp_path):
 
 
 def test_a_device_that_this_computer_lacks_is_refused(panel):
+    panel.replay(train=recorded("segment_train_device"))
     panel.choose_training()
     panel.parameters.device = "cuda:9"
     assert "not on this computer" in panel.ui.trainDeviceComboBox.currentText
@@ -134,9 +162,11 @@ def test_a_device_that_this_computer_lacks_is_refused(panel):
     assert "has no device 'cuda:9'" in panel.wait("train")
 
 
-def test_start_never_touches_a_folder_with_a_run(panel, trained_run, runs_folder):
+def test_start_never_touches_a_folder_with_a_run(panel_with_recorded_model, runs_folder):
+    panel = panel_with_recorded_model
+    panel.replay(train=recorded("segment_train"))
     panel.choose_training()
-    panel.ui.trainRunFolderPathLineEdit.currentPath = str(trained_run)
+    panel.ui.trainRunFolderPathLineEdit.currentPath = str(panel.run)
     panel.ui.trainStartButton.click()
-    assert panel.run_folder() != trained_run
+    assert panel.run_folder() != panel.run
     assert panel.run_folder().parent == runs_folder

@@ -14,6 +14,7 @@ from MedDeepLib.bundles.metadata import problems
 from MedDeepLib.bundles.model import open_model, released_models
 from MedDeepLib.bundles.saving import patient_code, save_model
 from MedDeepLib.core import Context, Prepared, get
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.errors import CannotWrite, UserError
 from MedDeepLib.training.engine import Trained
@@ -57,7 +58,9 @@ def test_what_a_model_says_of_itself(toy_run, toy_dataset):
         model = open_model(reference, "segment")
         assert model.folder == toy_run / "model"
     assert model.channels == ("MR",)
-    assert model.classes == load_dataset(toy_dataset).classes
+    assert model.segments == load_dataset(toy_dataset, task("segment")).segments
+    assert model.classes == ("bright ball", "dark ball")
+    assert [(slot.name, slot.kind) for slot in model.inputs] == [("image", "image")]
     assert list(model.make_method().parameters.features) == TRAINING["features"]
     text = model.description()
     assert "Needs 1 input image (MR); finds bright ball, dark ball. Trained and validated on 5 cases of balls." in text
@@ -112,9 +115,23 @@ def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
 
 def test_a_model_of_another_task(model_folder):
     change(model_folder, task="classify")
-    assert "is for the task 'classify', not for 'segment': it belongs to the module Deep Classification" in sentence(
+    assert "is for the task 'classify', not for 'segment': it belongs to a task that is not installed here" in sentence(
         model_folder
     )
+    change(model_folder, task="register")
+    assert "is for the task 'register', not for 'segment': it belongs to the module Deep Registration" in sentence(
+        model_folder
+    )
+
+
+def test_a_model_that_does_not_say_what_it_takes(model_folder):
+    """Models made before tasks had slots are applied to what their task takes."""
+    metadata = json.loads((model_folder / METADATA).read_text(encoding="utf-8"))
+    for key in ("inputs", "outputs"):
+        del metadata["meddeep"][key]
+    (model_folder / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    assert [slot.name for slot in open_model(model_folder, "segment").inputs] == ["image"]
+    assert use(model_folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "x"}', '{"name": "x", "meddeep": []}', "\xff"])
@@ -198,7 +215,7 @@ def test_the_models_that_come_with_the_extension_can_be_opened():
 
 def test_saving_is_all_or_nothing(toy_dataset, tmp_path, monkeypatch):
     method = get("segment", "unet")()
-    context = Context(torch.device("cpu"), dataset=load_dataset(toy_dataset))
+    context = Context(torch.device("cpu"), dataset=load_dataset(toy_dataset, task("segment")))
     trained = Trained({"network": torch.nn.Linear(2, 2)}, metrics={"unet": {"steps": 1}})
     prepared = Prepared({"plan": method.plan().as_dict()})
     save_model(tmp_path / "model", method, prepared, context, trained)

@@ -180,15 +180,15 @@ def test_the_script_takes_folders_and_archives(spleen_bundle, segment, tmp_path)
 
 
 def test_bundles_of_other_tasks_say_so(tmp_path):
-    for config, metadata, module in (
-        (zoo_bundles.classification_config(), zoo_bundles.CLASSIFICATION_METADATA, "Deep Classification"),
-        (zoo_bundles.detection_config(), zoo_bundles.DETECTION_METADATA, "Deep Detection"),
+    for config, metadata, task in (
+        (zoo_bundles.classification_config(), zoo_bundles.CLASSIFICATION_METADATA, "classify"),
+        (zoo_bundles.detection_config(), zoo_bundles.DETECTION_METADATA, "detect"),
     ):
-        folder = write_bundle(tmp_path / module, config, metadata)
-        with pytest.raises(UserError, match=f"belongs to the module {module}"):
+        folder = write_bundle(tmp_path / task, config, metadata)
+        with pytest.raises(UserError, match=f"is for the task '{task}', .* to a task that is not installed here"):
             open_model(folder, "segment")
-    assert read_bundle(tmp_path / "Deep Classification").channels == ("R", "G", "B")
-    findings = read_bundle(tmp_path / "Deep Detection").findings
+    assert read_bundle(tmp_path / "classify").channels == ("R", "G", "B")
+    findings = read_bundle(tmp_path / "detect").findings
     assert [finding.what for finding in findings] == ["scripts.detection_inferer.RetinaNetInferer"]
 
 

@@ -32,7 +32,7 @@ def case(toy_run, tmp_path):
 
     apply.image, apply.output = image, output
     yield apply
-    work._seat.leave()
+    work._seat.release()
 
 
 def written(output) -> tuple[int, bytes]:
@@ -145,7 +145,7 @@ def test_a_stopped_cohort_begins_no_case(case):
 def test_the_model_is_loaded_once_and_given_back(case):
     assert case()["loaded"]
     assert not case(overlap=0.5)["loaded"]
-    work._seat.leave()
+    work._seat.release()
     assert case(overlap=0.4)["loaded"]
 
 

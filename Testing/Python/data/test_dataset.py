@@ -7,13 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.classes import parse_classes
-from MedDeepLib.data.dataset import load_dataset, with_validation
+from MedDeepLib.data.dataset import Dataset, with_validation
+from MedDeepLib.data.dataset import load_dataset as load_by_slots
 from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 
+SEGMENT = task("segment")
 LABELS = {"1": "liver", "2": {"name": "spleen", "color": [0.1, 0.2, 0.3]}}
+
+
+def load_dataset(path: Path) -> Dataset:
+    return load_by_slots(path, SEGMENT)
 
 
 @pytest.fixture
@@ -56,13 +63,13 @@ def test_json(folder):
         )
     )
     assert (dataset.name, dataset.description, dataset.channels) == ("Abdomen", "Two organs.", ("T1", "T2"))
-    assert [(s.value, s.name) for s in dataset.classes] == [(1, "liver"), (2, "spleen")]
-    assert dataset.classes[1].color == (0.1, 0.2, 0.3)
+    assert [(s.value, s.name) for s in dataset.segments] == [(1, "liver"), (2, "spleen")]
+    assert dataset.segments[1].color == (0.1, 0.2, 0.3)
     first = dataset.training[0]
     assert (first.name, first.patient, first.site) == ("first", "A", "Basel")
-    assert [image.name for image in first.images] == ["a_image.nrrd", "a_second.nrrd"]
-    assert first.images[0].is_absolute() and first.label == folder / "a_label.nrrd"
-    assert dataset.test[0].label is None and dataset.validation == ()
+    assert [image.name for image in first.files("image")] == ["a_image.nrrd", "a_second.nrrd"]
+    assert first.files("image")[0].is_absolute() and first.files("label") == (folder / "a_label.nrrd",)
+    assert not dataset.test[0].files("label") and dataset.validation == ()
 
 
 def test_decathlon(folder):
@@ -77,9 +84,9 @@ def test_decathlon(folder):
         )
     )
     assert dataset.channels == ("MRI",)
-    assert [(s.value, s.name) for s in dataset.classes] == [(1, "Anterior"), (2, "Posterior")]
+    assert [(s.value, s.name) for s in dataset.segments] == [(1, "Anterior"), (2, "Posterior")]
     assert [c.name for c in dataset.cases()] == ["a_image", "b_image", "c_image"]
-    assert [c.label for c in dataset.test] == [None, None]
+    assert [c.files("label") for c in dataset.test] == [(), ()]
 
 
 def test_nnunet_lists_its_cases_by_their_files(tmp_path):
@@ -100,8 +107,8 @@ def test_nnunet_lists_its_cases_by_their_files(tmp_path):
     for path in (tmp_path, tmp_path / "dataset.json"):
         dataset = load_dataset(path)
         assert dataset.channels == ("T1", "FLAIR")
-        assert [(s.value, s.name) for s in dataset.classes] == [(1, "tumor")]
-        assert [[image.name for image in c.images] for c in dataset.training] == [
+        assert [(s.value, s.name) for s in dataset.segments] == [(1, "tumor")]
+        assert [[image.name for image in c.files("image")] for c in dataset.training] == [
             ["p1_0000.nii.gz", "p1_0001.nii.gz"],
             ["p10_0000.nii.gz", "p10_0001.nii.gz"],
         ]
@@ -114,7 +121,7 @@ def test_nnunet_v1_leaves_the_channel_out_of_its_file_names(folder):
     dataset = load_dataset(
         write(folder, modality={"0": "T1", "1": "T2"}, training=[{"image": "./e.nii.gz", "label": "./a_label.nrrd"}])
     )
-    assert [image.name for image in dataset.training[0].images] == ["e_0000.nii.gz", "e_0001.nii.gz"]
+    assert [image.name for image in dataset.training[0].files("image")] == ["e_0000.nii.gz", "e_0001.nii.gz"]
 
 
 def test_csv(folder):
@@ -127,9 +134,10 @@ def test_csv(folder):
         encoding="utf-8-sig",
     )
     dataset = load_dataset(file)
-    assert [image.name for image in dataset.training[0].images] == ["a_image.nrrd", "a_second.nrrd"]
-    assert (dataset.training[0].patient, dataset.training[0].site, dataset.test[0].label) == ("A", "Basel", None)
-    assert [(s.value, s.name) for s in dataset.classes] == [(3, "label 3")]
+    assert [image.name for image in dataset.training[0].files("image")] == ["a_image.nrrd", "a_second.nrrd"]
+    first, second = dataset.training[0], dataset.test[0]
+    assert (first.patient, first.site, second.files("label")) == ("A", "Basel", ())
+    assert [(s.value, s.name) for s in dataset.segments] == [(3, "label 3")]
     assert dataset.channels == ("channel 1", "channel 2")
 
 
@@ -150,8 +158,8 @@ def test_folder_with_segmentations_takes_their_names(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     dataset = load_dataset(tmp_path)
-    assert [(s.value, s.name, s.color) for s in dataset.classes] == [(2, "thalamus", (0.0, 1.0, 0.0))]
-    assert [[image.name for image in c.images] for c in dataset.training] == [["a.nrrd"]]
+    assert [(s.value, s.name, s.color) for s in dataset.segments] == [(2, "thalamus", (0.0, 1.0, 0.0))]
+    assert [[image.name for image in c.files("image")] for c in dataset.training] == [["a.nrrd"]]
 
 
 def test_files_of_one_name_in_a_folder_per_patient(tmp_path):
@@ -232,6 +240,13 @@ def test_mistakes_in_json(folder, changes, words):
     assert words in sentence(write(folder, **changes))
 
 
+@pytest.mark.parametrize("text, line", [('// mine\n{"training": []}', 1), ('{"training":\n["a.nrrd",]}', 2)])
+def test_json_with_comments_or_a_last_comma(tmp_path, text, line):
+    file = tmp_path / "list.json"
+    file.write_text(text, encoding="utf-8")
+    assert f"in line {line}, column" in sentence(file) and "no comma after the last entry" in sentence(file)
+
+
 def test_one_channel_may_be_a_name(folder):
     assert load_dataset(write(folder, channels="T1")).channels == ("T1",)
 
@@ -258,10 +273,24 @@ def test_mistakes_in_csv(folder, text, words):
     assert words in sentence(file)
 
 
-def test_csv_of_another_encoding(folder):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_csv_as_spreadsheets_write_it(folder, encoding, separator, line_end):
+    """Semicolons where the comma is the decimal point, tabs, and the encoding of older Windows programs."""
+    lines = [["image", "site", "name"], ["a_image.nrrd", "Zürich", '"a; b, c"'], ["b_image.nrrd", "Bern", ""]]
     file = folder / "list.csv"
-    file.write_bytes("image,site\na_image.nrrd,Zürich\n".encode("latin-1"))
-    assert "cannot be read as CSV" in sentence(file)
+    file.write_bytes((line_end.join(separator.join(line) for line in lines) + line_end).encode(encoding))
+    dataset = load_dataset(file)
+    assert [(c.name, c.site) for c in dataset.training] == [("a; b, c", "Zürich"), ("b_image", "Bern")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_json_as_editors_write_it(folder, encoding):
+    file = write(folder, training=[case("a", site="Zürich")])
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    assert load_dataset(file).training[0].site == "Zürich"
 
 
 def test_what_is_no_dataset(tmp_path):

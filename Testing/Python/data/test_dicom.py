@@ -2,6 +2,7 @@
 
 import logging
 import re
+from pathlib import Path
 
 import itk
 import numpy as np
@@ -253,3 +254,17 @@ def test_two_stacks_with_different_uids_in_one_folder_are_two_series(tmp_path):
     assert len({one.SeriesInstanceUID for one in slices}) == 5
     save_dicom(slices, tmp_path)
     refused(tmp_path, "holds 5 series")
+
+
+def test_a_series_has_a_fingerprint_of_its_own(tmp_path):
+    """FOLDER::UID of a dataset's list: the files of the other series do not count."""
+    from MedDeepLib.data.fingerprints import fingerprint
+
+    for number, uid in enumerate(("1.2.3", "1.2.4")):
+        slices = dicom_slices(volume(seed=number), OBLIQUE, SeriesInstanceUID=uid)
+        save_dicom(slices, tmp_path / str(number))
+    first, second = (fingerprint(Path(f"{tmp_path}::{uid}")) for uid in ("1.2.3", "1.2.4"))
+    assert first != second
+    for file in (tmp_path / "1").iterdir():
+        file.unlink()
+    assert fingerprint(Path(f"{tmp_path}::1.2.3")) == first

@@ -8,18 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from MedDeepLib.data.dataset import Case, Dataset
+from MedDeepLib.data.dataset import Dataset, with_validation
+from MedDeepLib.data.patients import patient_groups
+from MedDeepLib.data.slots import Case, Slot, Source
 from MedDeepLib.data.splits import patient_folds, site_folds
 from MedDeepLib.errors import UserError
+
+LABEL = (Slot("label", "labels", required=False),)
 
 
 def case(patient: str, number: int = 1, site: str = "", label: bool = True) -> Case:
     name = f"{patient}-{number}"
-    return Case(name, (Path(f"{name}.nrrd"),), Path(f"{name}.seg.nrrd") if label else None, patient, site)
+    targets = {"label": Source("labels", (Path(f"{name}.seg.nrrd"),))} if label else {}
+    return Case(name, {"image": Source("image", (Path(f"{name}.nrrd"),))}, targets, (patient,), site)
 
 
 def dataset(training, validation=(), test=()) -> Dataset:
-    return Dataset("cohort", (), ("MR",), tuple(training), tuple(validation), tuple(test))
+    return Dataset("cohort", ("MR",), training=tuple(training), validation=tuple(validation), test=tuple(test))
 
 
 def cohort(seed: int) -> Dataset:
@@ -47,7 +52,7 @@ def pooled(data: Dataset) -> set[Case]:
 def test_every_patient_is_held_out_once_and_never_trained_on_meanwhile(seed):
     data = cohort(seed)
     count = random.Random(seed).randint(2, min(7, len(patients(pooled(data)))))
-    folds = patient_folds(data, count, seed)
+    folds = patient_folds(data, count, seed, LABEL)
     assert [fold.name for fold in folds] == [f"fold {n + 1}" for n in range(count)]
     held_out = [case for fold in folds for case in fold.dataset.test]
     assert len(held_out) == len(set(held_out)) and set(held_out) == pooled(data)
@@ -62,7 +67,7 @@ def test_every_patient_is_held_out_once_and_never_trained_on_meanwhile(seed):
 def test_sites_and_patients_are_spread_evenly(seed):
     data = cohort(seed)
     site_of = {case.patient: case.site for case in pooled(data)}
-    folds = [patients(fold.dataset.test) for fold in patient_folds(data, 3, seed)]
+    folds = [patients(fold.dataset.test) for fold in patient_folds(data, 3, seed, LABEL)]
     assert max(map(len, folds)) - min(map(len, folds)) <= 1
     for site in set(site_of.values()):
         counts = [sum(site_of[patient] == site for patient in fold) for fold in folds]
@@ -75,8 +80,8 @@ def test_the_order_of_the_cases_and_their_split_mean_nothing(seed):
     cases = list(pooled(data))
     random.Random(seed + 1).shuffle(cases)
     other = dataset(cases[1::2], cases[::2], data.test)
-    assert patient_folds(other, 4, seed) == patient_folds(data, 4, seed)
-    assert patient_folds(data, 4, seed) != patient_folds(data, 4, seed + 1)
+    assert patient_folds(other, 4, seed, LABEL) == patient_folds(data, 4, seed, LABEL)
+    assert patient_folds(data, 4, seed, LABEL) != patient_folds(data, 4, seed + 1, LABEL)
 
 
 def test_dealing_is_random():
@@ -84,7 +89,7 @@ def test_dealing_is_random():
     data = dataset([case(f"P{number}", site="Basel") for number in range(8)])
     together = Counter()
     for seed in range(200):
-        fold = patients(patient_folds(data, 2, seed)[0].dataset.test)
+        fold = patients(patient_folds(data, 2, seed, LABEL)[0].dataset.test)
         together.update(other for other in fold if "P0" in fold)
         together.update(other for other in {f"P{n}" for n in range(8)} - fold if "P0" not in fold)
     assert together["P0"] == 200
@@ -98,7 +103,7 @@ def test_every_site_is_held_out_whole(seed):
     if len(sites) < 2:
         data = replace(data, training=(*data.training, case("Z", site="Zug")))
         sites = sorted([*sites, "Zug"])
-    folds = site_folds(data)
+    folds = site_folds(data, LABEL)
     assert [fold.name for fold in folds] == sites
     for fold in folds:
         assert {case.site for case in fold.dataset.test} == {fold.name}
@@ -108,10 +113,10 @@ def test_every_site_is_held_out_whole(seed):
 
 def test_a_patient_seen_at_two_sites_is_in_one_fold():
     data = dataset([case("A", 1, "Bern"), case("A", 2, "Basel"), case("B", 1, "Bern")])
-    for fold in patient_folds(data, 2, 0):
+    for fold in patient_folds(data, 2, 0, LABEL):
         assert not patients(fold.dataset.training) & patients(fold.dataset.test)
     with pytest.raises(UserError, match=r"The patient 'A' has cases from two sites \(Bern, Basel\)"):
-        site_folds(data)
+        site_folds(data, LABEL)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_a_patient_seen_at_two_sites_is_in_one_fold():
 )
 def test_cohorts_that_cannot_be_dealt_by_patient(cases, count, words):
     with pytest.raises(UserError) as caught:
-        patient_folds(dataset(cases, test=[case("T")]), count, 0)
+        patient_folds(dataset(cases, test=[case("T")]), count, 0, LABEL)
     assert words in str(caught.value)
 
 
@@ -140,5 +145,85 @@ def test_cohorts_that_cannot_be_dealt_by_patient(cases, count, words):
 )
 def test_cohorts_that_cannot_be_dealt_by_site(cases, words):
     with pytest.raises(UserError) as caught:
-        site_folds(dataset(cases))
+        site_folds(dataset(cases), LABEL)
     assert words in str(caught.value)
+
+
+# --- patients who are joined, and classes -----------------------------------------------------------------------------
+
+
+def pair(fixed: str, moving: str, site: str = "") -> Case:
+    sources = {side: Source("image", (Path(f"{who}.nrrd"),)) for side, who in (("fixed", fixed), ("moving", moving))}
+    label = {"fixed_label": Source("labels", (Path(f"{fixed}.seg.nrrd"),))}
+    return Case(f"{fixed} and {moving}", sources, label, tuple(dict.fromkeys((fixed, moving))), site)
+
+
+PAIR_LABEL = (Slot("fixed_label", "labels", required=False),)
+
+
+def everybody(cases) -> set[str]:
+    return {patient for case in cases for patient in case.patients}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_joined_patients_are_held_out_together(seed):
+    generator = random.Random(seed)
+    names = [f"P{n}" for n in range(24)]
+    cases = [pair(generator.choice(names[n : n + 3]), names[n]) for n in range(0, 24, 3)]  # chains of up to 3
+    cases += [pair(*generator.sample(names[:6], 2)), pair(names[1], names[2])]
+    folds = patient_folds(dataset(cases), 3, seed, PAIR_LABEL)
+    assert sorted(case.name for fold in folds for case in fold.dataset.test) == sorted(case.name for case in cases)
+    for fold in folds:
+        assert not everybody(fold.dataset.training) & everybody(fold.dataset.test)
+
+
+def test_joined_patients_are_one_in_the_count():
+    cases = [pair("A", "B"), pair("B", "C"), pair("D", "D")]
+    assert patient_groups(cases) == {"A": "A", "B": "A", "C": "A", "D": "D"}
+    assert len(patient_folds(dataset(cases), 2, 0, PAIR_LABEL)) == 2
+    with pytest.raises(UserError, match="3 folds cannot be made of the 2 groups of joined patients"):
+        patient_folds(dataset(cases), 3, 0, PAIR_LABEL)
+
+
+def test_validation_takes_joined_patients_together():
+    cases = [pair("A", "B"), pair("B", "C"), pair("D", "D"), pair("E", "D"), pair("F", "F")]
+    for seed in range(20):
+        split = with_validation(dataset(cases), 0.3, seed)
+        assert split.validation and not everybody(split.training) & everybody(split.validation)
+    assert with_validation(dataset(cases[:2]), 0.5, 0) == dataset(cases[:2]), "all are joined"
+
+
+def test_joined_patients_of_two_sites_cannot_be_left_out_by_site():
+    cases = [pair("A", "B", "Bern"), pair("B", "C", "Basel"), pair("D", "D", "Bern")]
+    with pytest.raises(UserError, match=r"who are joined \(A, B, C\) have cases from two sites \(Bern, Basel\)"):
+        site_folds(dataset(cases), PAIR_LABEL)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_are_spread_evenly(seed):
+    slots = (Slot("class", "class"),)
+    generator = random.Random(seed)
+    answers = {f"P{n}": generator.choice(["a", "a", "a", "b"]) for n in range(30)}
+    cases = [replace(case(who), targets={"class": Source("class", value=answers[who])}) for who in answers]
+    for count in (2, 3, 5):
+        folds = [patients(fold.dataset.test) for fold in patient_folds(dataset(cases), count, seed, slots)]
+        for answer in "ab":
+            counts = [sum(answers[patient] == answer for patient in fold) for fold in folds]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_any_target_is_enough_to_be_judged():
+    slots = (Slot("label", "labels", required=False), Slot("landmarks", "points", required=False))
+    marked = replace(case("B", label=False), targets={"landmarks": Source("points", (Path("b.csv"),))})
+    assert len(patient_folds(dataset([case("A"), marked]), 2, 0, slots)) == 2
+    with pytest.raises(UserError, match=r"The case C-1 has nothing to be judged by \(label, landmarks\)"):
+        patient_folds(dataset([case("A"), case("C", label=False)]), 2, 0, slots)
+
+
+def test_the_folds_of_old_datasets_are_the_folds_they_always_were():
+    """Runs that are resumed must find their folds again."""
+    cases = [case(f"P{n}", site=["Basel", "Bern", "Chur"][n % 3]) for n in range(10)]
+    held_out = [sorted(patients(fold.dataset.test)) for fold in patient_folds(dataset(cases), 3, 5, LABEL)]
+    assert held_out == [["P0", "P5", "P6", "P7"], ["P3", "P4", "P8"], ["P1", "P2", "P9"]]
+    split = with_validation(dataset(cases), 0.3, 5)
+    assert sorted(patients(split.validation)) == ["P1", "P2", "P3"]

@@ -82,8 +82,8 @@ def test_it_holds_all_that_the_weights_depend_on(run, data):
     assert content["packages"]["torch"] == torch.__version__ and all(content["packages"].values())
     assert SHA256.fullmatch(content["code"]["sources"])
     assert [len(content["data"][split]) for split in ("training", "validation")] == [4, 1]
-    assert content["data"]["training"][0]["images"] == [fingerprint(data.parent / "image0.nii.gz")]
-    assert content["data"]["validation"][0]["label"] == fingerprint(data.parent / "label4.nii.gz")
+    assert content["data"]["training"][0]["inputs"] == {"image": [fingerprint(data.parent / "image0.nii.gz")]}
+    assert content["data"]["validation"][0]["targets"] == {"label": [fingerprint(data.parent / "label4.nii.gz")]}
     assert content["began"] <= content["ended"] and content["resumed"] == []
     weights = torch.load(run / "model" / "models" / "model.pt", weights_only=True)
     assert content["weights"] == weights_fingerprint({"network": weights}), "those of the model that was saved"
@@ -105,7 +105,7 @@ def test_every_file_is_read_for_it_once(data, tmp_path, monkeypatch):
     assert len(read) == 10 and set(read.values()) == {1}, "also for the model's own list, and no test case"
     model = json.loads((tmp_path / "run" / "model" / "configs" / "metadata.json").read_text(encoding="utf-8"))
     entries = [case for split in content_of(tmp_path / "run")["data"].values() for case in split]
-    hashes = sorted(value for case in entries for value in (*case["images"], case["label"]))
+    hashes = sorted(value for case in entries for value in (*case["inputs"]["image"], *case["targets"]["label"]))
     assert model["meddeep"]["training_data"]["sha256"] == hashes
 
 
@@ -366,4 +366,4 @@ def test_weights_count_to_the_last_bit_but_not_their_order():
     other = {"net": {**first["net"], "a": torch.tensor([0.0, 0.0, -0.0])}}
     assert weights_fingerprint(first) == weights_fingerprint(same) != weights_fingerprint(other)
     assert weights_fingerprint({"x": first["net"]}) != weights_fingerprint(first)
-    assert manifest.VERSION == 1 and JobFolder("x").manifest_file.name == "manifest.json"
+    assert manifest.VERSION == 2 and JobFolder("x").manifest_file.name == "manifest.json"

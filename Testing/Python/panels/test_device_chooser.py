@@ -45,7 +45,7 @@ def test_all_cards_are_chosen_and_remembered(chooser):
     told = []
     all_cards.changes.connect(lambda: told.append(all_cards.value()))
     box.setCurrentIndex(1)
-    assert told == ["all"] and box.itemText(1) == "All 2 graphics cards together"
+    assert told == ["all"] and box.itemText(1) == "All 2 GPUs together"
     assert "a batch of the chosen size" in box.toolTip
     all_cards.set_value("auto")
     all_cards.set_value("all")

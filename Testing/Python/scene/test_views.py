@@ -9,6 +9,7 @@ from MedDeepLib.data.sources import image as images
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.scene import nodes, offscreen, views
+from SegmentModuleLib.scene import overview
 
 SIZE = (120, 100)
 SHAPE = (40, 40, 40)
@@ -84,9 +85,9 @@ def test_field_of_view_in_millimetres(scene):
 def test_overview_has_three_slices_and_a_surface(scene, tmp_path):
     slicer, volume, segmentation = scene
     count = slicer.mrmlScene.GetNumberOfNodes()
-    views.render_overview(volume, segmentation, tmp_path / "new" / "overview.png", SIZE)
+    overview.render_overview(volume, segmentation, tmp_path / "new" / "overview.png", SIZE)
     picture = (matplotlib.image.imread(tmp_path / "new" / "overview.png")[..., :3] * 255).astype(int)
-    gap = views.GAP_BETWEEN_VIEWS
+    gap = overview.GAP_BETWEEN_VIEWS
     assert picture.shape == (2 * 100 + gap, 2 * 120 + gap, 3)
     axial, coronal, surface = picture[:100, :120], picture[-100:, :120], picture[-100:, -120:]
     sagittal = picture[:100, -120:]
@@ -99,7 +100,7 @@ def test_overview_has_three_slices_and_a_surface(scene, tmp_path):
     # The eye is in front of the patient, who therefore has the right side on the left of the picture.
     assert middle_of(mask_of(surface, "red"))[1] < middle_of(mask_of(surface, "green"))[1]
     left_over = slicer.mrmlScene.GetNumberOfNodes() - count
-    views.render_overview(volume, segmentation, tmp_path / "again.png", SIZE)
+    overview.render_overview(volume, segmentation, tmp_path / "again.png", SIZE)
     assert slicer.mrmlScene.GetNumberOfNodes() == count + left_over  # at most a camera, made once
     assert left_over <= 1
 
@@ -107,7 +108,7 @@ def test_overview_has_three_slices_and_a_surface(scene, tmp_path):
 def test_overview_of_an_empty_segmentation_shows_the_volume(scene, tmp_path):
     slicer, volume, segmentation = scene
     segmentation.GetSegmentation().RemoveAllSegments()
-    views.render_overview(volume, segmentation, tmp_path / "overview.png", SIZE)
+    overview.render_overview(volume, segmentation, tmp_path / "overview.png", SIZE)
     picture = (matplotlib.image.imread(tmp_path / "overview.png")[..., :3] * 255).astype(int)
     assert mask_of(picture[:100, :120], "grey").sum() > 1000
 

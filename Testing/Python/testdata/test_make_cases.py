@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from Demo import make_cases as maker
+from MedDeepLib.core.registry import task
 from MedDeepLib.data.dataset import load_dataset
 from MedDeepLib.data.sources.image import read_image, write_image
 from MedDeepLib.data.sources.labels import read_segmentation
@@ -61,7 +62,8 @@ def shifted(affine: np.ndarray, voxels: int) -> np.ndarray:
 def made(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cases")
     maker.make_cases(folder, files / "t1.nii.gz", files / "aal.nii.gz", count=8, seed=3)
-    return load_dataset(maker.make_test_case(folder, files / "t1.nii.gz", files / "desikan_killiany.nii.gz"))
+    listed = maker.make_test_case(folder, files / "t1.nii.gz", files / "desikan_killiany.nii.gz")
+    return load_dataset(listed, task("segment"))
 
 
 def centre_of(labels: np.ndarray, affine: np.ndarray, value: int) -> np.ndarray:
@@ -71,10 +73,10 @@ def centre_of(labels: np.ndarray, affine: np.ndarray, value: int) -> np.ndarray:
 def test_the_list_is_read_and_says_what_the_cases_are(made):
     assert (len(made.training), len(made.validation), len(made.test)) == (6, 2, 1)
     assert "SYNTHETIC" in made.description and "ONE head" in made.description
-    assert [segment.name for segment in made.classes[:3]] == [
+    assert [segment.name for segment in made.segments[:3]] == [
         "left hippocampus", "right hippocampus", "left amygdala",
     ]  # fmt: skip
-    assert len({segment.terminology for segment in made.classes}) == 12
+    assert len({segment.terminology for segment in made.segments}) == 12
     content = json.loads(made.path.read_text(encoding="utf-8"))
     assert content["test"][0]["patient"] == "ICBM152"
 
@@ -82,7 +84,7 @@ def test_the_list_is_read_and_says_what_the_cases_are(made):
 def test_left_stays_left_whether_mirrored_or_not(made):
     """The phantom differs from front to back only by structure, so sides are told by x alone."""
     for case in made.cases():
-        labels, affine, segments = read_segmentation(case.label)
+        labels, affine, segments = read_segmentation(case.files("label")[0])
         assert len(segments) == 12
         for value in range(1, 12, 2):
             left, right = centre_of(labels, affine, value), centre_of(labels, affine, value + 1)
@@ -152,8 +154,8 @@ def test_image_and_labels_of_a_case_stay_together(files):
 
 def test_test_case_is_the_image_with_its_labels_on_its_grid(made, files):
     case = made.test[0]
-    assert case.images[0].read_bytes() == (files / "t1.nii.gz").read_bytes()
-    labels, affine, _ = read_segmentation(case.label)
+    assert case.files("image")[0].read_bytes() == (files / "t1.nii.gz").read_bytes()
+    labels, affine, _ = read_segmentation(case.files("label")[0])
     np.testing.assert_allclose(affine, RAS, atol=1e-6)
     expected = atlas(phantom()[1], {value: value for value in range(1, 13)})
     np.testing.assert_array_equal(labels, expected)

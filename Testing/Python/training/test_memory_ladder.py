@@ -198,8 +198,12 @@ def test_stages_with_their_own_update_say_what_was_missing(tmp_path):
         stage.update = update
         yield stage
 
+    said = []
+    report = lambda event, **fields: said.append(fields["message"]) if event == "warning" else None  # noqa: E731
     with pytest.raises(torch.OutOfMemoryError):
-        train(failing_stages(context := Context(torch.device("cpu"), 4, tmp_path)), context, IDENTITY)
+        train(failing_stages(context := Context(torch.device("cpu"), 4, tmp_path, report=report)), context, IDENTITY)
+    (warning,) = said
+    assert "'classify' has an update rule of its own, so a batch that does not fit into memory cannot be" in warning
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), ValueError("out of memory"), KeyError("alloc"), OSError()])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from MedDeepLib.core import Context
 from MedDeepLib.errors import Stopped, UserError
-from MedDeepLib.training.batches import keeping_lists
+from MedDeepLib.training.batches import BatchStream, keeping_lists
 from MedDeepLib.training.checkpoint import remove_checkpoints
 from MedDeepLib.training.engine import train
 from MedDeepLib.training.nested import in_float32, split
@@ -253,6 +253,30 @@ def test_lists_of_boxes_after_running_out_of_memory(tmp_path):
 
 def test_nested_outputs_of_half_precision_reach_the_loss_in_float32(tmp_path):
     run(tmp_path, lambda context: detection(context, 2, torch.bfloat16))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_whatever_a_batch_holds_is_moved_to_the_device_and_split_there(whole):
+    """The meta device stands in for a GPU."""
+    network = torch.nn.Linear(1, 1)
+
+    def sample(number: int):
+        return {"image": torch.ones(number + 1), "boxes": [torch.ones(2)], "name": f"case {number}"}
+
+    def batch(number: int):
+        return {"image": [torch.ones(n + 1) for n in range(4)], "boxes": torch.ones(4, 2), "name": "all"}
+
+    data = Samples(4, batch=batch) if whole else Samples(4, sample=sample, collate=keeping_lists("image", "boxes"))
+    stage = TrainStage(
+        "s", {"n": network}, data, loss=print, optimisation=Optimisation(torch.optim.SGD(network.parameters(), 0.1), 2)
+    )
+    wanted = [3]
+    first, second = BatchStream(stage, device=torch.device("meta"), micro_batches=lambda: wanted[0])
+    assert first.size == 4 and [share for _, share in first.pieces] == [0.5, 0.25, 0.25]
+    for piece, _ in [*first.pieces, *second.again(4).pieces]:
+        boxes = piece["boxes"] if whole else [box for each in piece["boxes"] for box in each]
+        assert all(tensor.is_meta for tensor in [*piece["image"], *boxes])
+    assert [len(piece["image"]) for piece, _ in first.pieces] == [2, 1, 1]
 
 
 def test_splitting_what_a_batch_may_hold():

@@ -1,62 +1,125 @@
-"""Landmarks: named points in RAS millimetres, from the files in which 3D Slicer keeps them."""
+"""Points in RAS millimetres with their names, from the files in which 3D Slicer keeps them."""
 
 from __future__ import annotations
 
 import csv
-import json
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from MedDeepLib.data.delimited import decoded, read_lines
+from MedDeepLib.data.sources import markups
 from MedDeepLib.errors import UserError
 
-_LPS = ("LPS", "1")
+_LPS, _RAS = ("LPS", "1"), ("RAS", "0")
+_NO_POINTS = ("ROI",)  # its control points are those of a box
 
 
-def read_landmarks(path: str | Path) -> dict[str, tuple[float, float, float]]:
-    """The points of a ``.mrk.json``, ``.fcsv`` or ``.csv`` (columns name, r, a, s) by name, in RAS mm.
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Named places.
 
-    Points without a name are called by their number, from 1.
+    Attributes:
+        names: of the points in the order of the file; two points may have one name.
+        positions: (N, 3) float64, RAS mm.
+    """
 
-    Raises UserError when the file cannot be read or holds no points.
+    names: tuple[str, ...]
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def keys(self) -> list[tuple[str, int]]:
+        """A name and a number for each point, which tell it from others: the second of one name has the number 1."""
+        counts: Counter[str] = Counter()
+        keys = []
+        for name in self.names:
+            keys.append((name, counts[name]))
+            counts[name] += 1
+        return keys
+
+
+def read_points(path: str | Path) -> Points:
+    """The points of a ``.mrk.json`` (of all its markups but ROIs), a ``.fcsv`` or a ``.csv`` with columns r, a, s.
+
+    A CSV may have the column name as well, and is in RAS mm. Points without a name are called by their number, from 1;
+    those of a ``.mrk.json`` that were never placed are left out.
+
+    Raises UserError that names the file, and the line of a table, when it cannot be read or holds no points.
     """
     path = Path(path)
-    readers = {".json": _from_markups, ".fcsv": _from_fcsv, ".csv": _from_csv}
+    readers = {".json": _from_markups, ".fcsv": _from_fcsv, ".csv": _from_csv, ".tsv": _from_csv}
     if path.suffix.lower() not in readers:
-        raise UserError(f"{path.name} cannot be read as landmarks: use .mrk.json, .fcsv or .csv.")
+        raise UserError(f"{path.name} cannot be read as points: use .mrk.json, .fcsv or .csv.")
+    named = readers[path.suffix.lower()](path)
+    if not named:
+        raise UserError(f"The file {path} holds no points: place some, or leave it out.")
+    positions = np.array([position for _, position in named], np.float64)
+    if not np.isfinite(positions).all():
+        raise UserError(f"The points in {path} have places that are no numbers: save them again from Slicer's Markups.")
+    return Points(tuple(name for name, _ in named), positions)
+
+
+def _from_markups(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+    found = markups.read_markups(path)
+    named = []
+    for markup in found:
+        if markup.get("type") in _NO_POINTS:
+            continue
+        with markups.readable(path):
+            to_ras = markups.to_ras(markup, path)
+            for number, point in enumerate(markup.get("controlPoints", []), start=1):
+                if point.get("positionStatus", "defined") == "defined":
+                    position = to_ras @ np.array([float(value) for value in point["position"]])
+                    named.append((str(point.get("label") or number), tuple(position)))
+    if not named and any(markup.get("type") in _NO_POINTS for markup in found):
+        raise UserError(f"The file {path} holds a box (ROI) and no points: place points in a list of their own.")
+    return named
+
+
+def _from_fcsv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
     try:
-        points = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error):
-        raise UserError(f"The landmarks in {path} cannot be read: save them again from Slicer's Markups.") from None
-    if not points:
-        raise UserError(f"The file {path} holds no landmarks: place some, or leave it out.")
-    return points
-
-
-def _from_markups(text: str) -> dict[str, tuple[float, float, float]]:
-    points = {}
-    for markup in json.loads(text)["markups"]:
-        sign = -1 if markup.get("coordinateSystem", "LPS") in _LPS else 1
-        for number, point in enumerate(markup["controlPoints"], start=1):
-            if point.get("positionStatus", "defined") == "defined":
-                x, y, z = map(float, point["position"])
-                points[point.get("label") or str(number)] = (sign * x, sign * y, z)
-    return points
-
-
-def _from_fcsv(text: str) -> dict[str, tuple[float, float, float]]:
-    lines = text.splitlines()
-    system = next((line.split("=")[1].strip() for line in lines if line.startswith("# CoordinateSystem")), "LPS")
+        lines = list(enumerate(decoded(path.read_bytes()).splitlines(), start=1))
+    except OSError as error:
+        raise UserError(f"The points in {path} cannot be read: {error.strerror}.") from None
+    said = [line.split("=")[1].strip() for _, line in lines if line.startswith("# CoordinateSystem") and "=" in line]
+    system = said[0] if said else "LPS"
+    if system not in _LPS + _RAS:
+        raise UserError(f"The points in {path} are in the coordinate system '{system}': save them in LPS or RAS.")
     sign = -1 if system in _LPS else 1
-    points = {}
-    rows = csv.reader(line for line in lines if line and not line.startswith("#"))
-    for number, row in enumerate(rows, start=1):
-        name = row[11] if len(row) > 11 and row[11] else str(number)
-        points[name] = (sign * float(row[1]), sign * float(row[2]), float(row[3]))
-    return points
+    named = []
+    for number, line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        row = next(csv.reader([line]))
+        try:
+            r, a, s = map(float, row[1:4])
+        except ValueError:
+            raise _no_place(path, number) from None
+        name = row[11] if len(row) > 11 and row[11] else str(len(named) + 1)
+        named.append((name, (sign * r, sign * a, s)))
+    return named
 
 
-def _from_csv(text: str) -> dict[str, tuple[float, float, float]]:
-    points = {}
-    for number, row in enumerate(csv.DictReader(text.splitlines()), start=1):
-        row = {key.strip().lower(): value for key, value in row.items()}
-        points[row.get("name") or str(number)] = (float(row["r"]), float(row["a"]), float(row["s"]))
-    return points
+def _from_csv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+    lines = read_lines(path, f"The file {path}")
+    header = [cell.lower() for cell in lines[0].cells] if lines else []
+    missing = [name for name in ("r", "a", "s") if name not in header]
+    if missing:
+        raise UserError(f"The points in {path} lack the column '{missing[0]}': the columns are name, r, a, s in mm.")
+    named = []
+    for number, line in enumerate(lines[1:], start=1):
+        row = dict(zip(header, line.cells, strict=False))
+        try:
+            position = tuple(float(row.get(name, "")) for name in ("r", "a", "s"))
+        except ValueError:
+            raise _no_place(path, line.number) from None
+        named.append((row.get("name") or str(number), position))
+    return named
+
+
+def _no_place(path: Path, line: int) -> UserError:
+    return UserError(f"{path}, line {line}: a point needs three numbers in mm for its place.")

@@ -19,18 +19,18 @@ class DeviceChooser:
         """
         Args:
             devices: of this computer, if they have been listed already.
-            several: offer all cards together where there are several.
+            several: offer all GPUs together where there are several.
         """
         self.changes = Changes()
         self._combo_box = combo_box
         combo_box.clear()
         combo_box.addItem(_("Auto (the fastest that is free)"), AUTO)
         devices = present_devices() if devices is None else devices
-        cards = [device for device in devices if device.id.startswith("cuda")]
-        tool_tip = _("What to compute on. Auto takes the graphics card with the most free memory.")
-        if several and len(cards) > 1:
-            combo_box.addItem(_("All {count} graphics cards together").format(count=len(cards)), ALL)
-            tool_tip += " " + _("On all cards together, each takes a batch of the chosen size at every step.")
+        gpus = [device for device in devices if device.id.startswith("cuda")]
+        tool_tip = _("What to compute on. Auto takes the GPU with the most free memory.")
+        if several and len(gpus) > 1:
+            combo_box.addItem(_("All {count} GPUs together").format(count=len(gpus)), ALL)
+            tool_tip += " " + _("On all GPUs together, each takes a batch of the chosen size at every step.")
         for device in devices:
             combo_box.addItem(_title(device), device.id)
         combo_box.toolTip = tool_tip

@@ -80,7 +80,7 @@ class ModelTransfers:
         self.trust.enabled = free and model is not None and model.untrusted() is not None
 
     def ask_for_trust(self, model: Model) -> None:
-        """Tell the user what the bundle wants to run; if he agrees, remember it."""
+        """Tell the user what the bundle wants to run; if they agree, remember it."""
         question = model.untrusted()
         if question is None:
             return

@@ -1,4 +1,4 @@
-"""How a method is judged in training: by some patients set aside, or by folds."""
+"""How a method is evaluated in training: on some patients set aside, or by cross-validation."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class ValidationChooser:
         self._folds_spin_box.setVisible(choice == "patients")
         if choice == "patients":
             text = _(
-                "Trains {folds} networks, each judged on the patients that it has not seen, sites spread evenly. "
-                "Gives figures with intervals."
+                "Trains {folds} networks, each evaluated on the patients that it has not seen, sites spread evenly. "
+                "Gives metrics with confidence intervals."
             ).format(folds=self._folds_spin_box.value)
         elif choice == "sites":
             text = _(
-                "Trains a network for every site, judged on this site and trained on all others: how the method does "
-                "in a new centre."
+                "Trains a network for every site, evaluated on this site and trained on all others: how well the "
+                "method works in a new center."
             )
         else:
             text = _("Trains one network; validation patients choose its best weights.")

@@ -39,7 +39,7 @@ class LiveCurves:
         return followed.curves.chart
 
     def follow_again(self, folder: JobFolder) -> None:
-        """A job goes on: if its chart was asked for, that does too."""
+        """A job was resumed: if its chart was asked for, it is followed again."""
         if folder.path in self._followed:
             self._timer.start()
 

@@ -74,7 +74,9 @@ class DevicesSection:
         last = [_("It is the last one already.")] if waits and place == count - 1 else []
         explain_button(self.ui.devicesUpButton, no_waiter or first, _("Let this job have the device earlier."))
         explain_button(self.ui.devicesDownButton, no_waiter or last, _("Let another job have the device first."))
-        explain_button(self.ui.devicesStopButton, self._stop_obstacles(entry), _("Let this job save and leave."))
+        explain_button(
+            self.ui.devicesStopButton, self._stop_obstacles(entry), _("Let this job save its work and stop.")
+        )
 
     def choose(self, key: str) -> None:
         """Choose an entry by its key: a device's id, a ticket's, or a process's."""

@@ -39,8 +39,8 @@ class JobDetails:
         elif not self._slices.is_busy():
             self._slices.start(self._read(), self._render)
 
-    def has_figures(self) -> bool:
-        """Whether the job has told any figure."""
+    def has_metrics(self) -> bool:
+        """Whether the job has reported any metric."""
         return self._job is not None and bool(self.summary.figures)
 
     def is_busy(self) -> bool:

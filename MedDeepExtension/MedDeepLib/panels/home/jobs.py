@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import qt
@@ -19,12 +18,13 @@ from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.dependencies import ensure_packages
-from MedDeepLib.panels.home import words
 from MedDeepLib.panels.home.curves import LiveCurves
+from MedDeepLib.panels.home.files import open_folder
 from MedDeepLib.panels.home.job_details import JobDetails
-from MedDeepLib.panels.home.resumed import ResumedJobs
+from MedDeepLib.panels.home.job_rows import columns, row
+from MedDeepLib.panels.home.resumed_jobs import ResumedJobs
 from MedDeepLib.panels.home.slices import Slices
-from MedDeepLib.panels.home.table import Cell, Column, Row, Table
+from MedDeepLib.panels.home.table import Row, Table
 from MedDeepLib.panels.job_monitor import POLL_MILLISECONDS
 from MedDeepLib.panels.sections.job_section import explain_button
 from MedDeepLib.panels.status import JobLog, StatusLine
@@ -45,16 +45,16 @@ class JobsSection:
         space_changed: emitted when folders have come or gone, or models.
     """
 
-    def __init__(self, ui: Any, log: JobLog, resume: Callable[[Path], SceneJob]):
-        """``resume`` goes on with the training in a folder."""
+    def __init__(self, ui: Any, logic: Any, log: JobLog):
+        """``logic.resume(run_folder)`` resumes a training."""
         self.ui = ui
         self.status = StatusLine(ui.jobsStatusIcon, ui.jobsStatusLabel)
-        self.table = Table(ui.jobsTable, _columns(), NEWEST_FIRST)
+        self.table = Table(ui.jobsTable, columns(), NEWEST_FIRST)
         self.curves = LiveCurves()
         self.resumed = ResumedJobs(self._resumed_ended)
         self.space_changed = Changes()
         self.details = JobDetails(ui.jobsDetails)
-        self._log, self._resume_job = log, resume
+        self._log, self._logic = log, logic
         self._jobs = JobList()
         self._rows: dict[str, tuple[Overview, Row]] = {}
         self._seen_any, self._died = False, 0
@@ -96,7 +96,7 @@ class JobsSection:
             self._looking.start(self._look(), self._looked, self.status.error)
 
     def stop(self, folder: JobFolder) -> None:
-        """Ask a job to save and leave, whoever has started it."""
+        """Ask a job to save and stop, whoever has started it."""
         mine = self.resumed.job(folder.path)
         try:
             if mine is not None:
@@ -118,26 +118,26 @@ class JobsSection:
     def shut_down(self, deadline: float) -> None:
         """The panel goes away; the resumed jobs are ended by their own function."""
         self._stop_timer.stop()
+        self._deleting.finish(deadline)  # first: at its end it looks at the jobs again
         self._looking.cancel()
         self.table.shut_down()
         self.details.shut_down()
         self.curves.forget()
-        self._deleting.finish(deadline)
 
     def update_buttons(self) -> None:
         job, ui = self.chosen(), self.ui
         none = [_("Choose a job in the table.")] if job is None else []
         mine = job is not None and self.resumed.job(job.folder.path) is not None
-        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and leave."))
+        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and stop."))
         problem = _resume_problem(job, mine) if job is not None else ""
         explain_button(ui.jobsResumeButton, none or ([problem] if problem else []), _resume_words(job))
-        no_curves = [] if self.details.has_figures() else [_("It has no figures that could be drawn.")]
+        no_curves = [] if self.details.has_metrics() else [_("It has no metrics to draw.")]
         explain_button(ui.jobsCurvesButton, none or no_curves, _("Draw loss and validation in the layout's plot view."))
         explain_button(ui.jobsFolderButton, none, _("Show the job's folder in the file manager."))
         deleting = [_("Another job is being deleted.")] if self._deleting.is_busy() else []
         running = [_("It is running: stop it first.")] if job is not None and (job.alive or mine) else []
         explain_button(ui.jobsDeleteButton, none or running or deleting, _("Delete the job's folder; asks first."))
-        explain_button(ui.jobsLogButton, none, _("Show what the worker has said, tracebacks included."))
+        explain_button(ui.jobsLogButton, none, _("Show the worker's log, tracebacks included."))
 
     def _look(self) -> Iterator[None]:
         yield from self._jobs.refresh(runs.runs_folder())
@@ -147,7 +147,7 @@ class JobsSection:
             key = str(job.folder.path)
             before = self._rows.get(key)
             # What is left of a running job changes also between its steps.
-            fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, _row(job))
+            fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, row(job))
             if not self._seen_any and job.state is State.FAILED and not _resume_problem(job):
                 died += job.folder.has_checkpoint()
             yield
@@ -166,12 +166,12 @@ class JobsSection:
         self._show_chosen()
 
     def _offer_interrupted(self) -> None:
-        """Say that trainings have died, as after a crash of the computer."""
+        """Say that trainings were interrupted, as by a crash of the computer."""
         if self._died == 1:
-            self.status.warning(_("One training did not come to its end: choose it and press Resume."))
+            self.status.warning(_("One training did not finish: choose it and press Resume."))
         elif self._died:
             self.status.warning(
-                _("{count} trainings did not come to their end: choose one and press Resume.").format(count=self._died)
+                _("{count} trainings did not finish: choose one and press Resume.").format(count=self._died)
             )
 
     def _show_chosen(self) -> None:
@@ -196,9 +196,9 @@ class JobsSection:
         folder = self.chosen().folder
         try:
             ensure_packages()
-            self.resumed.watch(self._resume_job(folder.path))
+            self.resumed.watch(self._logic.resume(folder.path))
             self.curves.follow_again(folder)
-            self.status.info(_("{name} goes on in the background.").format(name=folder.path.name))
+            self.status.info(_("{name} was resumed in the background.").format(name=folder.path.name))
         except UserError as error:
             self.status.error(str(error))
         except Exception as error:
@@ -256,38 +256,6 @@ class JobsSection:
         self.refresh()
 
 
-def open_folder(path: Path) -> None:
-    """Show a folder in the file manager."""
-    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
-
-
-def _columns() -> list[Column]:
-    return [
-        Column("title", _("Job"), "train segresne"),
-        Column("state", _("State"), "stopping"),
-        Column("progress", _("Progress"), "100 % 100"),
-        Column("left", _("Time left"), "59 min"),
-        Column("begun", _("Begun"), "22 Nov 23:10"),
-        Column("name", _("Name"), ""),
-    ]
-
-
-def _row(job: Overview) -> Row:
-    path = job.folder.path
-    share, computing = job.share_done, job.alive and job.state is not State.QUEUED
-    percent = "" if share is None or job.state is State.DONE else _("{percent:.0f} %").format(percent=100 * share)
-    left = job.seconds_left
-    cells = (
-        Cell(words.without_date(words.title_of(job)), hint=job.problem),
-        Cell(words.state_in_words(job), hint=job.reason),
-        Cell(percent, order=-1.0 if share is None else share, share=share if computing else None),
-        Cell(words.left_in_words(job), order=float("inf") if left is None else left),
-        Cell(words.moment_in_words(job.begun), order=job.begun, hint=words.exact_moment(job.begun)),
-        Cell(words.without_date(path.name), order=path.name, hint=str(path)),
-    )
-    return Row(str(path), cells)
-
-
 def _stop_obstacles(job: Overview, mine: bool) -> list[str]:
     """``mine``: whether it was resumed here, and so runs although its worker may not have said so yet."""
     if not job.alive and not mine and not job.folder.is_starting():
@@ -296,7 +264,7 @@ def _stop_obstacles(job: Overview, mine: bool) -> list[str]:
 
 
 def _resume_problem(job: Overview, mine: bool = False) -> str:
-    """Why a job cannot go on; empty when it can."""
+    """Why a job cannot be resumed; empty when it can."""
     if job.job is None:
         return _("Its job.json cannot be read.")
     if job.alive or mine:
@@ -310,7 +278,7 @@ def _resume_problem(job: Overview, mine: bool = False) -> str:
 
 def _resume_words(job: Overview | None) -> str:
     if job is not None and job.job is not None and job.job.action == "cohort":
-        return _("Go on with the cases that are not done yet, in the background.")
+        return _("Resume with the cases that are not done yet, in the background.")
     if job is not None and not job.folder.has_checkpoint():
         return _("Start it again from the beginning, in the background: it left no checkpoint.")
-    return _("Go on from the last checkpoint, in the background.")
+    return _("Resume from the last checkpoint, in the background.")

@@ -16,7 +16,7 @@ from MedDeepLib.jobs.model_transfer import ModelTransfer
 from MedDeepLib.jobs.models import ModelEntry, ModelList, Origin
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.home import words
-from MedDeepLib.panels.home.jobs import open_folder
+from MedDeepLib.panels.home.files import open_folder
 from MedDeepLib.panels.home.slices import Slices
 from MedDeepLib.panels.home.table import Cell, Column, Row, Table
 from MedDeepLib.panels.sections.job_section import explain_button
@@ -80,12 +80,12 @@ class ModelsSection:
 
     def shut_down(self, deadline: float) -> None:
         """The panel goes away, and with it a copy that is under way."""
+        self._deleting.finish(deadline)  # first: at its end it looks at the models again
         self._looking.cancel()
         self._transfer_timer.stop()
         if self._transfer is not None:
             self._transfer.cancel()
         self.table.shut_down()
-        self._deleting.finish(deadline)
 
     def update_buttons(self) -> None:
         model, ui = self.chosen(), self.ui
@@ -199,12 +199,12 @@ def _columns() -> list[Column]:
 
 
 def _row(model: ModelEntry) -> Row:
-    made, figures = words.made_at(model), words.figures_in_words(model)
+    made, metrics = words.made_at(model), words.metrics_in_words(model)
     cells = (
         Cell(model.title, hint=model.description),
         Cell(_("damaged") if model.problem else model.task, hint=model.problem),
         Cell(words.moment_in_words(made) if made else "", order=made),
-        Cell(figures.replace("validation ", ""), order=model.figures[0][1] if figures else -1.0, hint=figures),
+        Cell(metrics.replace("validation ", ""), order=model.figures[0][1] if metrics else -1.0, hint=metrics),
         Cell(words.origin_in_words(model), order=model.name, hint=str(model.folder)),
     )
     return Row(str(model.folder), cells)

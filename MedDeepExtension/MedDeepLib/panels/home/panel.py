@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -14,10 +12,9 @@ from MedDeepLib.panels.changes import ValueConnector
 from MedDeepLib.panels.home.devices import DevicesSection
 from MedDeepLib.panels.home.jobs import JobsSection
 from MedDeepLib.panels.home.models import ModelsSection
-from MedDeepLib.panels.home.storage import RunsFolderSection
+from MedDeepLib.panels.home.runs_folder import RunsFolderSection
 from MedDeepLib.panels.job_monitor import shut_down_all
 from MedDeepLib.panels.status import JobLog
-from MedDeepLib.scene.scene_jobs import SceneJob
 
 LOOK_MILLISECONDS = 1000
 _LOOKS_FOR_MODELS = 5  # models change when a training ends, which is seen, or when another program changes them
@@ -31,11 +28,12 @@ class Home:
         devices, jobs, models, runs_folder: the sections.
     """
 
-    def __init__(self, ui: Any, resume: Callable[[Path], SceneJob]):
-        """``resume`` goes on with the training in a folder."""
+    def __init__(self, ui: Any, logic: Any):
+        """``logic`` resumes trainings: ``logic.resume(run_folder)``, with the workers of ``logic.launcher``."""
         for task in tasks():
             methods(task)  # their files are imported now, not while the panel is shown
-        self.jobs = JobsSection(ui, JobLog(ui.logTextEdit, ui.jobsLogButton), resume)
+        self._logic = logic
+        self.jobs = JobsSection(ui, logic, JobLog(ui.logTextEdit, ui.jobsLogButton))
         self.devices = DevicesSection(ui, self.jobs.stop)
         self.models = ModelsSection(ui)
         self.runs_folder = RunsFolderSection(ui)
@@ -60,19 +58,19 @@ class Home:
         return self._connectors
 
     def begin(self) -> None:
-        """The panel is shown: look now, and again and again."""
+        """The panel is shown: look now, and once a second."""
         if not self._timer.isActive():
             self.devices.begin()
             self._look_at_all()
             self._timer.start()
 
     def end(self) -> None:
-        """Another module is shown. Jobs that were resumed here go on, and so do their curves."""
+        """Another module is shown. Jobs that were resumed here run on, and their curves grow."""
         self._timer.stop()
         self.devices.end()
 
     def is_looking(self) -> bool:
-        """Whether the panel looks again and again."""
+        """Whether the panel looks once a second."""
         return self._timer.isActive()
 
     def is_busy(self) -> bool:
@@ -84,13 +82,13 @@ class Home:
         self.jobs.scene_closes()
 
     def shut_down(self) -> None:
-        """The panel or the application goes away: nothing goes on, a resumed training saves and stops."""
+        """The panel or the application closes: everything ends, a resumed training saves and stops."""
         self.end()
-        self.runs_folder.shut_down()
-        shut_down_all([self.jobs.resumed])
+        shut_down_all([self.jobs.resumed], self._logic.launcher)
         deadline = time.monotonic() + _LAST_SECONDS
         self.jobs.shut_down(deadline)
         self.models.shut_down(deadline)
+        self.runs_folder.shut_down()  # last: what the others have deleted makes it measure again
 
     def _look(self) -> None:
         self._looks += 1

@@ -45,7 +45,7 @@ def title_of(job: Overview) -> str:
 
 
 def left_in_words(job: Overview) -> str:
-    """How long it will still take, in short; empty where nobody can tell."""
+    """How long it will still take, in short; empty where that is unknown."""
     return "" if job.seconds_left is None else in_words(job.seconds_left)
 
 
@@ -77,9 +77,9 @@ def job_details(job: Overview, summary: Summary, resources: dict[str, Any], usag
     if job.job is not None:
         lines += _request(job.job, resources)
     lines += [(_("Warning"), _escaped(text)) for text in summary.warnings]
-    figures = [f"{name} {value:.4g}" for name, value in summary.figures.items()]
-    lines += [(_("Last figures"), _escaped(", ".join(figures)))] if figures else []
-    lines += [(_("Said last"), _escaped(summary.message))] if summary.message else []
+    metrics = [f"{name} {value:.4g}" for name, value in summary.figures.items()]
+    lines += [(_("Last metrics"), _escaped(", ".join(metrics)))] if metrics else []
+    lines += [(_("Last message"), _escaped(summary.message))] if summary.message else []
     lines += [(_("Used"), _escaped(", ".join(_usage(usage))))] if usage else []
     lines.append((_("Folder"), _escaped(str(job.folder.path))))
     return _page(f"{title_of(job)} - {job.folder.path.name}", lines)
@@ -92,9 +92,9 @@ def model_details(model: ModelEntry) -> str:
     lines = [
         (_("Task"), _escaped(model.task)),
         (_("Needs"), _escaped(model.needs)),
-        (_("Finds"), _escaped(", ".join(model.labels))),
+        *([(_("Classes"), _escaped(", ".join(model.labels)))] if model.labels else []),
         (_("Trained on"), _escaped(model.data)),
-        (_("Figures"), _escaped(figures_in_words(model) or _("none are known"))),
+        (_("Metrics"), _escaped(metrics_in_words(model) or _("none are known"))),
         (_("Made"), _escaped(made_in_words(model))),
         *((_("Asks for more"), _strong(text)) for text in model.asks),
         (_("Folder"), _escaped(str(model.folder))),
@@ -102,7 +102,7 @@ def model_details(model: ModelEntry) -> str:
     return _page(model.title, lines)
 
 
-def figures_in_words(model: ModelEntry) -> str:
+def metrics_in_words(model: ModelEntry) -> str:
     """Its validation, in short."""
     return ", ".join(f"{name} {value:.3g}" for name, value in model.figures)
 

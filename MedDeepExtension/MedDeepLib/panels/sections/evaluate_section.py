@@ -17,13 +17,12 @@ from MedDeepLib.scene.scene_jobs import EvaluationJob
 
 
 class EvaluateSection(JobSection):
-    """Model, dataset, and the table of figures; ``logic.evaluate(model, dataset, device)`` starts the job."""
+    """Model, dataset, and the table of metrics."""
 
-    def __init__(self, ui: Any, task: str, log: JobLog, devices: list, logic: Any):
-        super().__init__("evaluate", _("Evaluate"), ui, log)
-        self._logic = logic
+    def __init__(self, ui: Any, logic: Any, log: JobLog, devices: list):
+        super().__init__("evaluate", _("Evaluate"), ui, logic, log)
         self.model_chooser = ModelChooser(
-            task, ui.evaluateModelComboBox, ui.evaluateModelBrowseButton, ui.evaluateModelDescriptionLabel
+            logic.task, ui.evaluateModelComboBox, ui.evaluateModelBrowseButton, ui.evaluateModelDescriptionLabel
         )
         self.dataset = PathChooser(ui.evaluateDatasetPathLineEdit, ui.evaluateDatasetFolderButton)
         self.device_chooser = DeviceChooser(ui.evaluateDeviceComboBox, devices)
@@ -48,10 +47,13 @@ class EvaluateSection(JobSection):
         if self.monitor.is_busy():
             button.text = _("Stop")
             stopping = self.monitor.job.folder.stop_requested()
-            explain_button(button, [_("It is being stopped already.")] if stopping else [], _("Stop; no figures."))
+            obstacles = [_("It is being stopped already.")] if stopping else []
+            explain_button(button, obstacles, _("Stop; there will be no metrics."))
             return
         button.text = _("Evaluate")
-        explain_button(button, self._obstacles(), _("Compare the model with the labels of the test cases."))
+        explain_button(
+            button, self._obstacles(), _("Evaluate the model on the dataset's test cases in the background.")
+        )
 
     def _obstacles(self) -> list[str]:
         if not self.model_chooser.value():
@@ -66,7 +68,7 @@ class EvaluateSection(JobSection):
             self.update_buttons()
             return
         started = self.start(
-            lambda: self._logic.evaluate(self.model_chooser.value(), self.dataset.value(), self.device_chooser.value())
+            lambda: self.logic.evaluate(self.model_chooser.value(), self.dataset.value(), self.device_chooser.value())
         )
         if started:
             self.dataset.remember()
@@ -77,15 +79,15 @@ class EvaluateSection(JobSection):
 
     def finished(self, job: EvaluationJob, state: State) -> None:
         if state is State.STOPPED:
-            self.status.info(_("Stopped; there are no figures."))
+            self.status.info(_("Stopped; there are no metrics."))
         elif state is State.DONE:
-            self.show_figures(job)
+            self.show_metrics(job)
             if "sites" in job.group_tables:
-                self.status.info(_("Done: one row for every structure; cases and sites have tables of their own."))
+                self.status.info(_("Done. The table is the summary; cases and sites have tables of their own."))
             else:
-                self.status.info(_("Done: one row for every structure; all cases are in a second table."))
+                self.status.info(_("Done. The table is the summary; a second table has one row for each case."))
 
-    def show_figures(self, job: EvaluationJob) -> None:
+    def show_metrics(self, job: EvaluationJob) -> None:
         """Show the tables of an evaluation that is done, or of a cross-validation that another section has started."""
         self.table.set_value(job.summary_table)
         self.table.changes.emit()
@@ -112,7 +114,7 @@ class MetricsTable:
 
 
 class ReportPath:
-    """Shows where the figures were saved, as text that can be copied."""
+    """Shows where the metrics were saved, as text that can be copied."""
 
     def __init__(self, line_edit: Any, title: Any):
         self.changes = Changes()

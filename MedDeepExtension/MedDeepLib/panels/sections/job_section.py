@@ -25,17 +25,18 @@ class JobSection:
     ``trainStatusIcon``, ``trainStatusLabel``, ``trainProgressBar`` and so on.
 
     Attributes:
+        logic: of the module; starts the jobs, see :class:`~MedDeepLib.scene.task_logic.TaskLogic`.
         monitor: follows the job.
         status: the sentence below the buttons.
         saves_work: whether a job of this section that is told to stop has work to save.
-        grace: seconds that it gets for this; 0: the usual ones.
+        grace: seconds that it gets for this; 0: the default.
     """
 
     saves_work = False
     grace = 0.0
 
-    def __init__(self, name: str, title: str, ui: Any, log: JobLog):
-        self.ui = ui
+    def __init__(self, name: str, title: str, ui: Any, logic: Any, log: JobLog):
+        self.ui, self.logic = ui, logic
         self.log = log
         self.title = title
         self.status = StatusLine(getattr(ui, f"{name}StatusIcon"), getattr(ui, f"{name}StatusLabel"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -18,23 +17,15 @@ from MedDeepLib.scene.scene_jobs import SceneJob
 
 
 class ModelSection(JobSection):
-    """Base of the sections that apply a model; a subclass has the inputs.
-
-    The module's own part is ``make_job``: a function that starts the job for what the user has chosen. It returns None
-    when the user has changed his mind.
-    """
+    """Base of the sections that apply a model; a subclass has the inputs and starts the job."""
 
     apply_tip = ""
     stop_tip = ""
 
-    def __init__(
-        self, ui: Any, task: str, log: JobLog, devices: list, make_job: Callable[[dict[str, Any]], SceneJob | None]
-    ):
-        super().__init__("apply", _("Apply"), ui, log)
-        self._task = task
-        self._make_job = make_job
+    def __init__(self, ui: Any, logic: Any, log: JobLog, devices: list):
+        super().__init__("apply", _("Apply"), ui, logic, log)
         self.model_chooser = ModelChooser(
-            task, ui.applyModelComboBox, ui.applyModelBrowseButton, ui.applyModelDescriptionLabel
+            logic.task, ui.applyModelComboBox, ui.applyModelBrowseButton, ui.applyModelDescriptionLabel
         )
         self.device_chooser = DeviceChooser(ui.applyDeviceComboBox, devices)
         self.options = ParameterForm(ui.applyOptionsWidget)
@@ -58,8 +49,9 @@ class ModelSection(JobSection):
         """For subclasses: what is missing among the inputs, in sentences."""
         raise NotImplementedError
 
-    def request(self) -> dict[str, Any]:
-        """For subclasses: the inputs that ``make_job`` gets, by name."""
+    def make_job(self, **request: Any) -> SceneJob | None:
+        """For subclasses: start the job with the chosen inputs and the ``model``, ``device`` and ``options`` in
+        ``request``; ``logic.apply`` does that. None when the user, asked about something, has decided against it."""
         raise NotImplementedError
 
     def make_connectors(self) -> dict[str, ValueConnector]:
@@ -105,10 +97,5 @@ class ModelSection(JobSection):
             self.monitor.stop()
             self.update_buttons()
             return
-        request = {
-            **self.request(),
-            "model": self.model_chooser.value(),
-            "device": self.device_chooser.value(),
-            "options": self.options.value(),
-        }
-        self.start(lambda: self._make_job(request))
+        model, device, options = self.model_chooser.value(), self.device_chooser.value(), self.options.value()
+        self.start(lambda: self.make_job(model=model, device=device, options=options))

@@ -28,32 +28,27 @@ from MedDeepLib.scene.scene_jobs import EvaluationJob, PlanningJob, SceneJob
 class TrainSection(JobSection):
     """Start, stop and resume a training or cross-validation, and watch its curves grow.
 
-    ``logic`` starts it: ``logic.train(dataset, method, parameters, run_folder, device, seed)``,
-    ``logic.cross_validate`` with the same and the ``folds``, and ``logic.resume(run_folder)``;
-    ``logic.plan(dataset, method, parameters, device)`` says what a training would choose.
-
     Attributes:
         model_trained: emitted at each new model.
-        on_figures: called with a cross-validation that is done.
+        on_metrics: called with a cross-validation that is done.
     """
 
     saves_work = True
 
-    def __init__(self, ui: Any, task: str, log: JobLog, devices: list, logic: Any):
-        super().__init__("train", _("Train"), ui, log)
-        self._task, self._logic = task, logic
+    def __init__(self, ui: Any, logic: Any, log: JobLog, devices: list):
+        super().__init__("train", _("Train"), ui, logic, log)
         self.curves: TrainingCurves | None = None
         self.chart = ChartReference()
         self.dataset = PathChooser(ui.trainDatasetPathLineEdit, ui.trainDatasetFolderButton)
         self.run_folder = PathChooser(ui.trainRunFolderPathLineEdit)
-        self.method = MethodWithParameters(task, ui)
+        self.method = MethodWithParameters(logic.task, ui)
         self.validation = ValidationChooser(ui.trainValidationComboBox, ui.trainFoldsSpinBox, ui.trainValidationNote)
         self.device_chooser = DeviceChooser(ui.trainDeviceComboBox, devices, several=True)
         self.model_trained = Changes()
         self.plan = PlanView(ui.trainPlanTextEdit, self.status)
         for part in (self.dataset, self.method, self.device_chooser):
             part.changes.connect(self.plan.hide)
-        self.on_figures: Callable[[EvaluationJob], None] = lambda job: None
+        self.on_metrics: Callable[[EvaluationJob], None] = lambda job: None
         for part in (self.dataset, self.method, self.validation, self.device_chooser, self.chart):
             part.changes.connect(self.update_buttons)
         self.run_folder.changes.connect(self._run_folder_chosen)
@@ -78,14 +73,14 @@ class TrainSection(JobSection):
 
     def update_buttons(self) -> None:
         busy = [_("A training is running.")] if self.monitor.is_busy() else []
-        stop_tip = _("Save a checkpoint and stop; Resume goes on from there.")
+        stop_tip = _("Save a checkpoint and stop; Resume continues from it.")
         if isinstance(self.monitor.job, PlanningJob):
             busy, stop_tip = [_("A plan is being made.")], _("Stop making the plan.")
         ui = self.ui
         plan_tip = _("Say what a training would choose for these images and this device, and whether it fits.")
         explain_button(ui.trainPlanButton, busy or self._obstacles(), plan_tip)
         explain_button(ui.trainStartButton, busy or self._obstacles(), _("Start a new training in the background."))
-        explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Go on from the last checkpoint."))
+        explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Resume from the last checkpoint."))
         stop_obstacles = [] if busy else [_("No training is running.")]
         if busy and self.monitor.job.folder.stop_requested():
             stop_obstacles = [_("It is being stopped already.")]
@@ -94,9 +89,9 @@ class TrainSection(JobSection):
         explain_button(ui.trainCurvesButton, no_curves, _("Show loss and validation in the plot view of the layout."))
 
     def offer_interrupted_run(self) -> None:
-        """If the last training did not come to its end and the user has chosen no run, choose that one."""
+        """If the last training did not finish and no run is chosen, choose that one."""
         if not self.run_folder.value() and not self.monitor.is_busy():
-            folder = runs.latest_interrupted_training(self._task)
+            folder = runs.latest_interrupted_training(self.logic.task)
             if folder is not None:
                 self.run_folder.set_value(str(folder.path))
 
@@ -105,24 +100,28 @@ class TrainSection(JobSection):
             self.plan.finished(job, state)
         elif state is State.DONE and isinstance(job, EvaluationJob):
             self.status.info(
-                _("Done: {figure}. The section Evaluate shows the table; the others are in the scene.").format(
-                    figure=job.headline
+                _("Done: {metric}. The section Evaluate shows the table; the others are in the scene.").format(
+                    metric=job.headline
                 )
             )
-            self.on_figures(job)
+            self.on_metrics(job)
         elif state is State.DONE:
             self.status.info(_("Done: the model is in {folder}.").format(folder=job.folder.path))
             self.model_trained.emit()
         elif state is State.STOPPED and not job.folder.can_resume():
             self.status.info(_("Stopped before there was anything to save."))
         elif state is State.STOPPED:
-            self.status.info(_("Stopped{where}; Resume goes on from there.").format(where=_where(job.folder)))
+            self.status.info(
+                _("Stopped{where}; Resume continues from the last checkpoint.").format(where=_where(job.folder))
+            )
         elif job.folder.can_resume():
-            self.status.error(_("{problem} Resume goes on from the last checkpoint.").format(problem=self.status.text))
+            self.status.error(
+                _("{problem} Resume continues from the last checkpoint.").format(problem=self.status.text)
+            )
 
     def _obstacles(self) -> list[str]:
         if not self.dataset.value():
-            return [_("Choose a dataset first: a JSON or CSV list, or a folder of images and labels.")]
+            return [_("Choose a dataset first: a JSON or CSV list, or a folder.")]
         problem = self.method.problem()
         return [problem] if problem else []
 
@@ -130,7 +129,7 @@ class TrainSection(JobSection):
         path = self.run_folder.value()
         if not path:
             return [_("Choose the folder of a run that was stopped or interrupted.")]
-        return [] if JobFolder(path).can_resume() else [_("This folder holds no training that could go on.")]
+        return [] if JobFolder(path).can_resume() else [_("This folder holds no training that can be resumed.")]
 
     def _run_folder_chosen(self) -> None:
         path = self.run_folder.value()
@@ -141,7 +140,7 @@ class TrainSection(JobSection):
             folder = JobFolder(path) if path else None
             if folder is not None and folder.can_resume():
                 self.status.warning(
-                    _("This training did not come to its end{where}; Resume goes on from the last checkpoint.").format(
+                    _("This training did not finish{where}; Resume continues from the last checkpoint.").format(
                         where=_where(folder)
                     )
                 )
@@ -154,7 +153,7 @@ class TrainSection(JobSection):
     def _plan_clicked(self) -> None:
         self.plan.hide()
         self.start(
-            lambda: self._logic.plan(
+            lambda: self.logic.plan(
                 self.dataset.value(), self.method.name.value(), self.method.parameters(), self.device_chooser.value()
             )
         )
@@ -164,7 +163,7 @@ class TrainSection(JobSection):
         # One click always begins a new run: a folder that holds one already is never overwritten.
         is_used = bool(chosen) and JobFolder(chosen).job_file.exists()
         folds = self.validation.folds()
-        name = f"{self._task}_{self.method.name.value()}" + ("_folds" if folds else "")
+        name = f"{self.logic.task}_{self.method.name.value()}" + ("_folds" if folds else "")
         folder = Path(chosen) if chosen and not is_used else runs.new_folder(name)
         request = {
             "dataset": self.dataset.value(),
@@ -175,7 +174,7 @@ class TrainSection(JobSection):
             "seed": self.ui.trainSeedSpinBox.value,
         }
         if self.start(
-            lambda: self._logic.cross_validate(**request, folds=folds) if folds else self._logic.train(**request)
+            lambda: self.logic.cross_validate(**request, folds=folds) if folds else self.logic.train(**request)
         ):
             self.dataset.remember()
             self._new_curves(folder)
@@ -183,7 +182,7 @@ class TrainSection(JobSection):
 
     def _resume_clicked(self) -> None:
         folder = JobFolder(self.run_folder.value())
-        if self.start(lambda: self._logic.resume(folder.path)):
+        if self.start(lambda: self.logic.resume(folder.path)):
             self._new_curves(folder.path)
             self.curves.add(folder.events())
 

@@ -1,4 +1,4 @@
-"""The panel of a module that trains, applies and evaluates, made of sections."""
+"""The panel of a module that trains, applies and evaluates: three sections and a log."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from typing import Any
 import slicer
 
 from MedDeepLib.panels.scene_widget import SceneWidget
-from MedDeepLib.scene import scene_jobs
 
 _FORMS = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 _SHARED_FORMS = ("TrainForm", "EvaluateForm", "LogForm")
 
 
 class TaskWidget(SceneWidget):
-    """Base of the modules' panels; a subclass makes the section that applies a model.
+    """Base of the modules' panels; a subclass says how to make its logic and the section that applies a model.
 
-    The module's own form, ``UI/<Module>.ui``, comes first; those for training, evaluating and the log are the same for
-    all modules and follow.
+    The module's own form, ``UI/<Module>.ui``, comes first; the forms for training, evaluation and the log are the same
+    for all modules and follow.
 
     Attributes:
-        task: of the module's methods.
-        sections: all of them; ``applySection``, ``trainSection`` and ``evaluateSection`` are three.
+        sections: ``applySection``, ``trainSection`` and ``evaluateSection``.
     """
 
-    task = ""
     alwaysSet = "method"
 
     def __init__(self, parent=None):
@@ -33,11 +30,14 @@ class TaskWidget(SceneWidget):
         self.sections: list[Any] = []
 
     def makeLogic(self) -> Any:
-        """For subclasses: the module's logic."""
+        """For subclasses: the module's logic, a :class:`~MedDeepLib.panels.task_module.TaskModuleLogic`."""
         raise NotImplementedError
 
-    def makeApplySection(self, log: Any, devices: list[Any]) -> Any:
-        """For subclasses: the section that applies a model."""
+    def applySectionClass(self) -> type:
+        """For subclasses: the section that applies a model, a :class:`.model_section.ModelSection`.
+
+        Import it here and not at the top of the module's file, which Slicer imports at start-up.
+        """
         raise NotImplementedError
 
     def setup(self):
@@ -64,12 +64,11 @@ class TaskWidget(SceneWidget):
 
         devices = present_devices()
         log = JobLog(self.ui.logTextEdit, self.ui.workerLogButton)
-        self.applySection = self.makeApplySection(log, devices)
-        self.trainSection = TrainSection(self.ui, self.task, log, devices, self.logic)
-        self.evaluateSection = EvaluateSection(self.ui, self.task, log, devices, self.logic)
-        self.sections = [self.applySection, self.trainSection, self.evaluateSection]
+        makers = self.applySectionClass(), TrainSection, EvaluateSection
+        self.sections = [make(self.ui, self.logic, log, devices) for make in makers]
+        self.applySection, self.trainSection, self.evaluateSection = self.sections
         self.trainSection.model_trained.connect(self._refreshModels)
-        self.trainSection.on_figures = self.evaluateSection.show_figures
+        self.trainSection.on_metrics = self.evaluateSection.show_metrics
 
     def enter(self):
         super().enter()
@@ -82,12 +81,13 @@ class TaskWidget(SceneWidget):
         """Stop all jobs: the panel or the application goes away. A training can be resumed later."""
         from MedDeepLib.panels.job_monitor import shut_down_all
 
-        shut_down_all([section.monitor for section in self.sections])
+        if self.logic is not None:  # else the panel was never finished
+            shut_down_all([section.monitor for section in self.sections], self.logic.launcher)
 
     def sceneCloses(self):
         for section in self.sections:
             section.scene_closes()
-        scene_jobs.release_workers()  # an empty scene needs no memory for a model
+        self.logic.launcher.release()  # an empty scene needs no memory for a model
 
     def connectGui(self, parameterNode: Any) -> list[int]:
         tags = [parameterNode.connectGui(self.ui)]
@@ -97,4 +97,3 @@ class TaskWidget(SceneWidget):
         for section in (self.applySection, self.evaluateSection):
             section.model_chooser.refresh()
             section.update_buttons()
-

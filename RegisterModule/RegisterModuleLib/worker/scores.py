@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from MedDeepLib.data.sources.labels import Segment, place_on_grid, read_segmentation
-from MedDeepLib.data.sources.points import read_landmarks
+from MedDeepLib.data.sources.points import read_points
 from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.worker.fields import jacobian_determinant
@@ -18,15 +18,15 @@ from RegisterModuleLib.worker.inputs import Labels, Pair
 from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform, read_transform
 
 if TYPE_CHECKING:
-    from MedDeepLib.data.dataset import Case
+    from MedDeepLib.data.slots import Case
 
     from RegisterModuleLib.worker.prediction import RegistrationPrediction
 
-_SAMPLED_EDGE = 32  # points along each axis that figures in mm are averaged over
+_SAMPLED_EDGE = 32  # points along each axis that distances in mm are averaged over
 _SMALLEST = 1e-6
 
 
-def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
+def deformation_metrics(transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
     """Displacement in mm, Jacobian determinants and inverse consistency, within the fixed image."""
     points = _sample_points(pair.grid)
     moved = transform.of_points(points)
@@ -34,7 +34,7 @@ def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, An
     back = np.linalg.norm(transform.inverse().of_points(moved) - points, axis=1)
     determinants = jacobians(transform, pair.grid)
     positive = determinants[determinants > _SMALLEST]
-    figures = {
+    metrics = {
         "displacement_mean_mm": round(float(distance.mean()), 3),
         "displacement_max_mm": round(float(distance.max()), 3),
         "folded_percent": round(100 * float((determinants <= 0).mean()), 5),
@@ -42,8 +42,8 @@ def deformation_figures(transform: SpatialTransform, pair: Pair) -> dict[str, An
         "inverse_error_mm": round(float(np.percentile(back, 99)), 4),
     }
     if transform.matrix is not None:
-        figures |= _matrix_figures(transform.matrix)
-    return figures
+        metrics |= _matrix_metrics(transform.matrix)
+    return metrics
 
 
 def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
@@ -86,10 +86,10 @@ def case_scores(
     """
     pair, transform = prediction.pair, prediction.transform
     own = {key: value for key, value in prediction.figures.items() if not isinstance(value, (bool, list))}
-    labelled = case.label and case.moving and case.moving.label
+    labelled = case.files("fixed_label") and case.files("moving_label")
     # What a reader looks for first stands first: columns in the order of the rows that have them.
     rows = _structure_rows(prediction, case, names) if labelled else []
-    known = _landmark_figures(case, transform) | _truth_figures(case, transform, pair)
+    known = landmark_metrics(case, transform) | _truth_metrics(case, transform, pair)
     rows.append({"structure": "whole image", **known, **own})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in keys} for row in rows]
@@ -99,9 +99,10 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
     from MedDeepLib.evaluation.overlap import structure_scores
 
     pair = prediction.pair
-    fixed, fixed_affine, segments = read_segmentation(case.label)
-    reference = place_on_grid(fixed, fixed_affine, pair.fixed.affine, pair.fixed.shape, case.label.name)
-    labels = Labels(*read_segmentation(case.moving.label))
+    (fixed_file,), (moving_file,) = case.files("fixed_label"), case.files("moving_label")
+    fixed, fixed_affine, segments = read_segmentation(fixed_file)
+    reference = place_on_grid(fixed, fixed_affine, pair.fixed.affine, pair.fixed.shape, fixed_file.name)
+    labels = Labels(*read_segmentation(moving_file))
     warped = prediction.warped_labels(labels)
     names = {segment.value: segment.name for segment in (*labels.segments, *segments)} | dict(known)
     common = sorted((set(np.unique(reference)) & set(np.unique(labels.array))) - {0})
@@ -124,30 +125,39 @@ def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mappi
     ]
 
 
-def _landmark_figures(case: Case, transform: SpatialTransform) -> dict[str, Any]:
+def landmark_metrics(case: Case, transform: SpatialTransform) -> dict[str, Any]:
     """Distance in mm between the landmarks of both images, before and after (target registration error)."""
-    if not (case.landmarks and case.moving and case.moving.landmarks):
+    if not (case.files("fixed_landmarks") and case.files("moving_landmarks")):
         return {}
-    fixed, moving = read_landmarks(case.landmarks), read_landmarks(case.moving.landmarks)
-    common = [name for name in fixed if name in moving]
+    fixed, moving = (read_points(case.files(slot)[0]) for slot in ("fixed_landmarks", "moving_landmarks"))
+    common = set(fixed.names) & set(moving.names)
     if not common:
         raise UserError(f"The landmarks of the pair {case.name} have no name in common: name them alike.")
-    here = np.array([fixed[name] for name in common])
-    there = np.array([moving[name] for name in common])
+    for name in sorted(common):
+        counts = fixed.names.count(name), moving.names.count(name)
+        if counts[0] != counts[1]:
+            raise UserError(
+                f"The pair {case.name} has {counts[0]} fixed and {counts[1]} moving landmarks called '{name}', so that "
+                "nobody knows which belong together: give each a name of its own."
+            )
+    place = {key: number for number, key in enumerate(moving.keys())}
+    keys = [(number, place[key]) for number, key in enumerate(fixed.keys()) if key[0] in common]
+    here = fixed.positions[[first for first, _ in keys]]
+    there = moving.positions[[second for _, second in keys]]
     error = np.linalg.norm(transform.of_points(here) - there, axis=1)
     return {
-        "landmarks": len(common),
+        "landmarks": len(keys),
         "tre_before_mm": float(np.linalg.norm(here - there, axis=1).mean()),
         "tre_mm": float(error.mean()),
         "tre_max_mm": float(error.max()),
     }
 
 
-def _truth_figures(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
+def _truth_metrics(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
     """Distance in mm to where the true transform goes, before and after, where the fixed image is no background."""
-    if case.transform is None:
+    if not case.files("transform"):
         return {}
-    truth = read_transform(case.transform, pair.grid)
+    truth = read_transform(case.files("transform")[0], pair.grid)
     points = foreground_points(pair)
     wanted = truth.of_points(points)
     error = np.linalg.norm(transform.of_points(points) - wanted, axis=1)
@@ -159,7 +169,7 @@ def _truth_figures(case: Case, transform: SpatialTransform, pair: Pair) -> dict[
 
 
 def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
-    """Places (N, 3) in RAS mm, evenly spread, where the fixed image is brighter than air."""
+    """Places (N, 3) in RAS mm, evenly spread, where the fixed image shows more than air."""
     from MedDeepLib.data.preparation import background_threshold
 
     values = np.asarray(pair.fixed.array[0], np.float32)
@@ -169,7 +179,7 @@ def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
     return places @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
 
 
-def _matrix_figures(matrix: np.ndarray) -> dict[str, Any]:
+def _matrix_metrics(matrix: np.ndarray) -> dict[str, Any]:
     """Shift of the origin, angle of the rotation and change of volume of a matrix."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     turn = u @ vt

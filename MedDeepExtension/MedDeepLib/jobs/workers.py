@@ -1,0 +1,86 @@
+"""Where applications get their workers from: a launcher starts them, a worker is watched until its job has ended.
+
+Panels and scripts are given a launcher and know neither processes nor pipes, so that a test can give them one that
+replays recorded jobs:
+
+    logic = SegmentModuleLogic()                      # with the launcher of this application
+    logic = SegmentModuleLogic(ReplayLauncher(...))   # in a test
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Protocol
+
+from MedDeepLib.jobs.folder import JobFolder, State
+from MedDeepLib.jobs.launcher import GRACE_SECONDS, launch
+from MedDeepLib.jobs.warm import WarmWorkers
+
+
+class Worker(Protocol):
+    """A job in the hands of a worker; :class:`~MedDeepLib.jobs.launcher.RunningJob` is the one with a process.
+
+    No method waits.
+
+    Attributes:
+        folder: the job.
+        state: of the job.
+        exit_code: None while it runs.
+    """
+
+    folder: JobFolder
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def exit_code(self) -> int | None: ...
+
+    def is_running(self) -> bool: ...
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The events since the last call."""
+
+    def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Ask the worker to save its work and leave; a poll after ``grace_seconds`` ends it."""
+
+    def kill(self) -> None:
+        """End the worker now."""
+
+
+class Launcher(Protocol):
+    """Starts workers. Both kinds of start raise UserError when the job is done, taken, or its folder not writable."""
+
+    def launch(self, folder: JobFolder) -> Worker:
+        """Start a job, or resume it from its last checkpoint."""
+
+    def submit(self, folder: JobFolder) -> Worker:
+        """Start an application: at once where a worker is warm."""
+
+    def release(self) -> None:
+        """Give the memory of warm workers back: idle ones end now, busy ones after their job."""
+
+
+class ProcessLauncher:
+    """A process for each training, and warm workers for applications.
+
+    All run at a lower priority: whoever looks at the scene meanwhile comes first.
+    """
+
+    def __init__(self, warm: WarmWorkers | None = None):
+        self._warm = warm or WarmWorkers()
+
+    def launch(self, folder: JobFolder) -> Worker:
+        return launch(folder, background=True)
+
+    def submit(self, folder: JobFolder) -> Worker:
+        return self._warm.submit(folder)
+
+    def release(self) -> None:
+        self._warm.retire()
+
+
+@cache
+def application_launcher() -> Launcher:
+    """The launcher that all modules of this application share: a model stays warm whichever of them applied it."""
+    return ProcessLauncher()

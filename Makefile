@@ -40,15 +40,22 @@ $(INSTALLED): $(REQUIREMENTS)
 demo: setup
 	$(VENV_PYTHON) Testing/Demo/run_demo.py --output demo-output
 
-# First the tests that measure time, one after the other; then all others, one for each core at once.
+# First all tests that run beside each other, then those that measure time or memory, one after the other. Both sessions
+# run whatever the first one finds, unless it is interrupted (2); the summary at the end counts both, and the command fails
+# if either has failed.
+RESULTS := build/test-results.json
+
 test: lint
-	$(VENV_PYTHON) -m pytest -m "alone and not slow"
-	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE)
+	@rm -f $(RESULTS); failed=0; \
+	$(VENV_PYTHON) -m pytest -m "not alone and not slow" $(BESIDE) --durations=25 --keep-results=$(RESULTS) || failed=$$?; \
+	test $$failed -ne 2 || exit 2; \
+	$(VENV_PYTHON) -m pytest -m "alone and not slow" --after=$(RESULTS) || failed=1; \
+	exit $$failed
 
 # Apart, since counting lines doubles the time of some tests, and others measure time.
 coverage: setup
-	-$(VENV_PYTHON) -m pytest --cov --cov-report= -m "alone and not slow"
-	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "not alone and not slow" $(BESIDE)
+	-$(VENV_PYTHON) -m pytest --cov --cov-report= -m "not alone and not slow" $(BESIDE)
+	$(VENV_PYTHON) -m pytest --cov --cov-append --cov-report=term -m "alone and not slow"
 
 test-slow: setup
 	$(VENV_PYTHON) -m pytest -m slow

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
 
 import pytest
+import two_sessions
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: more threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser) -> None:
+    two_sessions.add_options(parser)
 
 
 def pytest_configure(config) -> None:
-    config.addinivalue_line("markers", "alone: measures time; nothing runs beside it")
+    config.addinivalue_line("markers", "alone: measures time or memory; nothing runs beside it")
+
+
+def pytest_sessionfinish(session) -> None:
+    two_sessions.keep_results(session.config)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -21,6 +34,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.section("counted")
         for test, sentence in counted:
             terminalreporter.line(f"{test.rpartition('/')[2]}: {sentence}")
+    two_sessions.add_results(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,24 +76,37 @@ def host():
 
 
 @pytest.fixture(scope="session")
-def toy_dataset(tmp_path_factory) -> Path:
-    """A dataset.json of six small cases with two balls each."""
-    from toy_cases import write_toy_dataset
+def shared(tmp_path_factory):
+    """Makes what is costly once for all processes of this run, see :class:`shared_folders.SharedFolders`."""
+    from shared_folders import SharedFolders
 
-    return write_toy_dataset(tmp_path_factory.mktemp("toy"))
+    own = tmp_path_factory.getbasetemp()  # with pytest-xdist, a folder of this process in the one of the run
+    folders = SharedFolders((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared")
+    yield folders
+    assert not (changed := folders.changed()), f"A test has changed what all tests share; let it copy: {changed}"
 
 
 @pytest.fixture(scope="session")
-def toy_run(toy_dataset, tmp_path_factory) -> Path:
+def toy_dataset(shared) -> Path:
+    """A dataset.json of six small cases with two balls each; nobody may change it."""
+    from toy_cases import write_toy_dataset
+
+    return shared("toy_dataset", write_toy_dataset)
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_dataset, shared) -> Path:
     """The run folder of a small U-Net trained on it, as a worker leaves it; nobody may change it."""
     from MedDeepLib.jobs import Job
     from toy_cases import TRAINING, run_job
 
-    folder = tmp_path_factory.mktemp("toy_run") / "run"
-    job = Job("segment", "train", method="unet", parameters=TRAINING, dataset=str(toy_dataset), device="cpu", seed=3)
-    code, events = run_job(folder, job)
-    assert code == 0, events[-1]
-    return folder
+    def train(folder: Path) -> Path:
+        job = Job("segment", "train", "unet", TRAINING, dataset=str(toy_dataset), device="cpu", seed=3)
+        code, events = run_job(folder / "run", job)
+        assert code == 0, events[-1]
+        return folder / "run"
+
+    return shared("toy_run", train)
 
 
 @pytest.fixture

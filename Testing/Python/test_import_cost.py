@@ -22,21 +22,22 @@ HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "
 APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
 # What only the worker runs may import torch at the top of the file.
 WORKER_MODULES = ("MedDeepLib.jobs.runner", "MedDeepLib.worker.process")
-MAXIMUM_SECONDS = 0.1
 
 IMPORT_AND_MEASURE = """
 import importlib, json, sys, time
-import numpy  # loaded in Slicer long before
 start = time.process_time()
+import numpy  # loaded in Slicer long before
+numpy_loaded = time.process_time()
 for name in sys.argv[1:]:
     importlib.import_module(name)
-seconds = time.process_time() - start
-print(json.dumps({"seconds": seconds, "packages": sorted({name.partition(".")[0] for name in sys.modules})}))
+loaded = time.process_time()
+packages = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"numpy": numpy_loaded - start, "seconds": loaded - numpy_loaded, "packages": packages}))
 """
 
 
 def import_in_new_process(*modules: str) -> dict:
-    """Import `modules` in a new process; return its CPU seconds after numpy, and all packages loaded."""
+    """Import `modules` in a new process; return the CPU seconds of numpy, theirs after it, and all packages loaded."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in SOURCE_PATH)}
     environment.pop("COVERAGE_PROCESS_START", None)  # measuring coverage there would be measured as well
     result = subprocess.run(
@@ -68,10 +69,11 @@ def submodules(package: str, source_folder: Path = LIBRARY) -> list[str]:
     "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.core"]
 )
 def test_package_is_cheap_to_import(package):
-    """The least of three measurements counts: a busy machine makes a process slower, never faster."""
-    measurements = [import_in_new_process(package) for _ in range(3)]
-    seconds = min(measurement["seconds"] for measurement in measurements)
-    assert seconds < MAXIMUM_SECONDS, f"importing {package} takes {seconds:.3f} s"
+    """It takes less than numpy in the same processes. The least of five measurements of each counts: a busy machine
+    makes a process slower, never faster."""
+    measurements = [import_in_new_process(package) for _ in range(5)]
+    seconds, numpy = (min(measurement[name] for measurement in measurements) for name in ("seconds", "numpy"))
+    assert seconds < numpy, f"importing {package} takes {seconds:.3f} s, numpy {numpy:.3f} s"
 
 
 @pytest.mark.parametrize(
@@ -87,14 +89,6 @@ def test_package_stays_light(package):
 def test_scene_does_not_load_torch():
     """Unlike the packages below it, scene may load Slicer, which brings packages of its own along."""
     loaded = import_in_new_process(*submodules("MedDeepLib.scene"))["packages"]
-    assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
-
-
-@pytest.mark.parametrize("module", ["RegisterModule", "SegmentModule"])
-def test_methods_of_the_module_do_not_load_torch(module):
-    """A panel lists all methods with their parameters, so the application imports every file of them."""
-    modules = submodules(f"{module}Lib.methods", REPOSITORY / module)
-    loaded = import_in_new_process(*modules)["packages"]
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 
 

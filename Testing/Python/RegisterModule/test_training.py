@@ -21,18 +21,21 @@ PAINTED = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def painted_model(tmp_path_factory):
-    """A model trained on painted images of a few bodies."""
+def painted(folder: Path, **changes) -> Path:
+    """The run of a model trained on painted images of a few bodies."""
     from MedDeepLib.jobs import Job
     from toy_cases import run_job
 
-    folder = tmp_path_factory.mktemp("painted")
     dataset = write_label_dataset(folder / "data", 6)
-    job = Job("register", "train", method="morph", parameters=PAINTED, dataset=str(dataset), device="cpu", threads=1)
+    job = Job("register", "train", "morph", PAINTED | changes, dataset=str(dataset), device="cpu", threads=1)
     code, events = run_job(folder / "run", job)
     assert code == 0, events[-1]
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def painted_model(tmp_path_factory):
+    return painted(tmp_path_factory.mktemp("painted"))
 
 
 def unseen(contrast: int) -> tuple[Pair, np.ndarray]:
@@ -53,6 +56,7 @@ def overlap(labels: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [0, 11])
 def test_a_network_alone_aligns_bodies_of_any_contrast(painted_model, contrast):
     pair, truth = unseen(contrast)
@@ -68,15 +72,16 @@ def test_a_network_alone_aligns_bodies_of_any_contrast(painted_model, contrast):
     assert prediction.summary()["folded_percent"] < 0.01
 
 
-def test_a_model_of_another_size_warns(painted_model):
-    """A body twice as large is not what the model was trained on."""
+def test_a_model_of_another_size_warns(tmp_path):
+    """A body twice as large is not what the model was trained on, however little it has learned."""
+    little = painted(tmp_path, structure_steps=2, steps=2, validate_every=2)
     twice = matrix_of(scale=(0.4, 0.4, 0.4))
     grid = (np.diag([7.0, 7, 7, 1]) + np.array([[0, 0, 0, -126]] * 3 + [[0] * 4]), (37, 43, 37))
     image = Image(draw(grid, lambda p: moved_by(twice, p)).astype(np.float32)[None], grid[0])
     other = Image(draw(grid, lambda p: moved_by(twice, p + 5)).astype(np.float32)[None], grid[0])
     events = []
     context = Context(torch.device("cpu"), report=lambda event, **fields: events.append((event, fields)))
-    model = open_model(painted_model, "register")
+    model = open_model(little, "register")
     method = model.make_method()
     options = from_mapping(method.ApplyParameters, {"steps": 0, "matrix_steps": 0})
     method.predictor(model, context, options).predict(Pair(image, other, SpatialTransform()), context)

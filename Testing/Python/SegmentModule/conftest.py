@@ -26,20 +26,14 @@ class Panel(ModulePanel):
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory) -> Path:
-    return toy_cases.write_toy_dataset(tmp_path_factory.mktemp("dataset"))
+def dataset(toy_dataset) -> Path:
+    return toy_dataset
 
 
 @pytest.fixture(scope="session")
-def trained_run(dataset, tmp_path_factory) -> Path:
+def trained_run(toy_run) -> Path:
     """A run with a model that knows the toy images; copy it where a test changes it."""
-    from MedDeepLib.jobs import Job, JobFolder, launch
-
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    job = Job("segment", "train", "unet", toy_cases.TRAINING, dataset=str(dataset), threads=1)
-    running = launch(JobFolder.create(folder, job))
-    assert running.wait(timeout=120) == 0, running.folder.log_file.read_text(encoding="utf-8")
-    return folder
+    return toy_run
 
 
 @pytest.fixture

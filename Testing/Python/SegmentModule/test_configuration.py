@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -66,10 +67,21 @@ def check_that_it_trains(configuration: Configuration) -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-@pytest.mark.parametrize("gigabytes", [2, pytest.param(8, marks=pytest.mark.slow), 24])
+def each_once(cases: list[tuple], *others: list) -> list:
+    """All combinations of the cases with the others; quick ones have each case once, the others by turns."""
+    combinations = list(itertools.product(*others))
+    return [
+        pytest.param(*case, *other, marks=() if number % len(combinations) == place else pytest.mark.slow)
+        for number, case in enumerate(cases)
+        for place, other in enumerate(combinations)
+    ]
+
+
 @pytest.mark.parametrize(
-    "method, grid",
-    [("unet", BRAIN), ("unet", THICK), ("unet", SAGITTAL), ("unet", ABDOMEN), ("segresnet", BRAIN)],
+    "method, grid, gigabytes",
+    each_once(
+        [("unet", BRAIN), ("unet", THICK), ("unet", SAGITTAL), ("unet", ABDOMEN), ("segresnet", BRAIN)], [24, 2, 8]
+    ),
 )
 def test_a_plan_for_a_card_fits_and_leaves_little_unused(method, grid, gigabytes):
     found = choose(images(grid), memory=gigabytes, method=method)
@@ -87,15 +99,20 @@ def test_nothing_more_is_counted_on_than_is_free_and_sensible():
     assert found.budget_bytes == 2.7e9 and 0.6 < used(found) <= 1
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("method", ["unet", "segresnet"])
+IMAGES = {
+    "thick slices": images(THICK),
+    "few slices": images(THIN),
+    "tiny": images(TINY),
+    "mixed": images(BRAIN, ABDOMEN, THICK),
+    "many channels and classes": images(BRAIN, channels=7, classes=60),
+}
+
+
 @pytest.mark.parametrize(
-    "found",
-    [images(THICK), images(THIN), images(TINY), images(BRAIN, ABDOMEN, THICK), images(BRAIN, channels=7, classes=60)],
-    ids=["thick slices", "few slices", "tiny", "mixed", "many channels and classes"],
+    "found, method, device", each_once([(name,) for name in IMAGES], ["unet", "segresnet"], ["cpu", "cuda"])
 )
 def test_every_plan_makes_a_network_that_trains(found, method, device):
-    check_that_it_trains(choose(found, device, method=method))
+    check_that_it_trains(choose(IMAGES[found], device, method=method))
 
 
 def test_a_card_trains_on_about_what_nnunet_does():

@@ -76,9 +76,10 @@ def is_training(fold: int, step: int):
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory) -> Path:
-    folder = JobFolder.create(tmp_path_factory.mktemp("undisturbed") / "run", request(dataset))
-    assert launch(folder).wait(timeout=300) == 0, folder.log_file.read_text(encoding="utf-8")
-    return folder.path
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    code, events = toy_cases.run_job(folder, request(dataset))
+    assert code == 0, events[-1]
+    return folder
 
 
 def test_every_patient_is_judged_by_a_network_that_has_not_seen_him(undisturbed):
@@ -194,7 +195,7 @@ def test_other_folds_than_those_it_began_with_are_refused(interrupted, tmp_path,
 
 def test_one_action_does_not_resume_the_other(interrupted, segment):
     code, _, errors = segment("train", "--resume", interrupted.path)
-    assert code == 2 and "was begun with crossvalidate: go on with crossvalidate --resume." in errors
+    assert code == 2 and "was begun with crossvalidate: continue it with crossvalidate --resume." in errors
 
 
 @pytest.mark.slow

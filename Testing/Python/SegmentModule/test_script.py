@@ -106,7 +106,9 @@ def begun_by_version_1(job_file: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_weights(undisturbed, toy_dataset, tmp_path):
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_weights(
+    undisturbed, toy_dataset, tmp_path, segment_in_process
+):
     run = tmp_path / "run"
     process = start(*training(toy_dataset, run), cwd=tmp_path)
     after_step(run, 5, process)
@@ -117,12 +119,14 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_weights(undisturbed, toy_d
     assert "Saving and stopping" in out and f"train --resume {run}" in out
     assert not worker.is_running() and JobFolder(run).state() is State.STOPPED
     begun_by_version_1(run / "job.json")
-    code, _, errors = segment("train", "--resume", run, cwd=tmp_path)
+    code, _, errors = segment_in_process("train", "--resume", run)
     assert code == 0, errors
     assert equal(run, undisturbed)
 
 
-def test_a_killed_worker_is_told_and_the_run_goes_on_to_the_same_weights(undisturbed, toy_dataset, tmp_path):
+def test_a_killed_worker_is_told_and_the_run_goes_on_to_the_same_weights(
+    undisturbed, toy_dataset, tmp_path, segment_in_process
+):
     run = tmp_path / "run"
     process = start(*training(toy_dataset, run), cwd=tmp_path)
     after_step(run, 18, process)
@@ -131,21 +135,23 @@ def test_a_killed_worker_is_told_and_the_run_goes_on_to_the_same_weights(undistu
     assert process.returncode == 3
     assert errors.splitlines()[-1].startswith("Error: The worker ended unexpectedly")
     assert JobFolder(run).state() is State.FAILED and JobFolder(run).can_resume()
-    code, _, errors = segment("train", "--resume", run, cwd=tmp_path)
+    code, _, errors = segment_in_process("train", "--resume", run)
     assert code == 0, errors
     assert equal(run, undisturbed)
 
 
-def test_apply_to_files_of_every_kind_and_a_dicom_folder_with_one_worker(toy_run, tmp_path):
+def test_apply_to_files_of_every_kind_and_a_dicom_folder_with_one_worker(
+    toy_run, tmp_path, segment_in_process, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     voxels, truth = toy_image(9)
     for name in ("a.nrrd", "b.nii.gz", "c.mha", "d.1.nii"):
         write_image(tmp_path / name, voxels, toy_affine())
     whole = np.round(voxels).astype(np.int16)
     save_dicom(dicom_slices(whole, toy_affine()), tmp_path / "e.series")
     inputs = ["a.nrrd", "b.nii.gz", "c.mha", "d.1.nii", "e.series"]
-    code, out, errors = segment(
-        "apply", "--model", toy_run, "--input", *inputs, "--output", "results/", *CPU, cwd=tmp_path
-    )
+    arguments = ("apply", "--model", toy_run, "--input", *inputs, "--output", "results/", *CPU)
+    code, out, errors = segment_in_process(*arguments)
     assert code == 0, errors
     assert out.count("Loading the model") == 1
     names = ["a", "b", "c", "d.1", "e.series"]
@@ -157,9 +163,10 @@ def test_apply_to_files_of_every_kind_and_a_dicom_folder_with_one_worker(toy_run
         assert [segment.name for segment in segments] == ["bright ball", "dark ball"]
 
 
-def test_evaluate(toy_run, toy_dataset, tmp_path):
+def test_evaluate(segment_in_process, toy_run, toy_dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     arguments = ("evaluate", "--model", toy_run / "model", "--dataset", toy_dataset, "--output", "report.csv", *CPU)
-    code, out, errors = segment(*arguments, cwd=tmp_path)
+    code, out, errors = segment_in_process(*arguments)
     assert code == 0, errors
     with (tmp_path / "report.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

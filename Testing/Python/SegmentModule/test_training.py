@@ -29,6 +29,7 @@ def test_the_toy_network_learns_and_an_untrained_one_knows_nothing(toy_run, toy_
     assert code == 0 and best_dice(events) < 0.3
 
 
+@pytest.mark.slow
 def test_segresnet_learns_too(toy_dataset, tmp_path):
     parameters = {key: value for key, value in TRAINING.items() if key not in ("features", "resolution")}
     parameters |= {"filters": 8, "blocks": [1, 1, 1], "learning_rate": 0.01}
@@ -88,7 +89,7 @@ def touching_discs(number: int) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.float32), label
 
 
-@pytest.mark.parametrize("separation_weight", [0.0, 10.0])
+@pytest.mark.parametrize("separation_weight", [pytest.param(0.0, marks=pytest.mark.slow), 10.0])
 def test_a_network_for_slices_tells_touching_discs_apart(tmp_path, separation_weight):
     entries = []
     for number in range(5):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fault_tools import finish, identical, script, training_job, wait_for
+from fault_tools import finish, identical, training_job, wait_for
 from MedDeepLib.jobs import JobFolder, launch
 from toy_cases import failure, run_worker
 
@@ -62,7 +62,11 @@ def run(killed, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("damage", [truncated, emptied, flipped, removed])
+def quick_and_slow(quick, *slow) -> list:
+    return [quick, *(pytest.param(one, marks=pytest.mark.slow) for one in slow)]
+
+
+@pytest.mark.parametrize("damage", quick_and_slow(truncated, emptied, flipped, removed))
 def test_the_checkpoint_before_serves_and_the_weights_are_the_same(run, tmp_path, undisturbed, damage, tally):
     damage(run / "checkpoint.pt")
     code, events = resumed(run, tmp_path)
@@ -72,7 +76,7 @@ def test_the_checkpoint_before_serves_and_the_weights_are_the_same(run, tmp_path
     assert same
 
 
-@pytest.mark.parametrize("damage", [truncated, emptied, flipped])
+@pytest.mark.parametrize("damage", quick_and_slow(flipped, truncated, emptied))
 def test_when_both_are_damaged_nothing_is_made_up(run, tmp_path, damage):
     damage(run / "checkpoint.pt")
     damage(run / "checkpoint.previous.pt")
@@ -92,15 +96,15 @@ def test_a_checkpoint_of_another_training_is_refused(run, tmp_path, change):
     assert not (run / "model").exists()
 
 
-def test_a_loss_that_is_not_a_number_ends_the_script_with_a_remedy_and_a_sound_checkpoint(toy_dataset, tmp_path):
-    """Through the real script and its worker."""
+def test_a_loss_that_is_not_a_number_ends_with_a_remedy_and_a_sound_checkpoint(toy_dataset, tmp_path, segment):
     run, settings = tmp_path / "run", training_job(toy_dataset).parameters
     settings |= {"learning_rate": 1e30, "validate_every": 1, "features": "4,8,8", "patch_size": "16,16,16"}
     flags = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
-    done = script("train", "--dataset", toy_dataset, "--method", "unet", "--output", run, "--device", "cpu", *flags)
-    assert done.returncode == 3, done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
-    assert len(errors) == 1 and "Traceback" not in done.stderr
+    where = ("--output", run, "--device", "cpu")
+    code, _, said = segment("train", "--dataset", toy_dataset, "--method", "unet", *where, *flags)
+    assert code == 3, said
+    errors = [line for line in said.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1 and "Traceback" not in said
     assert "The loss became nan" in errors[0] and "try a lower learning rate" in errors[0]
     assert not (run / "model").exists()
     networks = torch.load(run / "checkpoint.pt", weights_only=True)["networks"]

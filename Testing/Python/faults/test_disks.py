@@ -17,6 +17,7 @@ from fault_tools import (
     identical,
     last_state,
     launcher,
+    resume_here,
     training_job,
     wait_for,
     write_play,
@@ -105,7 +106,7 @@ def test_a_disk_that_fills_up_stops_the_training_and_with_room_it_goes_on(undist
     assert (job.exit_code, job.state) == (2, State.FAILED)
     assert folder.can_resume() and not list(folder.path.glob("*.part"))
     filling.unlink()
-    assert last_state(finish(launch(folder)))["state"] == "done"
+    assert resume_here(folder)["state"] == "done"
     same = identical(folder.path, undisturbed.run)
     tally(f"1 disk filled up, 1 resumed, weights identical: {same}")
     assert same
@@ -156,7 +157,7 @@ def test_a_folder_that_becomes_read_only(undisturbed, tmp_path, refuse, tally):
     ):
         launch(folder)
     undo()
-    assert last_state(finish(launch(folder)))["state"] == "done"
+    assert resume_here(folder)["state"] == "done"
     same = identical(folder.path, undisturbed.run)
     tally(f"1 folder became read-only, 1 resumed, weights identical: {same}")
     assert same
@@ -201,7 +202,7 @@ def moved(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the folder of a running process")
-@pytest.mark.parametrize("remove", [deleted, moved])
+@pytest.mark.parametrize("remove", [deleted, pytest.param(moved, marks=pytest.mark.slow)])
 def test_a_training_whose_folder_vanishes_ends_by_itself_and_the_launcher_says_why(
     undisturbed, tmp_path, remove, tally
 ):

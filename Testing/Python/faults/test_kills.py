@@ -14,7 +14,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_tools import LIBRARIES, begun, finish, gone, identical, launcher, training_job, wait_for, write_play
+from fault_tools import (
+    LIBRARIES,
+    begun,
+    finish,
+    gone,
+    identical,
+    launcher,
+    resume_here,
+    training_job,
+    wait_for,
+    write_play,
+)
 from MedDeepLib.jobs import JobFolder, State, launch
 from MedDeepLib.worker.process import _PARENT_CHECK_SECONDS
 
@@ -144,9 +155,10 @@ def test_a_worker_whose_launcher_is_killed_saves_and_leaves(undisturbed, tmp_pat
     seconds = time.monotonic() - killed
     tally(f"gone {seconds:.1f} s after its launcher was killed")
     assert folder.state() is State.STOPPED and folder.can_resume() and seconds < 20
-    finish(launch(folder))
+    log = folder.log_file.read_text(encoding="utf-8")
+    assert resume_here(folder)["state"] == "done"
     assert identical(folder.path, undisturbed.run)
-    assert "application that started this job has ended" in folder.log_file.read_text(encoding="utf-8")
+    assert "application that started this job has ended" in log
 
 
 @pytest.mark.slow

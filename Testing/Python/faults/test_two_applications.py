@@ -56,8 +56,13 @@ def stopped(holder, folder: JobFolder) -> None:
 ENDS = [done, worker_killed, application_killed, both_killed] + ([stopped] if sys.platform != "win32" else [])
 
 
-@pytest.mark.parametrize("clock", ["", "jumps"])
-@pytest.mark.parametrize("end", ENDS)
+CASES = [(end, clock) for end in ENDS for clock in ("", "jumps")]
+QUICK = [*((end, "") for end in ENDS), (both_killed, "jumps")]
+
+
+@pytest.mark.parametrize(
+    "end, clock", [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally):
     write_card(monkeypatch, tmp_path)
     code = tmp_path / "sitecustomize" / "sitecustomize.py"

@@ -33,7 +33,7 @@ def test_exceptions_in_slots_fail_the_test(tmp_path):
         (TESTING / "Python" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8"
     )
     (tmp_path / "test_slot.py").write_text(TESTS, encoding="utf-8")
-    paths = os.pathsep.join(str(path) for path in (TESTING, REPOSITORY / "MedDeepExtension"))
+    paths = os.pathsep.join(str(path) for path in (TESTING, TESTING / "Python", REPOSITORY / "MedDeepExtension"))
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,

@@ -31,7 +31,8 @@ from MedDeepLib.data.preparation import Plan, prepare, stack_channels  # noqa: E
 from MedDeepLib.data.sources.image import read_image  # noqa: E402
 from MedDeepLib.devices import torch_device  # noqa: E402
 from MedDeepLib.evaluation.overlap import mean_dice  # noqa: E402
-from MedDeepLib.inference.sliding import TilingOptions, cut_tile, predict_labels  # noqa: E402
+from MedDeepLib.inference.sinks import Labels  # noqa: E402
+from MedDeepLib.inference.sliding import TilingOptions, apply_network, cut_tile  # noqa: E402
 from MedDeepLib.inference.tiles import foreground_hull, tiles  # noqa: E402
 from monai.inferers import sliding_window_inference  # noqa: E402
 from SegmentModuleLib.worker.cases import read_reference  # noqa: E402
@@ -66,7 +67,7 @@ def main() -> int:
     cut = [cut_tile(prepared.image, tile.start, plan.patch_size)[None].to(device) for tile in foreground]
 
     def ours():
-        return predict_labels(network, prepared, tiling, device)
+        return apply_network(network, prepared, tiling, device, Labels())
 
     def bare():
         return [network(tile) for tile in cut]

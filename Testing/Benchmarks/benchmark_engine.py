@@ -293,7 +293,11 @@ def _write_cases(folder: Path, count: int) -> list[tuple[Path, Path]]:
 def _cached_case(number: int) -> patches.CachedCase:
     image, label = (torch.from_numpy(array)[None] for array in _arrays(number))
     voxels = patches.class_voxels(label, torch.ones_like(label), random_state(number))
-    return patches.CachedCase((image.float() - 500) / 200, label, voxels)
+    volumes = {
+        "image": patches.Volume((image.float() - 500) / 200, linear=True, recoloured=True),
+        "label": patches.Volume(label, dtype=torch.long),
+    }
+    return patches.CachedCase(volumes, voxels)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -74,9 +74,10 @@ class Prepared:
     offset: np.ndarray
 
     def to_native(self, array: np.ndarray) -> np.ndarray:
-        """A view of ``array`` (native shape in the network's axis order) in the case's own axis order."""
-        flipped = np.flip(array, [axis for axis in range(3) if self.flips[axis]])
-        return np.transpose(flipped, np.argsort(self.axes))
+        """A view of ``array`` (..., I, J, K), of native shape, from the network's axis order to the case's own."""
+        others = array.ndim - 3
+        flipped = np.flip(array, [others + axis for axis in range(3) if self.flips[axis]])
+        return np.transpose(flipped, [*range(others), *(others + np.argsort(self.axes))])
 
 
 def stack_channels(images: Sequence[Image], resample: bool = False) -> Image:

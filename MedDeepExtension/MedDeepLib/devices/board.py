@@ -1,7 +1,7 @@
-"""The board on which all jobs of this computer write which device they hold or wait for.
+"""The board where all jobs of this computer state which device they hold or wait for.
 
 The board is a small file that is read and changed under a lock, so that every process sees the same order. An entry
-counts only while its own lock is held by its process: what a process that died has written goes by itself. No clock
+counts only while its own lock is held by its process: entries of a process that died disappear by themselves. No clock
 decides anything; the order of waiting is the order of the entries.
 """
 
@@ -108,7 +108,7 @@ class Board:
             content = json.loads(self._file.read_text(encoding="utf-8"))
             return [Ticket(**{**entry, "devices": tuple(entry["devices"])}) for entry in content["tickets"]]
         except (OSError, ValueError, TypeError, KeyError):
-            # Missing or damaged. Who waits writes himself down again; who holds a device still has its lock.
+            # Missing or damaged. Waiting jobs enter themselves again; a job that holds a device still has its lock.
             return []
 
     def _write(self, tickets: list[Ticket]) -> None:

@@ -1,11 +1,11 @@
-"""Leases: a card is lent to one job at a time, whichever Slicer or script on this computer has started it.
+"""Leases: a GPU is lent to one job at a time, whichever Slicer or script on this computer has started it.
 
     with Lease(devices, "train unet", folder) as lease:
         while not lease.take():
             ...  # lease.reason() says what it waits for
         compute_on(lease.device)
 
-The right to a card is a lock of the operating system on the card's file, so that it ends with its process. The CPU is
+A lease of a GPU is a lock of the operating system on the GPU's file, so that it ends with its process. The CPU is
 shared (see :mod:`MedDeepLib.devices.threads`).
 """
 
@@ -186,6 +186,6 @@ def move(
 
 
 def _application() -> str:
-    """The program that started this process, as people call it; empty when it cannot be told."""
+    """The program that started this process, by the name people know; empty when that is unknown."""
     name = process_name(os.getppid())
     return "Slicer" if name.lower().startswith("slicer") else name

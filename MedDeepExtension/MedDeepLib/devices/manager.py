@@ -1,6 +1,6 @@
 """The devices of this computer and the choice between them.
 
-Listing needs neither torch nor a GPU: NVIDIA's management library says what cards there are, psutil says what
+Listing needs neither torch nor a GPU: NVIDIA's management library says which GPUs there are, psutil says what
 memory there is. Only the worker, which has torch, turns a choice into a ``torch.device`` and finds out whether torch
 can use it.
 """
@@ -19,7 +19,7 @@ from MedDeepLib.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-ALL = "all"  # the request for every card of this computer
+ALL = "all"  # the request for every GPU of this computer
 _REQUEST = re.compile(rf"auto|{ALL}|cpu|mps|cuda(:\d+)?")
 _BOARD_SECONDS = 0.05  # a panel asks too, and may not be kept waiting
 
@@ -30,7 +30,7 @@ class Owner:
 
     Attributes:
         pid: of the process.
-        name: the program, or what has started the job ("Slicer"); empty when it cannot be told.
+        name: the program, or what has started the job ("Slicer"); empty when that is unknown.
         title: of the job, if it is one of ours.
         used_bytes: of the device's memory; 0: not known.
         folder: of the job, if it is one of ours.
@@ -51,9 +51,9 @@ class Device:
         id: what a job asks for, e.g. "cuda:0".
         name: for people.
         total_bytes, free_bytes: of memory; 0: not known.
-        key: the same in every process, also where CUDA_VISIBLE_DEVICES gives the card another number.
+        key: the same in every process, also where CUDA_VISIBLE_DEVICES gives the GPU another number.
         owners: who uses it, as far as this user may know.
-        note: what people should know of the figures.
+        note: what people should know about the numbers.
         waiting: the jobs that wait for it, the next one first.
     """
 
@@ -96,9 +96,9 @@ def present_devices() -> list[Device]:
 def resolve(request: str, devices: list[Device] | None = None) -> Device:
     """The device that ``request`` (auto, cpu, cuda, cuda:N, mps) means on this computer.
 
-    ``auto`` takes the card with the most free memory, else Apple's GPU, else the CPU, and so does ``all``, which begins
-    with it. A device that was asked for by name and is not there is an error: nothing ever falls back to another
-    device in silence.
+    ``auto`` takes the NVIDIA GPU with the most free memory, else Apple's GPU, else the CPU, and so does ``all``, which
+    begins with it. A device that was asked for by name and is not there is an error: nothing ever falls back to another
+    device silently.
     """
     check_request(request)
     devices = list_devices() if devices is None else devices
@@ -143,20 +143,20 @@ def devices_of_processes(usable: list[Device], request: str, processes: int = 0)
 
     Args:
         usable: what :func:`usable_devices` has found for the request, the preferred one first.
-        processes: how many; 0: one, or for the request ``all`` one for each card.
+        processes: how many; 0: one, or for the request ``all`` one for each GPU.
 
-    Cards come in the order of their keys: jobs that take several take them in the same order, so that no two of them
+    GPUs come in the order of their keys: jobs that take several take them in the same order, so that no two of them
     wait for each other.
 
-    Raises UserError when there are more processes than cards; processors are shared by any number.
+    Raises UserError when there are more processes than GPUs; any number share the CPU.
     """
     count = processes or (len(usable) if request == ALL else 1)
     if usable[0].shared:
         return usable[:1] * count
     if count > len(usable):
-        cards = "card" if len(usable) == 1 else "cards"
+        gpus = "GPU" if len(usable) == 1 else "GPUs"
         raise UserError(
-            f"{count} processes need a card each, and '{request}' has {len(usable)} {cards}: ask for {len(usable)} at "
+            f"{count} processes need a GPU each, and '{request}' has {len(usable)} {gpus}: ask for {len(usable)} at "
             "most, for the device 'all', or for the device 'cpu', which any number can share."
         )
     return usable[:1] if count == 1 else sorted(usable[:count], key=lambda device: device.lease_key)
@@ -189,7 +189,7 @@ def driver_version() -> str:
 
 
 def process_name(pid: int) -> str:
-    """The program that runs as ``pid``; empty when it cannot be told."""
+    """The program that runs as ``pid``; empty when that is unknown."""
     try:
         import psutil
     except ImportError:
@@ -201,9 +201,9 @@ def process_name(pid: int) -> str:
 
 
 def _preferred(devices: list[Device]) -> list[Device]:
-    """Those among which ``auto`` chooses: the cards, most free memory first, else Apple's GPU, else the CPU."""
-    cards = [device for device in devices if device.id.startswith("cuda")]
-    return sorted(cards, key=lambda card: -card.free_bytes) if cards else devices[:1]
+    """Those among which ``auto`` chooses: NVIDIA GPUs, most free memory first, else Apple's GPU, else the CPU."""
+    gpus = [device for device in devices if device.id.startswith("cuda")]
+    return sorted(gpus, key=lambda gpu: -gpu.free_bytes) if gpus else devices[:1]
 
 
 def _torch_can_use(device: Device, torch) -> bool:
@@ -245,15 +245,13 @@ def _cuda_devices() -> list[Device]:
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         keys = [_text(_asked(pynvml, "nvmlDeviceGetUUID", handle)) for handle in handles]
-        cards = []
+        gpus = []
         for number, index in enumerate(_visible(keys)):
             memory = pynvml.nvmlDeviceGetMemoryInfo(handles[index])
             name = _text(pynvml.nvmlDeviceGetName(handles[index]))
             owners = _processes(pynvml, handles[index])
-            cards.append(
-                Device(f"cuda:{number}", name, int(memory.total), int(memory.free), keys[index], tuple(owners))
-            )
-        return cards
+            gpus.append(Device(f"cuda:{number}", name, int(memory.total), int(memory.free), keys[index], tuple(owners)))
+        return gpus
     except pynvml.NVMLError:
         return []
     finally:
@@ -267,7 +265,7 @@ class Watching:
         self._begun = False
 
     def begin(self) -> None:
-        """Does nothing where there is no such library or no card."""
+        """Does nothing where there is no such library or no GPU."""
         try:
             import pynvml
         except ImportError:
@@ -289,7 +287,7 @@ class Watching:
 
 
 def _visible(keys: list[str]) -> list[int]:
-    """The driver's numbers of the cards that CUDA_VISIBLE_DEVICES shows to programs, in the order it gives them."""
+    """The driver's numbers of the GPUs that CUDA_VISIBLE_DEVICES shows to programs, in the order it gives them."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return list(range(len(keys)))

@@ -1,4 +1,4 @@
-"""What it looks like when a device has run out of memory, and how to make room."""
+"""How to recognise that a device has run out of memory, and how to free some."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-# torch's own error has a class, those of the CPU's allocator, cuDNN, cuBLAS and Apple's GPU are told by their words.
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+# torch's own error has a class; those of the CPU's allocator, cuDNN, cuBLAS and Apple's GPU are known by their text.
+_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -18,7 +18,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _TEXTS)
 
 
 def make_room(device: torch.device) -> None:

@@ -1,10 +1,16 @@
 """Says before anything starts whether a network fits into a device's memory.
 
-The network runs once without the device: on torch's "meta" device, where tensors have a shape and a type but no
-values. Every tensor that this makes is counted from its birth to its end, through forward pass, loss and backward pass,
-so the peak is what the device would hold, whatever the network looks like. This takes a fraction of a second and no
-memory. Libraries need some more to work in, and memory comes in pieces: :data:`MARGIN` and
-:data:`LIBRARIES_BYTES` stand for that.
+The network runs once without the device: on torch's "meta" device, where tensors have a shape and a dtype but no
+values. What is done with it, a forward and backward pass for instance, is a :data:`Step` that the method supplies.
+Every tensor is counted while it lives, so the peak is what the device would hold, whatever the network looks like. This
+takes a fraction of a second and no memory. Libraries need some more, and memory is allocated in blocks: :data:`MARGIN`
+and :data:`LIBRARIES_BYTES` allow for that.
+
+    def step(forward):
+        image = torch.empty((2, 1, 96, 96, 96), device="meta")
+        forward(image).float().mean().backward()
+
+    needed = needed_bytes(training_bytes(build, step, torch.bfloat16), "cuda")
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ import bisect
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -24,38 +30,28 @@ MARGIN = 1.15
 LIBRARIES_BYTES = 500_000_000
 
 Size = tuple[int, ...]
+# Given the network's forward pass, makes meta tensors of a batch's shapes and does with them what is to be counted.
+Step = Callable[[Callable[..., Any]], None]
 
 
-def training_bytes(
-    build: Callable[[], torch.nn.Module], batch: int, channels: int, patch: Size, number_type: torch.dtype | None = None
-) -> int:
-    """Peak memory in bytes of one training step with AdamW and a loss over the softmax of the scores.
+def training_bytes(build: Callable[[], torch.nn.Module], step: Step, dtype: torch.dtype | None = None) -> int:
+    """Peak memory in bytes of one training step with AdamW.
 
     Args:
-        build: makes the network, (B, channels, *patch) to class scores (B, classes, *patch).
-        batch: patches that go through the network together.
-        patch: voxels along each axis of the network (two or three).
-        number_type: of the forward pass where it is not float32 (torch.bfloat16).
+        build: makes the network.
+        step: one forward and backward pass for a micro-batch; tensors that it keeps until it returns are counted.
+        dtype: of the forward pass where it is not float32 (torch.bfloat16).
     """
     import torch
 
-    network, shape = _on_meta(build), (batch, channels, *patch)
+    network = _on_meta(build)
     counter = _counter()
     with counter:
         counter.count(*network.parameters(), *network.buffers())
-        # AdamW keeps two numbers for each weight; from the second step on they are there all the time.
+        # AdamW keeps two values for each weight; from the second step on they are there all the time.
         state = [torch.empty_like(parameter) for parameter in network.parameters() for _ in range(2)]
         weights = sum(tensor.nbytes for tensor in network.parameters())
-        image = torch.empty(shape, device="meta")
-        label = torch.zeros((batch, *patch), dtype=torch.long, device="meta")
-        with _autocast(number_type):
-            output = network(image)
-        scores = (output[0] if isinstance(output, (list, tuple)) else output).float()
-        del output
-        truth = torch.zeros_like(scores).scatter_(1, label[:, None], 1)
-        loss = torch.nn.functional.cross_entropy(scores, label) + (scores.softmax(1) * truth).sum()
-        del scores, truth
-        loss.backward()
+        step(_forward(network, dtype))
     # The optimiser works on lists of weights: weights, gradients, state, and as much again in between.
     del state
     return max(counter.peak, 5 * weights)
@@ -80,21 +76,20 @@ def count_weights(build: Callable[[], torch.nn.Module]) -> int:
     return sum(parameter.numel() for parameter in _on_meta(build).parameters() if parameter.requires_grad)
 
 
-def application_bytes(
-    network: torch.nn.Module, batch: int, channels: int, tile: Size, number_type: torch.dtype | None = None
-) -> int:
-    """Peak memory in bytes of putting ``batch`` tiles through ``network`` and interpolating the scores of one."""
+def application_bytes(network: torch.nn.Module, step: Step, dtype: torch.dtype | None = None) -> int:
+    """Peak memory in bytes of applying ``network``, which stays as it is.
+
+    Args:
+        step: a forward pass for a batch of tiles, and what is then computed of its output; runs without gradients.
+        dtype: of the forward pass where it is not float32.
+    """
     import torch
 
     network = _on_meta(lambda: network)
     counter = _counter()
     with torch.no_grad(), counter:
         counter.count(*network.parameters(), *network.buffers())
-        image = torch.empty((batch, channels, *tile), device="meta")
-        with _autocast(number_type):
-            output = network(image)
-        scores = output[0] if isinstance(output, (list, tuple)) else output
-        scores[0].float().softmax(0)
+        step(_forward(network, dtype))
     return counter.peak
 
 
@@ -136,10 +131,10 @@ def free_bytes(device: torch.device) -> int:
 
 def advice(needed: int, free: int, batch: int, patch: Size, device: str, fitting: Sequence[str] = ()) -> str:
     """One sentence on what is needed and what there is, e.g. "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2;
-    this card has 7.1 GB free; 96 x 96 x 96 fits."
+    this GPU has 7.1 GB free; 96 x 96 x 96 fits."
 
     Args:
-        device: in words, e.g. "this card".
+        device: in words, e.g. "this GPU".
         fitting: what would fit, e.g. "96 x 96 x 96" and "batch 1".
     """
     sentence = f"Needs about {gigabytes(needed)} at patch {size_in_words(patch)}, batch {batch}"
@@ -190,31 +185,39 @@ def _empty(tensor: torch.Tensor) -> torch.Tensor:
     return torch.nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else empty
 
 
-def _autocast(number_type: torch.dtype | None):
-    """What torch.autocast does on a card, for meta tensors, which it does not know."""
+def _forward(network: torch.nn.Module, dtype: torch.dtype | None) -> Callable[..., Any]:
+    def forward(*inputs: Any) -> Any:
+        with _autocast(dtype):
+            return network(*inputs)
+
+    return forward
+
+
+def _autocast(dtype: torch.dtype | None):
+    """What torch.autocast does on a GPU, for meta tensors, which it does not support."""
     import torch
     from torch.overrides import TorchFunctionMode
 
     functional = torch.nn.functional
-    shorter = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, torch.matmul, torch.bmm}
-    shorter |= {functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d}
+    reduced = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, torch.matmul, torch.bmm}
+    reduced |= {functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d}
     full = {functional.group_norm, functional.layer_norm, functional.softmax, torch.softmax}
 
     class Autocast(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            wanted = number_type if function in shorter else torch.float32 if function in full else None
+            wanted = dtype if function in reduced else torch.float32 if function in full else None
             if wanted is not None:
                 args = [_converted(value, wanted) for value in args]
                 kwargs = {name: _converted(value, wanted) for name, value in (kwargs or {}).items()}
             return function(*args, **(kwargs or {}))
 
-    return nullcontext() if number_type is None else Autocast()
+    return nullcontext() if dtype is None else Autocast()
 
 
-def _converted(value, number_type: torch.dtype):
+def _converted(value, dtype: torch.dtype):
     import torch
 
-    return value.to(number_type) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _counter():

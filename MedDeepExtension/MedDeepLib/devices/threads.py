@@ -1,4 +1,4 @@
-"""How many processor threads a job computes with, so that Slicer stays usable beside it.
+"""How many processor threads a job computes with, so that Slicer stays responsive beside it.
 
 The processor is never leased to one job alone: a training must not keep every application of a model waiting for
 hours. Jobs share it. The budget is all cores but one (all of them where there are no more than two). A training always
@@ -38,7 +38,7 @@ def share(cores: int, others: Sequence[int]) -> int:
 
 
 def training_threads() -> int:
-    """Threads for a training whose user has chosen no number: what he has fixed for all programs, or the budget."""
+    """Threads for a training without a chosen number: what the user has fixed for all programs, or the budget."""
     return threads_from_environment() or budget(available_cores())
 
 

@@ -56,7 +56,11 @@ def hull_blocks(shape: tuple[int, int, int]) -> list[int]:
 
 
 def tiles(
-    shape: tuple[int, int, int], size: tuple[int, int, int], overlap: float, hull: torch.Tensor | None = None
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    overlap: float,
+    hull: torch.Tensor | None = None,
+    margin: int = 0,
 ) -> list[Tile]:
     """Tiles of ``size`` voxels that cover an image, or only what is body if ``hull`` is given.
 
@@ -65,9 +69,13 @@ def tiles(
 
     Args:
         overlap: share of its size by which a tile overlaps the next one, at least.
+        margin: voxels of a tile, at least, on the near side of each voxel that it answers for where the next tile
+            begins; as many as fit into a short tile.
+
+    Tiles are sorted by their first voxels along I, then J, then K.
     """
     lowest, highest = _bounding_box(shape, hull)
-    axes = [_starts(lowest[a], highest[a], shape[a], size[a], overlap) for a in range(3)]
+    axes = [_starts(lowest[a], highest[a], shape[a], size[a], overlap, margin) for a in range(3)]
     found = []
     for i, own_i in axes[0]:
         for j, own_j in axes[1]:
@@ -96,7 +104,9 @@ def _bounding_box(shape, hull) -> tuple[list[int], list[int]]:
     return lowest, highest
 
 
-def _starts(low: int, high: int, length: int, size: int, overlap: float) -> list[tuple[int, tuple[int, int]]]:
+def _starts(
+    low: int, high: int, length: int, size: int, overlap: float, margin: int
+) -> list[tuple[int, tuple[int, int]]]:
     """First voxels of the tiles along one axis, each with the voxels it answers for."""
     if length <= size:
         return [(-((size - length) // 2), (0, length))]
@@ -104,7 +114,7 @@ def _starts(low: int, high: int, length: int, size: int, overlap: float) -> list
     if extent <= size:
         start = min(max(0, (low + high - size) // 2), length - size)
         return [(start, (low, high))]
-    step = max(1, int(size * (1 - overlap)))
+    step = max(1, min(int(size * (1 - overlap)), size - 2 * margin))
     count = -(-(extent - size) // step) + 1
     starts = [low + round(n * (extent - size) / (count - 1)) for n in range(count)]
     borders = [low, *[(a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)], high]

@@ -13,7 +13,7 @@ from MedDeepLib.data.sources.image import Image, read_image
 from MedDeepLib.data.sources.labels import OtherGridError, Segment, place_on_grid, read_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
-from MedDeepLib.training.dense.patches import CachedCase, class_voxels
+from MedDeepLib.training.dense.patches import CachedCase, Volume, class_voxels
 from MedDeepLib.training.randomness import random_state
 
 from SegmentModuleLib.worker.postprocessing import count_pieces
@@ -71,8 +71,13 @@ def load_case(
             "a smaller spacing, or take the case out."
         )
     weight = weights(label[0].numpy(), plan)
-    weight = None if weight is None else torch.from_numpy(weight)[None]
-    return CachedCase(prepared.image, label, voxels, weight, pieces)
+    volumes = {
+        "image": Volume(prepared.image, linear=True, recoloured=True),
+        "label": Volume(label, dtype=torch.long),
+    }
+    if weight is not None:
+        volumes["weight"] = Volume(torch.from_numpy(weight)[None])
+    return CachedCase(volumes, voxels, {"pieces": pieces})
 
 
 def _as_indices(file: Path, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Settings that are left to the data and the device: voxel size, patch, network and batch.
 
 The rules are nnU-Net's (Isensee et al. 2021, 10.1038/s41592-020-01008-z), except that memory is counted for the very
-network instead of being estimated, and that a processor is planned for by its speed: patches start from a typical image
+network instead of being estimated, and that on a CPU speed is the limit: patches start from a typical image
 and shrink, along the axis that covers most of it, until a training step fits. Whatever the user has chosen stays.
 """
 
@@ -31,7 +31,7 @@ _MOST_PATCHES = 256
 LARGEST_SHARE_OF_DATA = 0.05
 # Patches of fewer voxels show a network too little; along thick slices fewer show as much.
 _SHORTEST, _FEWEST_SLICES = 32, 8
-# Edge of a patch of cubic voxels that trains at a bearable speed on two processor cores, two at a time.
+# Edge of a patch of cubic voxels that trains at an acceptable speed on two CPU cores, two at a time.
 _EDGE_ON_CPU = {3: 64, 2: 192}
 
 
@@ -40,7 +40,7 @@ class Configuration:
     """A method with everything decided, and what the decisions rest on.
 
     Attributes:
-        requested: as the user wants it, with what he has left open.
+        requested: as the user wants it, with what was left open.
         method: with everything decided.
         images: the training images.
         need: counts what the training takes.
@@ -59,16 +59,16 @@ class Configuration:
     limit: str
 
 
-def configure(method: SegmentationMethod, context: Context, number_type: torch.dtype | None) -> SegmentationMethod:
+def configure(method: SegmentationMethod, context: Context, dtype: torch.dtype | None) -> SegmentationMethod:
     """The method with its parameters decided for the dataset and the device of ``context``, and an explanation.
 
     Args:
-        number_type: of the forward pass where it is not float32.
+        dtype: of the forward pass where it is not float32.
     """
     from SegmentModuleLib.worker.reasons import explain
 
     images = fingerprint(context.dataset)
-    need = Need(images.channels, images.classes, context.device.type, number_type)
+    need = Need(images.channels, images.classes, context.device.type, dtype)
     configuration = decide(method, images, need, preflight.free_bytes(context.device))
     configured = configuration.method
     configured.explanation = explain(configuration)
@@ -168,11 +168,11 @@ class _Fitting:
     def _time(self, method: SegmentationMethod, batch: int) -> float:
         if self._need.device_type != "cpu":
             return 0.0
-        return self._need.operations(method, batch) / self._bearable_work
+        return self._need.operations(method, batch) / self._acceptable_work
 
     @functools.cached_property
-    def _bearable_work(self) -> int:
-        """Operations of a step of this method with patches of cubic voxels that a processor can train with."""
+    def _acceptable_work(self) -> int:
+        """Operations of a step of this method with patches of cubic voxels that a CPU can train with."""
         dimensions = self._method.dimensions
         free = type(self._method)(replace(self._method.parameters, patch_size=(0,) * dimensions))
         cubic = free.fitted((_EDGE_ON_CPU[dimensions],) * dimensions, (1.0,) * dimensions, "cpu")

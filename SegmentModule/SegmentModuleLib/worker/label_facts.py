@@ -19,7 +19,7 @@ def has_structures(case: CachedCase) -> bool:
 
 def single_pieces(cases: list[CachedCase], dataset: Dataset) -> dict[str, bool]:
     """For each class by name, whether every label of these cases has it in one piece."""
-    single = are_single_pieces(case.pieces for case in cases)
+    single = are_single_pieces(case.extras["pieces"] for case in cases)
     return {name: bool(is_single) for name, is_single in zip(dataset.classes, single[1:], strict=False)}
 
 

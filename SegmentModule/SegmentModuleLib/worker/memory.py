@@ -1,4 +1,4 @@
-"""What a training needs of the device's memory, and whether it fits, said before it starts."""
+"""How much of the device's memory a training needs, and whether it fits, found before it starts."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 # What "automatic" counts on at most: nnU-Net's plans are made for as much, and larger patches seldom find more.
 _SENSIBLE_BYTES = 8e9
-# Of the free memory; other programs want to draw on the screen too.
+# Of the free memory; other programs draw on the screen too.
 _SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Need:
-    """What training a method takes, told without training it; nothing is counted twice.
+    """The memory and the operations that training a method takes, found without training it; each counted once.
 
     Attributes:
         channels, classes: of the dataset; classes without the background.
         device_type: "cpu", "cuda" or "mps".
-        number_type: of the forward pass where it is not float32.
+        dtype: of the forward pass where it is not float32.
     """
 
     channels: int
     classes: int
     device_type: str
-    number_type: torch.dtype | None = None
+    dtype: torch.dtype | None = None
     _counted: dict[tuple, int] = field(default_factory=dict, repr=False, compare=False)
 
     def build(self, method: SegmentationMethod) -> Callable[[], torch.nn.Module]:
@@ -46,17 +46,37 @@ class Need:
         at_once = -(-batch // method.parameters.accumulation)
         key = ("bytes", *_identity(method), at_once, patch)
         if key not in self._counted:
-            tensors = preflight.training_bytes(self.build(method), at_once, self.channels, patch, self.number_type)
+            step = training_step((at_once, self.channels, *patch))
+            tensors = preflight.training_bytes(self.build(method), step, self.dtype)
             self._counted[key] = preflight.needed_bytes(tensors, self.device_type)
         return self._counted[key]
 
     def operations(self, method: SegmentationMethod, batch: int) -> int:
-        """How much computing a step is, in units that compare with those of other methods and patches only."""
+        """Operations of a step, in units to compare with other methods and patches only."""
         patch = patch_of(method)
         key = ("operations", *_identity(method), patch)
         if key not in self._counted:
             self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
         return batch * self._counted[key]
+
+
+def training_step(shape: tuple[int, ...]) -> preflight.Step:
+    """A forward and backward pass for images (B, C, *patch), with a loss like Dice and cross-entropy of the scores."""
+
+    def step(forward: Callable) -> None:
+        import torch
+
+        image = torch.empty(shape, device="meta")
+        label = torch.zeros((shape[0], *shape[2:]), dtype=torch.long, device="meta")
+        output = forward(image)
+        scores = (output[0] if isinstance(output, (list, tuple)) else output).float()
+        del output
+        truth = torch.zeros_like(scores).scatter_(1, label[:, None], 1)
+        loss = torch.nn.functional.cross_entropy(scores, label) + (scores.softmax(1) * truth).sum()
+        del scores, truth
+        loss.backward()
+
+    return step
 
 
 def _identity(method: SegmentationMethod) -> tuple:
@@ -70,26 +90,26 @@ def patch_of(method: SegmentationMethod) -> tuple[int, ...]:
 
 
 def memory_to_count_on(wanted_gigabytes: float, free: int) -> int:
-    """Bytes that a training is planned for: what the user wants, or a sensible amount, but no more than is free."""
+    """Bytes that a training is planned for: what the user asks for, or a sensible amount, but no more than is free."""
     wanted = wanted_gigabytes * 1e9 if wanted_gigabytes else _SENSIBLE_BYTES
     return int(min(wanted, _SHARE * free))
 
 
 def check_training_memory(
-    method: SegmentationMethod, context: Context, patch: tuple[int, ...], number_type: torch.dtype | None
+    method: SegmentationMethod, context: Context, patch: tuple[int, ...], dtype: torch.dtype | None
 ) -> None:
     """Report a warning when a batch does not fit; it will then be computed in parts.
 
     Args:
         patch: voxels along each axis of the network.
-        number_type: of the forward pass where it is not float32.
+        dtype: of the forward pass where it is not float32.
 
     Raises:
-        NotEnoughMemory: not even one patch at a time fits on the card.
+        NotEnoughMemory: not even one patch at a time fits on the GPU.
     """
     free = preflight.free_bytes(context.device)
     dataset = context.dataset
-    need = Need(len(dataset.channels), len(dataset.classes), context.device.type, number_type)
+    need = Need(len(dataset.channels), len(dataset.classes), context.device.type, dtype)
     fits, sentence = advice(method, patch, need, free)
     if fits:
         return
@@ -99,10 +119,10 @@ def check_training_memory(
 
 
 def advice(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> tuple[bool, str]:
-    """Whether a training fits into ``free`` bytes, and a sentence on it that says what would fit if it does not."""
+    """Whether a training fits into ``free`` bytes, and a sentence on what would fit if it does not."""
     batch = method.parameters.batch_size
     needed = need.bytes(method, batch, patch)
-    device = "this computer" if need.device_type == "cpu" else "this card"
+    device = "this computer" if need.device_type == "cpu" else "this GPU"
     fitting = [] if needed <= free else _what_fits(method, patch, need, free)
     return needed <= free, preflight.advice(needed, free, batch, patch, device, fitting)
 

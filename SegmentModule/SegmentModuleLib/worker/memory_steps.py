@@ -1,4 +1,4 @@
-"""What is done when memory runs out while a bundle from elsewhere is applied; each step is said in words.
+"""What is done when memory runs out while a bundle from elsewhere is applied; each step is reported.
 
 Its own inferer is kept: fewer windows at a time, then its sums in the computer's memory, then, if the user allows it,
 the CPU. None of these changes the result.
@@ -19,7 +19,7 @@ from MedDeepLib.errors import OutOfMemory
 def predict_within_memory(
     workflow: Workflow, image: Image, context: Context, progress: Callable[[int, int], None], allow_cpu: bool
 ) -> torch.Tensor:
-    """Like :meth:`Workflow.predict`, but goes on with less memory when there is not enough.
+    """Like :meth:`Workflow.predict`, but with less memory when there is not enough.
 
     Raises OutOfMemory when no step is left, Stopped when the user asks for it.
     """

@@ -20,7 +20,8 @@ from MedDeepLib.data.sources.image import Image, read_image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
-from MedDeepLib.inference.ladder import predict_labels_within_memory
+from MedDeepLib.inference.ladder import apply_within_memory
+from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.training.precision import autocast_dtype
 
@@ -139,11 +140,12 @@ class SegmentationPredictor(ImagePredictor):
             flip_axes=self._flip_axes,
             autocast=autocast_dtype("auto", context.device),
         )
-        labels = predict_labels_within_memory(
+        labels = apply_within_memory(
             self._network,
             prepared,
             tiling,
             context.device,
+            Labels(),
             step=self._downsampling,
             warn=lambda sentence: context.report("warning", message=sentence),
             allow_cpu=self._options.allow_cpu,

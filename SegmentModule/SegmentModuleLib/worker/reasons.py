@@ -1,4 +1,4 @@
-"""Why a training is configured as it is, in words, with the figures behind it."""
+"""Why a training is configured as it is, with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def explain(configuration: Configuration) -> Explanation:
     warnings = []
     if per_case > _MANY_WEIGHTS_PER_CASE:
         warnings.append(
-            f"The network has {_millions(per_case)} weights for each training case, so it can learn the cases by heart "
-            "instead of what they have in common: trust its figures on other patients only, and add cases or choose "
-            "fewer features."
+            f"The network has {_millions(per_case)} weights for each training case, so it may memorise the cases "
+            "instead of learning what they have in common: trust its metrics on other patients only, and add cases or "
+            "choose fewer features."
         )
     if method.dimensions == 3 and configuration.images.thinnest < _FEWEST_SLICES:
         warnings.append(
@@ -112,9 +112,9 @@ def _why_patch(configuration: Configuration) -> str:
     if configuration.is_whole:
         return f"{image}, all of which fit"
     if configuration.limit == "speed":
-        return f"{image}; a processor trains with so much of it at a bearable speed"
+        return f"{image}; a CPU trains with that much of it at an acceptable speed"
     if configuration.limit == "memory":
-        return f"{image}; so much of it fits into {preflight.gigabytes(configuration.budget_bytes)} of memory"
+        return f"{image}; that much of it fits into {preflight.gigabytes(configuration.budget_bytes)} of memory"
     return image
 
 
@@ -123,7 +123,7 @@ def _why_batch(configuration: Configuration) -> str:
         return f"two do not fit into {preflight.gigabytes(configuration.budget_bytes)} of memory"
     if configuration.method.parameters.batch_size > 2:
         return "as many as memory, speed and a twentieth of the data allow"
-    return "the fewest that even out chance; memory and time go into large patches first"
+    return "the fewest that average out noise; memory and time go into large patches first"
 
 
 def _value(name: str, value: Any) -> str:

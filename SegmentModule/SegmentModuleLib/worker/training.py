@@ -13,7 +13,8 @@ from MedDeepLib.core.stages import Sample
 from MedDeepLib.data.preparation import Plan
 from MedDeepLib.data.preparation import Prepared as PreparedImage
 from MedDeepLib.evaluation.overlap import mean_dice
-from MedDeepLib.inference.ladder import predict_labels_within_memory
+from MedDeepLib.inference.ladder import apply_within_memory
+from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.training.dense.augmentation import Augmentation
 from MedDeepLib.training.dense.cache import CaseCache
@@ -132,23 +133,24 @@ class _WholeCases:
         scores, cleaned_scores = [], []
         classes = len(self._context.dataset.classes)
         for case in self._cases:
-            shape = tuple(case.image.shape[1:])
+            shape = case.shape
             prepared = PreparedImage(
-                case.image, np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+                case["image"], np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
-            labels = predict_labels_within_memory(
+            labels = apply_within_memory(
                 self._network,
                 prepared,
                 options,
                 self._context.device,
+                Labels(),
                 step=self._step,
                 warn=lambda sentence: self._context.report("warning", message=sentence),
                 stop_requested=self._context.stop_requested,
             )
             if not (has_structures(case) or labels.any()):
                 continue  # nothing is there and nothing was found: as in evaluations, no Dice exists
-            reference, values = case.label[0].numpy(), range(1, classes + 1)
+            reference, values = case["label"][0].numpy(), range(1, classes + 1)
             scores.append(mean_dice(labels, reference, values))
             if self._cleaned:
                 keep_largest_components(labels, classes, self._cleaned)

@@ -18,7 +18,7 @@ _MOST_STEPS = 5
 
 
 def time_of_training(method: SegmentationMethod, context: Context) -> str:
-    """A sentence on it; empty on a card, which may be another job's, and where memory does not suffice now."""
+    """A sentence on it; empty on a GPU, which another job may be using, and where memory does not suffice now."""
     dataset, batch = context.dataset, method.parameters.batch_size
     need = Need(len(dataset.channels), len(dataset.classes), context.device.type)
     if context.device.type != "cpu" or need.bytes(method, batch) > preflight.free_bytes(context.device):

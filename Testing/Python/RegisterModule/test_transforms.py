@@ -109,14 +109,14 @@ def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
 
 @pytest.mark.parametrize("shape", [(9, 12, 10), (1, 12, 10), (9, 12, 1)])
 def test_the_map_of_determinants_is_the_same_slab_by_slab(monkeypatch, shape):
-    from RegisterModuleLib.worker import figures
+    from RegisterModuleLib.worker import scores
 
     transform = SpatialTransform((displacement(), MATRIX))
     grid = Grid(GRIDS["oblique"][0], shape)
-    whole = figures.jacobian_map(transform, grid)
-    monkeypatch.setattr(figures, "SLAB_VOXELS", 2 * shape[1] * shape[2])
+    whole = scores.jacobian_map(transform, grid)
+    monkeypatch.setattr(scores, "SLAB_VOXELS", 2 * shape[1] * shape[2])
     assert whole.shape == shape and whole.std() > 0.01
-    assert np.allclose(figures.jacobian_map(transform, grid), whole, atol=1e-6)
+    assert np.allclose(scores.jacobian_map(transform, grid), whole, atol=1e-6)
 
 
 def test_a_slice_keeps_its_plane(tmp_path):

@@ -40,8 +40,8 @@ def choose(
     found: Fingerprint, device: str = "cuda", free: float = 1e12, method: str = "unet", **values
 ) -> Configuration:
     method_class = get("segment", method)
-    number_type = torch.bfloat16 if device == "cuda" else None
-    need = Need(found.channels, found.classes, device, number_type)
+    dtype = torch.bfloat16 if device == "cuda" else None
+    need = Need(found.channels, found.classes, device, dtype)
     return decide(method_class(from_mapping(method_class.Parameters, values)), found, need, int(free))
 
 
@@ -238,7 +238,7 @@ def test_the_explanation_gives_the_reasons_and_the_figures():
         "spacing 0.5 x 0.5 x 3 mm: the median of the training images; along superior the 10th percentile",
         "fits into 8.0 GB of memory",
         "1 along an axis whose neighbours are still twice as far away",
-        "this card has 1000.0 GB free.",
+        "this GPU has 1000.0 GB free.",
         " million weights, ",
     ):
         assert words in explanation.text
@@ -258,14 +258,14 @@ def test_the_explanation_gives_the_reasons_and_the_figures():
 
 def test_what_is_known_to_go_wrong_is_a_warning():
     (warning,) = explain(choose(images(BRAIN, cases=3))).warnings
-    assert "million weights for each training case, so it can learn the cases by heart" in warning
+    assert "million weights for each training case, so it may memorise the cases" in warning
     (warning,) = explain(choose(images(BRAIN, ((64, 64, 1), (1.0, 1.0, 1.0))), "cpu")).warnings
     assert "thinnest training image has 1 of the 4 slices" in warning and "dimensions 2" in warning
 
 
 def test_what_does_not_fit_is_said_with_what_would():
     found = choose(images(BRAIN), free=4e9, patch_size="256,256,256", batch_size=2)
-    assert "; this card has 4.0 GB free; " in explain(found).text and not explain(found).facts["memory"]["fits"]
+    assert "; this GPU has 4.0 GB free; " in explain(found).text and not explain(found).facts["memory"]["fits"]
 
 
 def test_a_run_keeps_what_was_chosen_and_refuses_changed_settings(toy_dataset, tmp_path):

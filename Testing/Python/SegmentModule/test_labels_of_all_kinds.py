@@ -288,7 +288,7 @@ def test_evaluation_with_healthy_cases(toy_run, segment, tmp_path):
 
 
 def test_patches_of_a_healthy_case_come_from_the_body():
-    from MedDeepLib.training.dense.patches import CachedCase, random_center
+    from MedDeepLib.training.dense.patches import CachedCase, Volume, random_center
 
-    case = CachedCase(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), {0: np.array([[1, 2, 3]])})
+    case = CachedCase({"image": Volume(torch.zeros(1, 4, 4, 4))}, {0: np.array([[1, 2, 3]])})
     assert random_center(case, np.random.RandomState(0), 0.8).tolist() == [1, 2, 3]

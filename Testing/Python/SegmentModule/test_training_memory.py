@@ -34,7 +34,7 @@ def test_what_fits_needs_no_words(monkeypatch):
 def test_what_fits_in_parts_is_a_warning_that_says_what_would_fit(monkeypatch):
     (warning,) = check(monkeypatch, 1.5e9, "cuda")
     assert (
-        warning.startswith("Needs about ") and " at patch 64 x 64 x 64, batch 4; this card has 1.5 GB free; " in warning
+        warning.startswith("Needs about ") and " at patch 64 x 64 x 64, batch 4; this GPU has 1.5 GB free; " in warning
     )
     assert warning.endswith(" or batch 2 fits.") or warning.endswith(" or batch 3 fits.")
     assert " x " in warning.rpartition("free; ")[2]

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import pytest
-from MedDeepLib.core import registry
-
-TASKS = Path(__file__).resolve().parents[1] / "toy_tasks"
+from toy_commands import toy_command
 
 
 @pytest.fixture
 def grade(monkeypatch, tmp_path, capsys):
     """The command line of a task that lies in a folder of its own: exit code, standard output, errors."""
-    from MedDeepLib.cli import command_line
-    from toy_cases import finished_job
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("MEDDEEP_TASKS", str(TASKS))
-    monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(command_line, "launch", finished_job)
     for name, numbers in (("a", "3\n7\n"), ("b", "1\n"), ("bad", "many\n")):
         (tmp_path / f"{name}.txt").write_text(numbers, encoding="utf-8")
-
-    def run(*arguments) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = command_line.main("grade", [str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        return code, *capsys.readouterr()
-
-    yield run
-    registry._tasks.cache_clear()
-    registry._methods.cache_clear()
+    with toy_command("grade", monkeypatch, tmp_path / "runs", capsys) as run:
+        yield run
 
 
 def test_flags_are_the_slots(grade):

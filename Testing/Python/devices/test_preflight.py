@@ -27,6 +27,22 @@ def residual() -> torch.nn.Module:
     return SegResNet(3, init_filters=16, in_channels=1, out_channels=4)
 
 
+def step(batch: int, channels: int, patch: tuple[int, ...]) -> preflight.Step:
+    """A forward and backward pass, with the loss of the steps that are measured."""
+
+    def run(forward) -> None:
+        image = torch.empty((batch, channels, *patch), device="meta")
+        label = torch.zeros((batch, *patch), dtype=torch.long, device="meta")
+        scores = forward(image).float()
+        (torch.nn.functional.cross_entropy(scores, label) + scores.softmax(1)[:, 1:].mean()).backward()
+
+    return run
+
+
+def tile(batch: int, channels: int, size: tuple[int, ...]) -> preflight.Step:
+    return lambda forward: forward(torch.empty((batch, channels, *size), device="meta"))[0].float().softmax(0)
+
+
 def train_steps(build, batch: int, edge: int) -> None:
     network = build()
     optimizer = torch.optim.AdamW(network.parameters())
@@ -70,13 +86,13 @@ def measured(*arguments) -> int:
 
 @pytest.mark.parametrize("build", [unet, residual])
 def test_training_takes_about_what_was_said(build):
-    said = preflight.training_bytes(build, 2, 1, (48, 48, 48))
+    said = preflight.training_bytes(build, step(2, 1, (48, 48, 48)))
     ratio = measured(train_steps, build, 2, 48) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
 
 
 def test_applying_takes_about_what_was_said():
-    said = preflight.application_bytes(unet(), 1, 1, (96, 96, 96))
+    said = preflight.application_bytes(unet(), tile(1, 1, (96, 96, 96)))
     ratio = measured(apply_tile, unet, 1, 96) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
 
@@ -88,32 +104,32 @@ def test_what_is_counted_can_be_checked_by_hand():
         return torch.nn.Conv3d(1, 2, 1, bias=False)
 
     voxels = 40**3
-    said = preflight.training_bytes(build, 1, 1, (40, 40, 40))
+    said = preflight.training_bytes(build, step(1, 1, (40, 40, 40)))
     image, label, scores = 4 * voxels, 8 * voxels, 2 * 4 * voxels
     assert image + label + 3 * scores < said < image + label + 8 * scores
     # Many weights, next to no voxels: the optimiser's step is the peak.
     weights = 4 * 300 * 1000
-    said = preflight.training_bytes(lambda: torch.nn.Conv3d(300, 1000, 1, bias=False), 1, 300, (2, 1, 1))
+    said = preflight.training_bytes(lambda: torch.nn.Conv3d(300, 1000, 1, bias=False), step(1, 300, (2, 1, 1)))
     assert said == 5 * weights
 
 
 def test_more_of_anything_needs_more():
     sizes = [(1, (32, 32, 32)), (2, (32, 32, 32)), (2, (64, 32, 32)), (2, (64, 64, 64))]
-    needs = [preflight.training_bytes(unet, batch, 1, patch) for batch, patch in sizes]
+    needs = [preflight.training_bytes(unet, step(batch, 1, patch)) for batch, patch in sizes]
     assert needs == sorted(needs) and needs[-1] > 6 * needs[0]
 
 
-def test_a_shorter_number_type_needs_less():
-    full, short = (preflight.training_bytes(unet, 2, 1, (64, 64, 64), kind) for kind in (None, torch.bfloat16))
+def test_a_smaller_dtype_needs_less():
+    full, short = (preflight.training_bytes(unet, step(2, 1, (64, 64, 64)), dtype) for dtype in (None, torch.bfloat16))
     assert 0.4 * full < short < 0.75 * full
-    tile = [preflight.application_bytes(unet(), 1, 1, (64, 64, 64), kind) for kind in (None, torch.bfloat16)]
-    assert tile[1] < 0.75 * tile[0]
+    applied = [preflight.application_bytes(unet(), tile(1, 1, (64, 64, 64)), dtype) for dtype in (None, torch.bfloat16)]
+    assert applied[1] < 0.75 * applied[0]
 
 
 def test_a_network_that_is_there_stays_as_it_is():
     network = unet()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    preflight.application_bytes(network, 1, 1, (32, 32, 32))
+    preflight.application_bytes(network, tile(1, 1, (32, 32, 32)))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -123,7 +139,7 @@ def test_networks_in_two_dimensions():
     def flat():
         return DynUNet(2, 3, 2, [3, 3, 3], [1, 2, 2], [2, 2], filters=[8, 16, 16])
 
-    assert preflight.training_bytes(flat, 4, 3, (64, 64)) > 4 * 64 * 64 * 8 * 4
+    assert preflight.training_bytes(flat, step(4, 3, (64, 64))) > 4 * 64 * 64 * 8 * 4
 
 
 @pytest.mark.parametrize(
@@ -164,12 +180,12 @@ def test_the_largest_batch_that_fits(free, expected):
 
 def test_advice_in_words():
     size = (128, 128, 128)
-    sentence = preflight.advice(int(9.8 * GIGABYTE), int(7.1 * GIGABYTE), 2, size, "this card", ["96 x 96 x 96"])
+    sentence = preflight.advice(int(9.8 * GIGABYTE), int(7.1 * GIGABYTE), 2, size, "this GPU", ["96 x 96 x 96"])
     assert sentence == (
-        "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2; this card has 7.1 GB free; 96 x 96 x 96 fits."
+        "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2; this GPU has 7.1 GB free; 96 x 96 x 96 fits."
     )
-    assert preflight.advice(GIGABYTE, 2 * GIGABYTE, 1, (64, 64), "this card") == (
-        "Needs about 1.0 GB at patch 64 x 64, batch 1; this card has 2.0 GB free."
+    assert preflight.advice(GIGABYTE, 2 * GIGABYTE, 1, (64, 64), "this GPU") == (
+        "Needs about 1.0 GB at patch 64 x 64, batch 1; this GPU has 2.0 GB free."
     )
     assert preflight.advice(2, 1, 1, size, "this computer").endswith("; no smaller patch fits.")
 

@@ -12,11 +12,12 @@ import torch
 from MedDeepLib.data.preparation import Prepared
 from MedDeepLib.errors import OutOfMemory, Stopped
 from MedDeepLib.inference import ladder
-from MedDeepLib.inference.ladder import next_smaller, predict_labels_within_memory
-from MedDeepLib.inference.sliding import TilingOptions, predict_labels
+from MedDeepLib.inference.ladder import apply_within_memory, next_smaller
+from MedDeepLib.inference.sinks import Labels
+from MedDeepLib.inference.sliding import TilingOptions, apply_network
 
 CPU = torch.device("cpu")
-CARD = torch.device("cuda:0")
+GPU = torch.device("cuda:0")
 
 
 class Local(torch.nn.Module):
@@ -40,12 +41,12 @@ def prepared(shape=(30, 25, 20), seed=0) -> Prepared:
 
 
 def undisturbed(options: TilingOptions) -> np.ndarray:
-    return predict_labels(Local(), prepared(), options, CPU)
+    return apply_network(Local(), prepared(), options, CPU, Labels())
 
 
 def climb(network: Local, options: TilingOptions, device=CPU, **changes):
     warnings = []
-    labels = predict_labels_within_memory(network, prepared(), options, device, (4, 4, 4), warnings.append, **changes)
+    labels = apply_within_memory(network, prepared(), options, device, Labels(), (4, 4, 4), warnings.append, **changes)
     return labels, warnings
 
 
@@ -89,24 +90,22 @@ def test_it_may_fail_at_any_tile(call):
 
 def test_the_cpu_only_if_allowed(monkeypatch):
     def pretend(network, prepared, options, device, *rest):
-        return predict_labels(network, prepared, options, CPU, *rest)  # there need not be a card
+        return apply_network(network, prepared, options, CPU, *rest)  # there need not be a GPU
 
-    monkeypatch.setattr(ladder, "predict_labels", pretend)
+    monkeypatch.setattr(ladder, "apply_network", pretend)
     options = TilingOptions((16, 16, 16), batch_size=2)
     network = Local(fails=lambda call, shape: call <= 3)
     with pytest.raises(OutOfMemory, match="allow the CPU with the option allow_cpu") as caught:
-        climb(network, options, CARD)
+        climb(network, options, GPU)
     assert caught.value.kind == "memory"
 
     moved = []
     network = Local(fails=lambda call, shape: call <= 3)
     monkeypatch.setattr(network, "to", moved.append)
-    labels, warnings = climb(network, options, CARD, allow_cpu=True)
+    labels, warnings = climb(network, options, GPU, allow_cpu=True)
     np.testing.assert_array_equal(labels, undisturbed(options))
-    assert warnings[-1] == (
-        "There was not enough memory on the card even for the smallest tiles: computing on the CPU."
-    )
-    assert moved == ["cpu", CARD], "the next case tries the card again"
+    assert warnings[-1] == ("There was not enough GPU memory even for the smallest tiles: computing on the CPU.")
+    assert moved == ["cpu", GPU], "the next case tries the GPU again"
     assert set(network.shapes[3:]) == {(1, 16, 16, 16)}, "with the tiles that were asked for"
 
 

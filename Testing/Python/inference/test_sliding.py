@@ -7,9 +7,14 @@ import pytest
 import torch
 from MedDeepLib.data.preparation import Prepared
 from MedDeepLib.errors import Stopped
-from MedDeepLib.inference.sliding import TilingOptions, cut_tile, predict_labels
+from MedDeepLib.inference.sinks import Labels
+from MedDeepLib.inference.sliding import TilingOptions, apply_network, cut_tile
 
 CPU = torch.device("cpu")
+
+
+def predict_labels(network, case: Prepared, options: TilingOptions, device: torch.device, *rest, **more) -> np.ndarray:
+    return apply_network(network, case, options, device, Labels(), *rest, **more)
 
 
 def prepared(image: torch.Tensor, native_shape=None, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0)) -> Prepared:

@@ -1,4 +1,4 @@
-"""A job that takes several cards waits for all of them, and two such jobs never wait for each other."""
+"""A job that takes several GPUs waits for all of them, and two such jobs never wait for each other."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_every_process_has_a_device(usable, request_, processes, ids):
 
 
 def test_more_processes_than_cards_are_refused():
-    with pytest.raises(UserError, match="3 processes need a card each, and 'all' has 2 cards"):
+    with pytest.raises(UserError, match="3 processes need a GPU each, and 'all' has 2 GPUs"):
         devices_of_processes(CARDS, "all", 3)
-    with pytest.raises(UserError, match="'cuda:0' has 1 card: ask for 1 at most"):
+    with pytest.raises(UserError, match="'cuda:0' has 1 GPU: ask for 1 at most"):
         devices_of_processes(CARDS[1:], "cuda:0", 2)
 
 

@@ -22,7 +22,7 @@ class Augmentation:
         scaling: largest relative change of size.
         elastic: standard deviation in voxels of the displacements of a coarse grid of control points.
         flip_axes: axes (0 right, 1 anterior, 2 superior) that may be mirrored.
-        intensity: 0: values stay; 1: contrast, brightness, gamma, bias field, blur and noise change a good deal.
+        intensity: 0: values stay; 1: strong changes of gain, offset, gamma, bias field, blur and noise.
         probability: how often a patch is deformed, and how often each change of values is made.
     """
 

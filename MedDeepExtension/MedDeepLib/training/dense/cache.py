@@ -21,9 +21,12 @@ import torch
 
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.training import ranks
-from MedDeepLib.training.dense.patches import CachedCase
+from MedDeepLib.training.dense.patches import CachedCase, Volume
 
 _SHARE_OF_FREE_MEMORY = 0.5
+# Part of every key: files of another layout, of an interrupted training, are not taken for these.
+_LAYOUT = 2
+_DESCRIPTION = "case.json"
 
 
 class CaseCache:
@@ -51,7 +54,9 @@ class CaseCache:
 
         Raises CannotWrite when the disk is full.
         """
-        size = sum(tensor.nbytes for tensor in _tensors(case).values())
+        tensors = {name: volume.tensor for name, volume in case.volumes.items()}
+        extras = {_extra(name): tensor for name, tensor in case.extras.items()}
+        size = sum(tensor.nbytes for tensor in (tensors | extras).values())
         with self._lock:
             fits = size <= self._left
             self._left -= size if fits else 0
@@ -62,9 +67,10 @@ class CaseCache:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            for name, tensor in _tensors(case).items():
+            for name, tensor in (tensors | extras).items():
                 np.save(part / f"{name}.npy", tensor.numpy())
             np.savez(part / "voxels.npz", **{str(value): index for value, index in case.voxels.items()})
+            (part / _DESCRIPTION).write_text(json.dumps(_description(case)), encoding="utf-8")
             try:
                 os.replace(part, folder)
             except OSError:
@@ -93,17 +99,39 @@ def cache_key(*files: Path, **settings: Any) -> str:
         settings: JSON values.
     """
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    text = json.dumps([states, settings], sort_keys=True)
+    text = json.dumps([_LAYOUT, states, settings], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
-def _tensors(case: CachedCase) -> dict[str, torch.Tensor]:
-    named = {"image": case.image, "label": case.label, "weight": case.weight, "pieces": case.pieces}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
+def _extra(name: str) -> str:
+    """The file of an extra, which may have the name of a volume."""
+    return f"extra-{name}"
+
+
+def _description(case: CachedCase) -> dict[str, Any]:
+    """What is not in the arrays: the volumes in their order, and how each is resampled."""
+    volumes = {
+        name: {
+            "linear": volume.linear,
+            "dtype": str(volume.dtype).removeprefix("torch.") if volume.dtype else None,
+            "recoloured": volume.recoloured,
+            "padded": volume.padded,
+        }
+        for name, volume in case.volumes.items()
+    }
+    return {"volumes": volumes, "extras": list(case.extras)}
 
 
 def _mapped(folder: Path) -> CachedCase:
-    # "c": to be written to in memory only, which nobody does; torch wants no array that cannot be written to at all.
-    tensors = {file.stem: torch.from_numpy(np.load(file, mmap_mode="c")) for file in folder.glob("*.npy")}
+    def load(name: str) -> torch.Tensor:
+        # "c": to be written to in memory only, which nobody does; torch wants no array that cannot be written to.
+        return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+
+    description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    volumes = {}
+    for name, settings in description["volumes"].items():
+        dtype = getattr(torch, settings["dtype"]) if settings["dtype"] else None
+        volumes[name] = Volume(load(name), **{**settings, "dtype": dtype})
+    extras = {name: load(_extra(name)) for name in description["extras"]}
     with np.load(folder / "voxels.npz") as voxels:
-        return CachedCase(voxels={int(value): voxels[value] for value in voxels.files}, **tensors)
+        return CachedCase(volumes, {int(value): voxels[value] for value in voxels.files}, extras)

@@ -1,13 +1,25 @@
-"""Random patches of training cases: where they are cut, and how they are made on the device.
+"""Random patches of training cases: where they are cut, and how they are computed on the device.
+
+A case is any number of named volumes on one grid, each resampled in its own way (:class:`Volume`):
+
+    case = CachedCase(
+        {
+            "image": Volume(image, linear=True, recoloured=True),
+            "label": Volume(label, dtype=torch.long),
+            "heatmap": Volume(heatmap, linear=True),
+        },
+        voxels=class_voxels(label, background, random),
+    )
 
 Cutting, turning, scaling and elastic deformation are one interpolation: only the voxels of the patch are computed, and
-no border is invented. A thread copies the part of the image that the patch needs (:func:`cut`); the device computes the
-patch from it (:func:`made`), so a card gets little and does the rest itself.
+no border is invented. A thread copies the part of the case that the patch needs (:func:`cut`); the device computes the
+patch from it (:func:`made`), so little is sent to a GPU.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,36 +35,88 @@ from MedDeepLib.training.dense.augmentation import (
     random_recolouring,
 )
 
-_VALUES, _PLAN = "image", "plan"
+_PLAN = "plan"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One tensor of a case, and how patches are made of it.
+
+    Channels must keep their meaning when a patch is turned or mirrored: directions do not.
+
+    Attributes:
+        tensor: (C, I, J, K), any dtype that numpy has; integers up to 2**24.
+        linear: interpolate linearly, and go on with the border's values outside the image; otherwise the nearest voxel
+            is taken. With ``padded``, and always for the nearest voxel, values outside are 0.
+        dtype: of patches; None: as the tensor.
+        recoloured: whether augmentation changes its values as those of an image.
+        padded: see ``linear``.
+    """
+
+    tensor: torch.Tensor
+    linear: bool = False
+    dtype: torch.dtype | None = None
+    recoloured: bool = False
+    padded: bool = False
+
+    def __post_init__(self):
+        if self.linear and not self.patch_dtype.is_floating_point:
+            raise ValueError(f"Patches that are interpolated linearly cannot be {self.patch_dtype}.")
+
+    @property
+    def patch_dtype(self) -> torch.dtype:
+        return self.dtype or self.tensor.dtype
 
 
 @dataclass(eq=False)
 class CachedCase:
     """A training case on the network's grid, ready to be cut into patches.
 
+    ``case["label"]`` is the tensor of a volume.
+
     Attributes:
-        image: (C, I, J, K) float32.
-        label: (1, I, J, K) integer class indices, 0 background.
-        voxels: for each class that occurs, indices (N, 3) of some of its voxels.
-        weight: (1, I, J, K) float32 loss weights, or None for 1 everywhere.
-        pieces: connected pieces of each class on the label's own grid, int32, or None where that is not known.
+        volumes: by name; patches have the same names. All lie on one grid (I, J, K).
+        voxels: for each class that occurs (0 is background), indices (N, 3) of some of its voxels, about which patches
+            are cut; empty: anywhere.
+        extras: tensors by name that are kept with the case and are not cut.
     """
 
-    image: torch.Tensor
-    label: torch.Tensor
-    voxels: dict[int, np.ndarray]
-    weight: torch.Tensor | None = None
-    pieces: torch.Tensor | None = None
+    volumes: Mapping[str, Volume]
+    voxels: Mapping[int, np.ndarray] = field(default_factory=dict)
+    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self):
+        shapes = {tuple(volume.tensor.shape[1:]) for volume in self.volumes.values()}
+        if len(shapes) != 1 or any(volume.tensor.ndim != 4 for volume in self.volumes.values()):
+            raise ValueError(f"The volumes of a case must be (C, I, J, K) on one grid, not {sorted(shapes)}.")
+        if _PLAN in self.volumes:
+            raise ValueError(f"A volume cannot be named {_PLAN}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(next(iter(self.volumes.values())).tensor.shape[1:])
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.volumes[name].tensor
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.volumes
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """What has been decided of a patch: size, centre in the part that was copied, and its random changes."""
+    """What has been decided of a patch: size, centre in the part that was copied, and its random changes.
+
+    Attributes:
+        recolouring: a change for each channel of the volumes that are recoloured.
+        volumes: whether each is interpolated linearly and whether it is 0 outside, and the dtype of the patch.
+    """
 
     size: tuple[int, int, int]
     center: np.ndarray
     deformation: Deformation
-    recolouring: tuple[Recolouring, ...]
+    recolouring: Mapping[str, tuple[Recolouring, ...]]
+    volumes: Mapping[str, tuple[bool, bool, torch.dtype]]  # linear, padded, dtype
 
 
 def class_voxels(label: torch.Tensor, background: torch.Tensor, random: np.random.RandomState, most: int = 4000):
@@ -72,7 +136,12 @@ def class_voxels(label: torch.Tensor, background: torch.Tensor, random: np.rando
 
 
 def random_center(case: CachedCase, random: np.random.RandomState, foreground: float) -> np.ndarray:
-    """A voxel index (3,): with probability ``foreground`` in a class chosen evenly, else in the background."""
+    """A voxel index (3,): with probability ``foreground`` in a class chosen evenly, else in the background.
+
+    Anywhere in a case that names no voxels.
+    """
+    if not case.voxels:
+        return np.array([random.randint(length) for length in case.shape])
     classes = [value for value in case.voxels if value]
     if classes and (random.uniform() < foreground or 0 not in case.voxels):
         voxels = case.voxels[classes[random.randint(len(classes))]]
@@ -93,42 +162,46 @@ def cut(
     The centre is moved at random and towards the image, so that a patch reaches beyond the image only if the image is
     smaller.
     """
-    shape = np.array(case.image.shape[1:])
+    shape = np.array(case.shape)
     center = _placed(center, np.array(size), shape, random)
     deformation = random_deformation(augmentation, size, random)
-    recolouring = tuple(random_recolouring(augmentation, size, random) for _ in case.image)
+    recolouring = {
+        name: tuple(random_recolouring(augmentation, size, random) for _ in volume.tensor)
+        for name, volume in case.volumes.items()
+        if volume.recoloured
+    }
     reach = deformation.reach(size)
     # One voxel more on each side, for interpolation; at least one voxel, should all of it lie outside.
     first = np.clip(np.floor(center - reach).astype(int) - 1, 0, shape - 1)
     last = np.clip(np.ceil(center + reach).astype(int) + 1, first, shape - 1)
     box = (slice(None), *(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
-    sample = {_VALUES: case.image[box].contiguous(), "label": case.label[box].contiguous()}
-    if case.weight is not None:
-        sample["weight"] = case.weight[box].contiguous()
-    return sample | {_PLAN: _Plan(size, center - first, deformation, recolouring)}
+    sample = {name: volume.tensor[box].contiguous() for name, volume in case.volumes.items()}
+    resampling = {name: (v.linear, v.padded, v.patch_dtype) for name, v in case.volumes.items()}
+    return sample | {_PLAN: _Plan(size, center - first, deformation, recolouring, resampling)}
 
 
 def made(sample: Sample, generator: torch.Generator) -> Sample:
-    """The patch of a sample from :func:`cut`: image (C, I, J, K), label (1, I, J, K) and, if there is one, weight.
+    """The patch of a sample from :func:`cut`: each volume (C, I, J, K) by its name.
 
-    Outside the image, values continue from its border, the label is background and the weight 0. A slice (K of 1) comes
-    without its third axis.
+    A slice (K of 1) comes without its third axis.
     """
     plan: _Plan = sample[_PLAN]
-    image = sample[_VALUES]
-    grid = plan.deformation.grid(plan.center, plan.size, image.device)
-    scale = on_device(2 / np.maximum(np.array(image.shape[1:]) - 1, 1), image.device)
+    tensors = {name: sample[name] for name in plan.volumes}
+    some = next(iter(tensors.values()))
+    grid = plan.deformation.grid(plan.center, plan.size, some.device)
+    scale = on_device(2 / np.maximum(np.array(some.shape[1:]) - 1, 1), some.device)
     grid = (grid * scale - 1).flip(-1)[None]  # as grid_sample wants it: -1 to 1, the last axis first
-    patch = {_VALUES: F.grid_sample(image[None], grid, "bilinear", "border", align_corners=True)[0]}
-    for name in sorted(sample.keys() - {_VALUES, _PLAN}):
-        values = F.grid_sample(sample[name][None].float(), grid, "nearest", "zeros", align_corners=True)[0]
-        patch[name] = values.to(torch.long) if name == "label" else values
+    patch = {}
+    for name, (linear, padded, dtype) in plan.volumes.items():
+        mode, outside = "bilinear" if linear else "nearest", "border" if linear and not padded else "zeros"
+        patch[name] = F.grid_sample(tensors[name][None].float(), grid, mode, outside, align_corners=True)[0].to(dtype)
     flips = [axis + 1 for axis in plan.deformation.flips]
     if flips:
-        patch = {key: value.flip(flips) for key, value in patch.items()}
-    channels = zip(plan.recolouring, patch[_VALUES], strict=True)
-    patch[_VALUES] = torch.stack([recolouring.apply(channel, generator) for recolouring, channel in channels])
-    return {key: value[..., 0] for key, value in patch.items()} if plan.size[2] == 1 else patch
+        patch = {name: values.flip(flips) for name, values in patch.items()}
+    for name, recolouring in plan.recolouring.items():
+        channels = zip(recolouring, patch[name], strict=True)
+        patch[name] = torch.stack([change.apply(channel, generator) for change, channel in channels])
+    return {name: values[..., 0] for name, values in patch.items()} if plan.size[2] == 1 else patch
 
 
 def _placed(center, size, shape, random) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -12,36 +13,45 @@ import torch
 from MedDeepLib.errors import CannotWrite
 from MedDeepLib.jobs import Job
 from MedDeepLib.training.dense.cache import CaseCache, cache_key
-from MedDeepLib.training.dense.patches import CachedCase
+from MedDeepLib.training.dense.patches import CachedCase, Volume
 from toy_cases import TRAINING, run_job
 
 
 def case(seed: int, edge: int = 20, weight: bool = False) -> CachedCase:
     generator = torch.Generator().manual_seed(seed)
     shape = (edge, edge, edge)
-    return CachedCase(
-        torch.randn(2, *shape, generator=generator),
-        torch.randint(0, 3, (1, *shape), generator=generator, dtype=torch.uint8),
-        {0: np.array([[1, 2, 3]]), 2: np.arange(9).reshape(3, 3)},
-        torch.rand(1, *shape, generator=generator) if weight else None,
-    )
+    volumes = {
+        "image": Volume(torch.randn(2, *shape, generator=generator), linear=True, recoloured=True),
+        "label": Volume(
+            torch.randint(0, 3, (1, *shape), generator=generator, dtype=torch.uint8), dtype=torch.long, padded=True
+        ),
+    }
+    if weight:
+        volumes["weight"] = Volume(torch.rand(1, *shape, generator=generator))
+    voxels = {0: np.array([[1, 2, 3]]), 2: np.arange(9).reshape(3, 3)}
+    return CachedCase(volumes, voxels, {"label": torch.arange(3) + seed})
 
 
 def same(first: CachedCase, second: CachedCase) -> bool:
-    tensors = [(first.image, second.image), (first.label, second.label)]
-    if first.weight is not None:
-        tensors.append((first.weight, second.weight))
+    tensors = [(first[name], second[name]) for name in first.volumes]
+    tensors += [(first.extras[name], second.extras[name]) for name in first.extras]
+    settings = [
+        {name: replace(volume, tensor=None, dtype=volume.patch_dtype) for name, volume in case.volumes.items()}
+        for case in (first, second)
+    ]
     return (
         all(torch.equal(a, b) and a.dtype == b.dtype for a, b in tensors)
+        and [*first.volumes] == [*second.volumes]
+        and str(settings[0]) == str(settings[1])
+        and first.extras.keys() == second.extras.keys()
         and first.voxels.keys() == second.voxels.keys()
         and all((first.voxels[key] == second.voxels[key]).all() for key in first.voxels)
-        and (first.weight is None) == (second.weight is None)
     )
 
 
 @pytest.mark.parametrize("weight", [False, True])
 def test_beyond_the_limit_cases_come_out_of_files(tmp_path, weight):
-    size = 20**3 * (9 + 4 * weight)
+    size = 20**3 * (9 + 4 * weight) + 24
     cache = CaseCache(tmp_path / "cache", int(2.5 * size))
     kept = [cache.keep(str(n), case(n, weight=weight)) for n in range(5)]
     assert all(same(found, case(n, weight=weight)) for n, found in enumerate(kept))
@@ -65,7 +75,7 @@ def test_cases_out_of_files_are_mapped_not_read(tmp_path):
     mapped = {entry.path: entry.private_dirty for entry in psutil.Process().memory_maps()}
     for number, found in enumerate(kept):
         assert mapped[str(tmp_path / str(number) / "image.npy")] == 0
-        assert torch.equal(found.image[:, 5], case(number, edge=64).image[:, 5])
+        assert torch.equal(found["image"][:, 5], case(number, edge=64)["image"][:, 5])
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from MedDeepLib.training.dense import patches
 from MedDeepLib.training.dense.augmentation import Augmentation, Deformation, Recolouring, blurred, random_deformation
-from MedDeepLib.training.dense.patches import CachedCase, cut, made
+from MedDeepLib.training.dense.patches import CachedCase, Volume, cut, made, random_center
 from MedDeepLib.training.randomness import random_state
 from scipy import ndimage
 
@@ -22,12 +22,17 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def coordinates(shape=(40, 30, 20), **changes) -> CachedCase:
+def segmentation(image, label, voxels, weight=None) -> CachedCase:
+    volumes = {"image": Volume(image, linear=True, recoloured=True), "label": Volume(label, dtype=torch.long)}
+    return CachedCase(volumes if weight is None else volumes | {"weight": Volume(weight)}, voxels)
+
+
+def coordinates(shape=(40, 30, 20)) -> CachedCase:
     """A case whose three channels are the voxel's own indices, and whose label is a ball."""
     index = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in shape], indexing="ij"))
     middle = torch.tensor([(n - 1) / 2 for n in shape])[:, None, None, None]
     label = (((index - middle) ** 2).sum(0) < 36)[None].to(torch.uint8)
-    return replace(CachedCase(index, label, {0: np.array([[1, 1, 1]]), 1: np.array([[20, 15, 10]])}), **changes)
+    return segmentation(index, label, {0: np.array([[1, 1, 1]]), 1: np.array([[20, 15, 10]])})
 
 
 def patch(case, center, size, augmentation=PLAIN, seed=0):
@@ -47,7 +52,7 @@ def test_a_plain_patch_is_cut_out_of_the_image(seed):
 
 def test_labels_and_weights_go_where_the_values_go():
     case = coordinates()
-    case = replace(case, weight=case.image[:1].clone())
+    case = segmentation(case["image"], case["label"], case.voxels, case["image"][:1].clone())
     found = patch(case, (20, 15, 10), (24, 24, 16), WILD, seed=3)
     middle = torch.tensor([19.5, 14.5, 9.5])[:, None, None, None]
     radius = ((found["image"] - middle) ** 2).sum(0).sqrt()
@@ -63,7 +68,7 @@ def test_the_part_that_is_copied_is_enough(seed, monkeypatch):
     """The patch is the same as from the whole image, also at its corners and where it is smaller than the patch."""
     random = random_state(100 + seed)
     shape = tuple(random.randint(6, 40, 3))
-    case = CachedCase(
+    case = segmentation(
         torch.from_numpy(random.standard_normal((2, *shape)).astype("float32")),
         torch.from_numpy(random.randint(0, 4, (1, *shape)).astype("uint8")),
         {},
@@ -76,7 +81,7 @@ def test_the_part_that_is_copied_is_enough(seed, monkeypatch):
     torch.testing.assert_close(some["image"], whole["image"], atol=1e-4, rtol=0)
     for name in ("label", "weight"):  # where two voxels are equally near, rounding decides
         assert (some[name] != whole[name]).float().mean() < 0.001
-    assert patches.cut(case, center, (16, 12, 8), PLAIN, random_state(seed))["image"].numel() <= case.image.numel()
+    assert patches.cut(case, center, (16, 12, 8), PLAIN, random_state(seed))["image"].numel() <= case["image"].numel()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -146,3 +151,43 @@ def test_the_same_number_gives_the_same_patch_and_others_give_others():
     strong = replace(WILD, intensity=1.0)
     one, same, other = (patch(case, (20, 15, 10), (12, 12, 12), strong, seed) for seed in (4, 4, 5))
     assert torch.equal(one["image"], same["image"]) and not torch.equal(one["image"], other["image"])
+
+
+def test_any_named_volumes_are_cut_alike_each_in_its_own_way():
+    plain = coordinates()
+    index = plain["image"]
+    volumes = {
+        "distance": Volume((index[:1] + 1).double(), linear=True, padded=True),
+        "t2": Volume(index[1:2], linear=True, recoloured=True, dtype=torch.float16),
+        "instances": Volume(index[:1].to(torch.int32)),
+        "mask": Volume(index[:1] < 100),
+    }
+    found = patch(CachedCase(volumes), (20, 15, 10), (48, 12, 12), replace(WILD, flip_axes=(0,)), seed=3)
+    assert {name: values.dtype for name, values in found.items()} == {
+        "distance": torch.float64,
+        "t2": torch.float16,
+        "instances": torch.int32,
+        "mask": torch.bool,
+    }
+    mask = found["mask"]
+    assert mask.any() and not mask.all() and (found["instances"][~mask] == 0).all()
+    whole = patch(plain, (20, 15, 10), (48, 12, 12), replace(WILD, flip_axes=(0,)), seed=3)["image"]
+    assert (found["instances"] - whole[:1])[mask].abs().max() < 0.51
+    inside = (whole[0] > 0.01) & (whole[0] < 38.9) & (found["distance"][0] > whole[0] + 0.99)
+    torch.testing.assert_close(found["distance"][0][inside].float(), whole[0][inside] + 1, atol=2e-3, rtol=0)
+    assert found["distance"].amin() < 0.9, "0 outside, not the border's value of 1"
+
+
+def test_cases_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="on one grid"):
+        CachedCase({"image": Volume(torch.zeros(1, 4, 4, 4)), "label": Volume(torch.zeros(1, 4, 4, 5))})
+    with pytest.raises(ValueError, match="cannot be named plan"):
+        CachedCase({"plan": Volume(torch.zeros(1, 4, 4, 4))})
+    with pytest.raises(ValueError, match="linearly cannot be torch.int64"):
+        Volume(torch.zeros(1, 4, 4, 4), linear=True, dtype=torch.long)
+
+
+def test_patches_lie_anywhere_in_a_case_without_classes():
+    case = CachedCase({"image": Volume(torch.zeros(1, 5, 3, 4))})
+    centers = np.array([random_center(case, random_state(seed), 0.9) for seed in range(200)])
+    assert centers.min() == 0 and centers.max(0).tolist() == [4, 2, 3]

@@ -1,0 +1,43 @@
+"""What the prediction of an outcome takes and gives, and how it is judged."""
+
+from __future__ import annotations
+
+import math
+
+from MedDeepLib.core.task import Metric, Task
+from MedDeepLib.data.slots import Slot
+
+
+class Discrimination:
+    metrics = {"auc": Metric(direction=1, chance=0.5, pooled=True), "brier": Metric(direction=-1, chance=0.25)}
+    group = "outcome"
+    judged = "cases with an outcome"
+
+    def cases(self, dataset):
+        return [case for case in dataset.test if "outcome" in case.targets]
+
+    def rows(self, prediction, case, dataset):
+        truth = float(case.targets["outcome"].value == "relapse")
+        probability = prediction.probability
+        return [{"outcome": "relapse", "probability": probability, "truth": truth, "brier": (probability - truth) ** 2}]
+
+    def pooled(self, rows):
+        from sklearn.metrics import roc_auc_score
+
+        truth = [row["truth"] for row in rows]
+        both = len(set(truth)) == 2
+        return {"auc": float(roc_auc_score(truth, [row["probability"] for row in rows])) if both else math.nan}
+
+
+TASK = Task(
+    name="outcome",
+    title="Outcome",
+    inputs=(
+        Slot("features", "table", help="one row of numbers"),
+        Slot("age", "value", help="of the patient, in years"),
+    ),
+    targets=(Slot("outcome", "class", required=False, help="relapse or none"),),
+    outputs=(Slot("answer", "table", help="the probability of a relapse"),),
+    evaluation=Discrimination(),
+    output_ending=".json",
+)

@@ -274,7 +274,8 @@ class SegmentationMethod(Method):
 def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:
     if len(values) != 3:
         raise UserError(f"{name} needs three numbers (right, anterior, superior), not {len(values)}.")
-    return tuple(float(value) for value in values)
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 def _two(values: tuple[float, ...]) -> tuple[float, float]:

@@ -124,7 +124,8 @@ class RegistrationPrediction(Prediction):
         warped = self.warped()
         warped = warped if warped.ndim == 3 else warped[0]
         pair = (np.array(self.pair.fixed.array[0], np.float32, order="C"), np.array(warped, np.float32, order="C"))
-        return tuple(rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        fixed, warped = (rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        return fixed, warped
 
     def _write_labels(self, path: Path) -> None:
         labels = self.pair.labels

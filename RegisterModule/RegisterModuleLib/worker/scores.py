@@ -50,7 +50,9 @@ def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     """Determinants of the transform between the points of its own finest field, or a single one for a matrix."""
     fields = [step for step in transform.steps if isinstance(step, Displacement)]
     if not fields:
-        return np.array([np.linalg.det(transform.matrix[:3, :3])])
+        matrix = transform.matrix
+        assert matrix is not None  # there is nothing else
+        return np.array([np.linalg.det(matrix[:3, :3])])
     own = fields[0].grid
     back = torch.from_numpy(np.linalg.inv(own.affine[:3, :3]).astype(np.float32))
     points = matrix_coordinates(own.affine, own.indices())

@@ -135,7 +135,7 @@ class _WholeCases:
         for case in self._cases:
             shape = case.shape
             prepared = PreparedImage(
-                case["image"], np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+                case["image"], np.eye(4), (0, 1, 2), (False, False, False), shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
             labels = apply_within_memory(

@@ -107,7 +107,9 @@ class SegmentationMethod(Method):
 
         from SegmentModuleLib.worker.configuration import configure
 
-        return configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        configured = configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        assert isinstance(configured, SegmentationMethod)
+        return configured
 
     def trial(self, context: Context) -> str:
         from SegmentModuleLib.worker.trial import time_of_training

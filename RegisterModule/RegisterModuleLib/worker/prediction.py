@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from RegisterModuleLib.worker.transforms import SpatialTransform, write_transfor
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
 
-    from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.parameters import ApplyParameters
 
 _LEAST_GAIN, _LOW_SIMILARITY = 0.01, 0.85  # of pairs hardly aligned; chests 20 mm apart have 0.5 to 0.8, matched 0.96
@@ -141,12 +140,18 @@ class RegistrationPrediction(Prediction):
         write_segmentation(path, warped, affine, segments)
 
 
+class Aligning(Protocol):
+    """What is applied: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+
+    def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None: ...
+
+
 class RegistrationPredictor(Predictor):
     """A registration method with its networks, if it has any, ready for any number of pairs."""
 
     def __init__(
         self,
-        method: RegistrationMethod,
+        method: Aligning,
         networks: dict[str, torch.nn.Module],
         model: TrainedModel,
         context: Context,

@@ -31,7 +31,7 @@ from SegmentModuleLib.worker.losses import SegmentationLoss
 from SegmentModuleLib.worker.postprocessing import keep_largest_components
 
 if TYPE_CHECKING:
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 _NOTHING_LEARNED = 0.05  # Dice
 _CLEANED_METRIC = "validation Dice as applied"
@@ -52,7 +52,7 @@ class TrainingData:
         self.cache.remove()
 
 
-def patch_stage(method: SegmentationMethod, prepared: Prepared, context: Context) -> TrainStage:
+def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> TrainStage:
     """The stage that trains the method's network on patches of ``prepared.data``, a :class:`TrainingData`."""
     settings, dataset = method.parameters, context.dataset
     plan, data = Plan.from_dict(prepared.facts["plan"]), prepared.data

@@ -86,7 +86,7 @@ class MlflowLog:
 
     def _send(self) -> None:
         """Everything that has not been told yet; what fails stays for the next time."""
-        if self._client is None:
+        if not self._client:
             self._begin()
         from mlflow.entities import Metric, Param
 

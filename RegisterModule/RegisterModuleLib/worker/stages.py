@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from MedDeepLib.core import Context
 
@@ -11,14 +11,21 @@ if TYPE_CHECKING:
     from MedDeepLib.core.stages import Sample
     from MedDeepLib.training.stages import TrainStage
 
-    from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.worker.training import Changes, TrainingSet
 
 _AVERAGE = 0.99
 
 
+class WithNetworks(Protocol):
+    """What is trained: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+
+    parameters: Any
+
+    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]: ...
+
+
 def point_stage(
-    method: RegistrationMethod,
+    method: WithNetworks,
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,
@@ -39,7 +46,7 @@ def point_stage(
 
 
 def structure_stage(
-    method: RegistrationMethod,
+    method: WithNetworks,
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,
@@ -60,7 +67,7 @@ def structure_stage(
 
 
 def field_stage(
-    method: RegistrationMethod, sampler: Callable, held_out: Any, loss: Callable, context: Context
+    method: WithNetworks, sampler: Callable, held_out: Any, loss: Callable, context: Context
 ) -> TrainStage:
     """The stage that trains the network which predicts the velocity field."""
     from RegisterModuleLib.worker.objectives import FieldValidation
@@ -74,14 +81,14 @@ def field_stage(
     return _stage("field", network, method, sampler, loss, check, method.parameters.steps)
 
 
-def _network(method: RegistrationMethod, name: str, structures: int, context: Context):
+def _network(method: WithNetworks, name: str, structures: int, context: Context):
     import torch
 
     torch.manual_seed(context.seed)
     return method.make_networks(len(context.dataset.channels), structures)[name].to(context.device)
 
 
-def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check, steps: int) -> TrainStage:
+def _stage(name: str, network, method: WithNetworks, sampler, loss, check, steps: int) -> TrainStage:
     import torch
     from MedDeepLib.training.schedules import schedule
     from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation

@@ -116,7 +116,7 @@ def read_series(series: Series) -> Image:
     shape, affine = volume_grid(series)
     # Planes are stored one after the other, as in the files; the caller gets a (1, I, J, K) view of them.
     planes = np.empty(shape[::-1], voxel_type(series))
-    path, frames = None, None
+    path, frames = series.slices[0].path, _decode(series.slices[0])
     for number, one in enumerate(series.slices):
         if one.path != path:
             path, frames = one.path, _decode(one)
@@ -170,7 +170,7 @@ def _rescaled(plane: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
 def _decode(one: Slice) -> np.ndarray:
     """Frames (frames, rows, columns) of a file; float32 means that slope and intercept are already
     applied."""
-    import pydicom
+    import pydicom.uid
 
     dataset = pydicom.dcmread(one.path)
     expected = (int(dataset.get("NumberOfFrames", 1) or 1), one.rows, one.columns)

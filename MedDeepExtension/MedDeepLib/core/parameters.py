@@ -5,12 +5,6 @@
         steps: int = parameter(1000, "Training steps (one batch each).", minimum=1, maximum=1_000_000)
         loss: str = parameter("dice_ce", "What training minimises.", choices=("dice_ce", "ce"))
 
-A derived class changes a default by naming it; help, unit, range and choices stay those of the base class::
-
-    @dataclass(frozen=True)
-    class Longer(Parameters):
-        steps: int = 5000
-
 Types: bool, int, float, str, and tuples of int or float (``tuple[int, ...]``), written ``32,64,128`` on a command line.
 """
 
@@ -89,19 +83,10 @@ def describe(cls: type) -> list[ParameterInfo]:
                 type=tuple if item else declared,
                 default=field.default,
                 item=item,
-                **_metadata(cls, field.name),
+                **field.metadata,
             )
         )
     return infos
-
-
-def _metadata(cls: type, name: str) -> Mapping[str, Any]:
-    """What the nearest class that says more of a field than its default says of it."""
-    declared = (vars(base).get("__dataclass_fields__", {}).get(name) for base in cls.__mro__)
-    found = next((field.metadata for field in declared if field is not None and field.metadata), None)
-    if found is None:
-        raise TypeError(f"{cls.__name__}.{name} is no parameter: declare it with parameter(default, help)")
-    return found
 
 
 def from_mapping(cls: type, values: Mapping[str, Any]):

@@ -24,19 +24,6 @@ class Derived(Sample):
     extra: int = parameter(3, "More.", choices=(3, 4))
 
 
-@dataclass(frozen=True)
-class Otherwise(Derived):
-    steps: int = 20
-
-
-def test_a_derived_class_changes_a_default_by_naming_it():
-    infos = {info.name: info for info in describe(Otherwise)}
-    assert Otherwise().steps == infos["steps"].default == 20 and list(infos)[0] == "steps"
-    assert (infos["steps"].help, infos["steps"].unit, infos["steps"].maximum) == ("Steps.", "steps", 100)
-    with pytest.raises(UserError, match="at most 100 steps"):
-        from_mapping(Otherwise, {"steps": 101})
-
-
 def test_nothing_given_means_the_defaults():
     assert from_mapping(Sample, {}) == Sample()
 

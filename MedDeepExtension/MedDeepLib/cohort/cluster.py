@@ -153,7 +153,7 @@ def cluster(
 
     Raises:
         UserError: the packages are missing, or no scheduler answers.
-        Stopped: the user asked to stop while it waited.
+        Stopped: the user asked to stop while the job waited.
     """
     try:
         import cryptography  # noqa: F401

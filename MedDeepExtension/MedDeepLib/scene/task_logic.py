@@ -64,7 +64,7 @@ class TaskLogic:
         """Train and evaluate a network for every fold: each is evaluated on cases that it has not seen.
 
         Args:
-            folds: how many by patient, or "site" to leave one site out after the other.
+            folds: how many by patient, or "site" to leave out one site at a time.
         """
         settings = {"dataset": str(dataset), "folds": str(folds), "device": device, "seed": seed}
         job = Job(self.task, "crossvalidate", method, dict(parameters or {}), **settings)

@@ -41,7 +41,7 @@ class JobDetails:
 
     def has_metrics(self) -> bool:
         """Whether the job has reported any metric."""
-        return self._job is not None and bool(self.summary.figures)
+        return self._job is not None and bool(self.summary.metrics)
 
     def is_busy(self) -> bool:
         """Whether its events are still being read."""

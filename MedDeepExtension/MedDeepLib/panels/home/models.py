@@ -204,7 +204,7 @@ def _row(model: ModelEntry) -> Row:
         Cell(model.title, hint=model.description),
         Cell(_("damaged") if model.problem else model.task, hint=model.problem),
         Cell(words.moment_in_words(made) if made else "", order=made),
-        Cell(metrics.replace("validation ", ""), order=model.figures[0][1] if metrics else -1.0, hint=metrics),
+        Cell(metrics.replace("validation ", ""), order=model.metrics[0][1] if metrics else -1.0, hint=metrics),
         Cell(words.origin_in_words(model), order=model.name, hint=str(model.folder)),
     )
     return Row(str(model.folder), cells)

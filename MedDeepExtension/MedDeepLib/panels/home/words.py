@@ -77,7 +77,7 @@ def job_details(job: Overview, summary: Summary, resources: dict[str, Any], usag
     if job.job is not None:
         lines += _request(job.job, resources)
     lines += [(_("Warning"), _escaped(text)) for text in summary.warnings]
-    metrics = [f"{name} {value:.4g}" for name, value in summary.figures.items()]
+    metrics = [f"{name} {value:.4g}" for name, value in summary.metrics.items()]
     lines += [(_("Last metrics"), _escaped(", ".join(metrics)))] if metrics else []
     lines += [(_("Last message"), _escaped(summary.message))] if summary.message else []
     lines += [(_("Used"), _escaped(", ".join(_usage(usage))))] if usage else []
@@ -104,7 +104,7 @@ def model_details(model: ModelEntry) -> str:
 
 def metrics_in_words(model: ModelEntry) -> str:
     """Its validation, in short."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in model.figures)
+    return ", ".join(f"{name} {value:.3g}" for name, value in model.metrics)
 
 
 def origin_in_words(model: ModelEntry) -> str:

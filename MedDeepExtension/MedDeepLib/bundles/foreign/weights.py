@@ -117,5 +117,5 @@ def _load(path: Path) -> Any:
 
     try:  # torch's older format is no archive
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file makes its readers raise is anybody's guess
+    except Exception as error:  # a damaged file can make its readers raise anything
         raise DamagedFileError(str(path)) from error

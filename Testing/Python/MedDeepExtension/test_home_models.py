@@ -120,7 +120,7 @@ def test_what_comes_with_the_extension_stays(panel, toy_run, tmp_path, monkeypat
     panel.choose("models", tmp_path / "Models" / "Balls")
     assert panel.row("models", tmp_path / "Models" / "Balls")["From"] == "comes with the extension"
     assert not panel.ui.modelsDeleteButton.enabled
-    assert panel.ui.modelsDeleteButton.toolTip == "It belongs to the extension."
+    assert panel.ui.modelsDeleteButton.toolTip == "It comes with the extension."
     assert panel.ui.modelsExportButton.enabled
 
 

@@ -48,7 +48,7 @@ class JobDetails:
         return self._slices.is_busy()
 
     def shut_down(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
         self._slices.cancel()
 
     def _read(self) -> Iterator[None]:

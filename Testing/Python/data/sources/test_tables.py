@@ -52,7 +52,7 @@ def test_tabs_and_numbers_with_exponents(tmp_path):
         ("a,b\n1,2,3\n", "t.csv, line 2: there are 3 cells, but 2 in the first line"),
         ("a,b\n1\n", "t.csv, line 2: there are 1 cells, but 2"),
         ("a,a\n1,2\n", "has the column 'a' twice"),
-        ("a,\n1,2\n", "has no name for its column 2"),
+        ("a,\n1,2\n", "has no name for column 2"),
         ("1,2\n3,4\n", "begins with numbers"),
         ("a,b\n", "has no row"),
         ("", "has no row"),

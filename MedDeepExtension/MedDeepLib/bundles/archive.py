@@ -193,7 +193,9 @@ def _check_room(folder: Path, size: int) -> None:
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     if size > free:
-        raise CannotWrite(f"The model needs {_size(size)} in {folder.parent}, but only {_size(free)} are free: free some.")
+        raise CannotWrite(
+            f"The model needs {_size(size)} in {folder.parent}, but only {_size(free)} are free: free some space."
+        )
 
 
 def _is_left_out(name: str) -> bool:

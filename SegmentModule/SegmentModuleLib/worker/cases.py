@@ -72,7 +72,7 @@ def load_case(
         )
     weight = weights(label[0].numpy(), plan)
     volumes = {
-        "image": Volume(prepared.image, linear=True, recoloured=True),
+        "image": Volume(prepared.image, linear=True, intensity=True),
         "label": Volume(label, dtype=torch.long),
     }
     if weight is not None:

@@ -1,4 +1,4 @@
-"""Building blocks that the configurations of our own models name, for MONAI's command line outside Slicer."""
+"""Components named in the configurations of our own models, for MONAI's command line outside Slicer."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _turned(
 def voxel_offset(
     affine: np.ndarray, shape: Sequence[int], grid_affine: np.ndarray, tolerance: float = 0.01
 ) -> tuple[int, int, int] | None:
-    """Where voxel (0, 0, 0) of one grid lies on another grid, if one is a crop of the other.
+    """The index of voxel (0, 0, 0) of one grid on another grid, if one is a crop of the other.
 
     3D Slicer crops segmentations to what they contain when it saves them, so a label file is often smaller
     than its image although every voxel coincides.
@@ -155,7 +155,7 @@ def with_axes_of(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """A view of ``array`` (I, J, K) whose axes run as those of another grid, and the affine of that view.
 
-    3D Slicer turns round the last axis of left-handed images when it loads them, so two files of one image
+    3D Slicer flips the last axis of left-handed images when it loads them, so two files of one image
     may differ by a flip.
 
     Returns:

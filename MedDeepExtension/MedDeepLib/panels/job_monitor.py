@@ -1,4 +1,4 @@
-"""Follows one job at a time with a timer and shows how it goes; the event loop never waits for it."""
+"""Follows one job at a time with a timer and shows its progress; never blocks the event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
 from MedDeepLib.scene.scene_jobs import SceneJob
 
 POLL_MILLISECONDS = 200
-_GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
+_GRACE_SECONDS = 20.0  # the current step has to finish before a checkpoint can be written
 _SHORT_GRACE_SECONDS = 2.0
 _SHUT_DOWN_SECONDS = 2.0
 _WHOLE = 1000
@@ -27,7 +27,7 @@ class JobMonitor:
     """Events become a status line, a progress bar and log entries.
 
     Attributes:
-        on_events: called with the events of each look at the job.
+        on_events: called with the new events at each poll.
         on_finished: called with the job and its final state, once its result is in the scene. It may set the status.
     """
 
@@ -37,11 +37,11 @@ class JobMonitor:
         """
         Args:
             title: of the section, for the log.
-            status: shows how it goes in words.
-            progress_bar: shows how far it is; hidden while nothing runs.
+            status: shows the state in words.
+            progress_bar: shows the progress; hidden while nothing runs.
             log: gets messages and warnings.
-            saves_work: whether a job that is told to stop has work to save, and so deserves time for it.
-            grace: how long in s, where that is not the usual time.
+            saves_work: whether a job that is stopped has work to save and needs time for it.
+            grace: that time in s, if not the default.
         """
         self._title, self._status, self._progress_bar, self._log = title, status, progress_bar, log
         self._grace_seconds = grace or (_GRACE_SECONDS if saves_work else _SHORT_GRACE_SECONDS)
@@ -77,16 +77,16 @@ class JobMonitor:
         self._timer.start()
 
     def stop(self) -> None:
-        """Ask the job to stop; it goes on being watched until it has. If that takes too long, it is ended."""
+        """Ask the job to stop; it is watched until it has. If that takes too long, it is ended."""
         if self._job is not None:
             self._job.stop(self._grace_seconds)
             self._show()
 
     def shut_down(self, deadline: float) -> None:
-        """End the job now, for good: the panel goes away.
+        """End the job now, for good: the panel is closed.
 
         Args:
-            deadline: moment of ``time.monotonic()`` until which the worker may save its work; then it is killed.
+            deadline: ``time.monotonic()`` until which the worker may save its work; then it is killed.
         """
         job, self._job = self._job, None
         self._timer.stop()
@@ -103,7 +103,7 @@ class JobMonitor:
         job = self._job
         if job is None:
             return
-        running = job.is_running()  # asked before reading, so that no event can come in between
+        running = job.is_running()  # checked before reading, so that no event can be missed
         events = job.poll()
         for event in events:
             self._take(event)
@@ -140,7 +140,7 @@ class JobMonitor:
             self._status.info(_("Stopping: saving the work...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
-        elif "overall" in self._progress:  # what is counted in words is a part of the whole
+        elif "overall" in self._progress:  # the count in the message is only part of the whole
             self._progress_bar.setRange(0, _WHOLE)
             self._progress_bar.value = round(_WHOLE * self._progress["overall"])
         else:
@@ -169,7 +169,7 @@ class JobMonitor:
         except UserError as error:
             state, problem = State.FAILED, str(error)
         except Exception as error:
-            logging.exception("The result of a job could not be taken over")
+            logging.exception("The result of a job could not be loaded")
             state, problem = (
                 State.FAILED,
                 _("The result could not be loaded ({error}); see the log.").format(error=error),

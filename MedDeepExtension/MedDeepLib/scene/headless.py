@@ -53,7 +53,7 @@ APPLICATION_KITS = {
 
 
 class Module:
-    """What ``slicer.modules.<name>`` offers without a graphical interface: a name and the module's logic."""
+    """Stands in for ``slicer.modules.<name>`` without a graphical interface: a name and the module's logic."""
 
     def __init__(self, name: str, logic: Any) -> None:
         self.name = name

@@ -37,16 +37,16 @@ def perform(
     models: LastModel | None = None,
     more_actions: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Do the job in ``folder`` and return what goes into its result.
+    """Run the job in ``folder`` and return its result.
 
     Args:
-        models: loads the model to apply or evaluate, unless it has kept it from the job before.
-        more_actions: of packages above this one by name; they lease devices themselves.
+        models: loads the model to apply or evaluate, unless it is still loaded from the previous job.
+        more_actions: actions of packages above this one, by name; they lease devices themselves.
 
     Raises:
         UserError: the request or its data are at fault.
-        JobError: something went wrong on the way.
-        Stopped: the user asked to stop; what is worth keeping is on disk.
+        JobError: the job failed while it ran.
+        Stopped: the user asked to stop; whatever can be resumed is on disk.
     """
     job = folder.job()
     if job.action == "plan":
@@ -79,7 +79,7 @@ def perform(
 def train_here(
     folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    """Train in this process, on devices leased before, alone or as one of several processes; the result."""
     from MedDeepLib.training import ranks
 
     job = folder.job()
@@ -120,11 +120,11 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
         try:
             outputs.append(_apply_one(item, number, len(job.items), predictor, context))
         except UserError as error:
-            # One bad case must not cost the others; a single case is the job itself.
+            # One bad case must not stop the others; with a single case, its failure is the job's.
             if len(job.items) == 1:
                 raise
             failures.append({"input": item.name, "message": str(error)})
-            context.report("warning", message=f"{item.name} was left out: {error}")
+            context.report("warning", message=f"{item.name} was skipped: {error}")
     if failures and not outputs:
         raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
     return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}

@@ -1,4 +1,4 @@
-"""Compares a model with the labels of the test cases, for a job of its own or for a fold of a cross-validation."""
+"""Evaluates a model on the test cases, as a job or for one fold of a cross-validation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
     """A row of metrics for every usable test case of ``context.dataset`` and every structure.
 
     Raises:
-        UserError: the model has been trained on one of the patients, or a case does not fit it.
+        UserError: the model was trained on one of the patients, or a case does not fit it.
         Stopped: the user asked to stop.
     """
     predictor, model = load(job, context)
@@ -51,7 +51,7 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         context.report(
             "message",
             message=f"{len(healthy)} of {len(cases)} cases {have} no structure at all: Dice is 0 where one was found "
-            "there, and left out where none was.",
+            "there, and undefined where none was.",
         )
     return rows
 
@@ -64,5 +64,5 @@ def _check_patients(model: Model, cases: Sequence[Case]) -> None:
     if both:
         raise UserError(
             f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
-            "list, or the metrics would be too good."
+            "list, or the metrics would be too optimistic."
         )

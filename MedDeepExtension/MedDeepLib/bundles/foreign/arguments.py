@@ -1,6 +1,6 @@
-"""Judges the arguments of components: without trust, none of them leads to a file or to the network.
+"""Checks the arguments of components: without trust, none of them leads to a file or to the network.
 
-The values themselves are judged when a component is made, and the expressions that make calls are judged before
+The values themselves are checked when a component is made, and the expressions that make calls are checked before
 anything is evaluated. Neither torch nor MONAI is imported.
 """
 
@@ -17,10 +17,10 @@ Entries = Callable[[str], Any]  # the entry of a configuration by its name; rais
 
 FILE = "its argument '{}' names a file or an address"
 ADDRESS = "it is given an address on the network"
-UNNAMED = "it is given text that does not say for which argument"
-HANDED_ON = "it hands '{}' on, to be called with arguments that nobody has checked"
+UNNAMED = "it is given text without the name of an argument"
+HANDED_ON = "it passes '{}' on, to be called with unchecked arguments"
 DEBUGGER = "it starts a debugger"
-CALLED_LATER = "it makes a function to be called later, with arguments that nobody has checked"
+CALLED_LATER = "it makes a function to be called later with unchecked arguments"
 _FILE_NAME = re.compile(
     r"(?:^|_)(?:url|uri|path|file|filename|filepath|folder|dir|directory|root|repo|repo_id)s?$", re.IGNORECASE
 )

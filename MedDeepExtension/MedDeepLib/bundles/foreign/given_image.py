@@ -1,7 +1,7 @@
-"""Takes the place of MONAI's image loader in the preprocessing of a bundle: the images are there already.
+"""Replaces MONAI's image loader in the preprocessing of a bundle: the images are already in memory.
 
-They were read, checked and put on one grid as for every other model. What the loader would say of axes, channels and
-positions is said here, in its own terms.
+They were read, checked and put on one grid as for every other model. The loader's facts about axes, channels and
+positions are given here in its own terms.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""MONAI's own configuration parser, with components and expressions that are judged before they are made.
+"""MONAI's own configuration parser, with components and expressions that are checked before they are made.
 
-References, relative names, the order of things and ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
-what would execute: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
-since nobody would look at the arguments of that call.
+References, relative names, the order of evaluation, ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
+code execution: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
+since nothing would check the arguments of that call.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression,
 
 
 class NeedsTrust(Exception):
-    """The configuration asks for something that is not done without the user's trust.
+    """The configuration asks for something that needs the user's trust.
 
     Attributes:
         where: the entry of the configuration.
-        what: the name or expression that it holds.
+        what: its name or expression.
         why: the reason, as half a sentence.
     """
 

@@ -1,5 +1,4 @@
-"""What the headers of a DICOM series say: slices in order, the grid they form, and everything wrong with
-it."""
+"""The headers of a DICOM series: slices in order, the grid they form, and all their errors."""
 
 from __future__ import annotations
 
@@ -40,10 +39,10 @@ HEADER_TAGS = [
     "PerFrameFunctionalGroupsSequence",
 ]
 DIRECTION_TOLERANCE = 1e-3  # of a direction cosine; headers round them
-SAME_POSITION = 0.01  # share of the step below which two slices are the same one
-NOTED_UNEVENNESS = 0.005  # share of the step that is mentioned
+SAME_POSITION = 0.01  # share of the step below which two slices are duplicates
+NOTED_UNEVENNESS = 0.005  # share of the step that is reported
 LARGEST_UNEVENNESS = 0.10  # share of the step that is tolerated
-GAP = 1.5  # steps between neighbours from which a slice is missing
+GAP = 1.5  # steps between neighbours that mean a missing slice
 LARGEST_DRIFT = 0.1  # sideways, in pixels over the whole stack
 
 
@@ -91,7 +90,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        """How to call the series in a list, for instance ``CT "Thorax 1 mm", 240 slices``."""
+        """The name of the series in a list, for instance ``CT "Thorax 1 mm", 240 slices``."""
         return f'{self.modality or "?"} "{self.description}", {len(self.slices)} slices'
 
 
@@ -118,7 +117,7 @@ def slices_of(header: pydicom.Dataset) -> list[Slice]:
     per_frame = list(header.get("PerFrameFunctionalGroupsSequence", None) or [])
     if len(per_frame) == frame_count:
         return [_slice(header, number, [frame, shared]) for number, frame in enumerate(per_frame)]
-    if frame_count > 1:  # a film, or frames whose places are said in another way (RT dose)
+    if frame_count > 1:  # a film, or frames with positions in other fields (RT dose)
         slices = [_slice(header, number, []) for number in range(frame_count)]
         return [dataclasses.replace(one, position=None) for one in slices]
     return [_slice(header, 0, [shared])]
@@ -169,7 +168,7 @@ def volume_grid(series: Series) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (I, J, K) and IJK to RAS affine of the volume that the slices form.
 
     Raises:
-        UserError: the slices do not form one regular volume; names the files or positions at fault.
+        UserError: the slices do not form one regular volume; names the faulty files or positions.
     """
     slices = series.slices
     _check_planes(series)
@@ -189,15 +188,15 @@ def volume_grid(series: Series) -> tuple[tuple[int, int, int], np.ndarray]:
 
 
 def _check_planes(series: Series) -> None:
-    """Every slice has a place, and all have the same size, direction and pixel spacing."""
+    """Check that every slice has a position, and all have the same size, direction and pixel spacing."""
     first = series.slices[0]
     for one in series.slices:
         if one.samples != 1:
-            raise UserError(f"{one.path} is a colour image; choose a series of grey values.")
+            raise UserError(f"{one.path} is a colour image; choose a greyscale series.")
         if one.position is None or one.orientation is None or one.pixel_spacing is None:
             kind = "frames" if len(series.slices) > len(series.files) else "slices"
             raise UserError(
-                f"{one.path} does not say where its {kind} lie in the patient, so they form no volume; "
+                f"{one.path} has no positions for its {kind}, so they form no volume; "
                 "choose another series or save the volume as NRRD."
             )
         if not (one.pixel_spacing > 0).all():
@@ -205,17 +204,17 @@ def _check_planes(series: Series) -> None:
         if (one.rows, one.columns) != (first.rows, first.columns):
             raise UserError(
                 f"{series.folder} mixes slices of {first.columns} x {first.rows} pixels ({first.name}) and "
-                f"{one.columns} x {one.rows} ({one.name}); separate them into folders of their own."
+                f"{one.columns} x {one.rows} ({one.name}); put them into separate folders."
             )
         if np.abs(one.orientation - first.orientation).max() > DIRECTION_TOLERANCE:
             raise UserError(
                 f"{series.folder} mixes slices of different directions ({first.name} and {one.name}), as a "
-                "localizer does; separate them into folders of their own."
+                "localizer does; put them into separate folders."
             )
         if np.abs(one.pixel_spacing / first.pixel_spacing - 1).max() > DIRECTION_TOLERANCE:
             raise UserError(
                 f"{series.folder} mixes slices of different pixel spacing ({first.name} and {one.name}); "
-                "separate them into folders of their own."
+                "put them into separate folders."
             )
     if len(series.slices) < 2:
         raise UserError(
@@ -233,7 +232,7 @@ def _checked_step(series: Series, depths: np.ndarray) -> float:
         if gap <= SAME_POSITION * usual:
             raise UserError(
                 f"{series.folder} has two slices at one position, {before.name} and {after.name} at "
-                f"{depths[number]:.2f} mm; remove the double one, or separate the time points."
+                f"{depths[number]:.2f} mm; remove the duplicate, or separate the time points."
             )
         if gap >= GAP * usual:
             raise UserError(
@@ -251,7 +250,7 @@ def _checked_step(series: Series, depths: np.ndarray) -> float:
 
 
 def _check_drift(series: Series, normal: np.ndarray, depths: np.ndarray) -> None:
-    """Slices must lie straight above each other; they do not if the gantry was tilted."""
+    """Slices must be stacked without a shift; a tilted gantry shifts them."""
     first = series.slices[0]
     position, _, pixel_spacing = first.place
     moved = np.array([one.place[0] - position for one in series.slices])

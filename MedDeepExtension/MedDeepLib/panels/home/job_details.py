@@ -41,14 +41,14 @@ class JobDetails:
 
     def has_metrics(self) -> bool:
         """Whether the job has reported any metric."""
-        return self._job is not None and bool(self.summary.figures)
+        return self._job is not None and bool(self.summary.metrics)
 
     def is_busy(self) -> bool:
         """Whether its events are still being read."""
         return self._slices.is_busy()
 
     def shut_down(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
         self._slices.cancel()
 
     def _read(self, reader: EventReader) -> Generator[None]:

@@ -67,8 +67,10 @@ class RegistrationPrediction(Prediction):
     def in_words(self) -> str:
         """What has been achieved; folding, padding, and images that were hardly aligned are always told."""
         figures = self.figures
-        words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
-        words += f"; points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
+        words = f"Points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
+        if "similarity_after" in figures:
+            before, after = figures["similarity_before"], figures["similarity_after"]
+            words = f"Similarity {before:.3f} before, {after:.3f} after; p{words[1:]}"
         folded = figures["folded_percent"]
         words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
         if figures.get("stopped_early"):
@@ -85,6 +87,8 @@ class RegistrationPrediction(Prediction):
     @property
     def hardly_aligned(self) -> bool:
         """Whether the similarity is low and no better than before."""
+        if "similarity_after" not in self.figures:
+            return False
         before, after = self.figures["similarity_before"], self.figures["similarity_after"]
         return after < _LOW_SIMILARITY and after < before + _LEAST_GAIN
 
@@ -166,7 +170,7 @@ class RegistrationPredictor(Predictor):
         return other
 
     def read(self, inputs: Mapping[str, Source]) -> Pair:
-        return read_pair(inputs)
+        return read_pair(inputs, self._method.check_pair)
 
     def predict(self, pair: Pair, context: Context, wanted: Collection[str] = ()) -> RegistrationPrediction:
         channels = self._model.channels
@@ -199,7 +203,7 @@ class RegistrationPredictor(Predictor):
         if self._model.trained:
             for sentence in anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):
                 context.report("warning", message=sentence)
-        alignment.start()
+        alignment.start(self._method.needs_overlap)
         self._method.align(alignment, self._networks, self._model, self._options)
         return alignment.result()
 

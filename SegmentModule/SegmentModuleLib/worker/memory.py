@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import NotEnoughMemory
+from MedDeepLib.training.channels import channels_in_words
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,8 @@ class Need:
         key = ("bytes", *_identity(method), at_once, patch)
         if key not in self._counted:
             step = training_step((at_once, self.channels, *patch))
-            tensors = preflight.training_bytes(self.build(method), step, self.dtype)
+            with channels_in_words():
+                tensors = preflight.training_bytes(self.build(method), step, self.dtype)
             self._counted[key] = preflight.needed_bytes(tensors, self.device_type)
         return self._counted[key]
 
@@ -56,7 +58,8 @@ class Need:
         patch = patch_of(method)
         key = ("operations", *_identity(method), patch)
         if key not in self._counted:
-            self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
+            with channels_in_words():
+                self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
         return batch * self._counted[key]
 
 

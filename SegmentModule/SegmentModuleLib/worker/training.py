@@ -16,6 +16,7 @@ from MedDeepLib.evaluation.overlap import mean_dice
 from MedDeepLib.inference.ladder import apply_within_memory
 from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
+from MedDeepLib.training.channels import giving_channels
 from MedDeepLib.training.dense.augmentation import Augmentation
 from MedDeepLib.training.dense.cache import CaseCache
 from MedDeepLib.training.dense.patches import CachedCase, cut, made, random_center
@@ -57,7 +58,8 @@ def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> Tr
     settings, dataset = method.parameters, context.dataset
     plan, data = Plan.from_dict(prepared.facts["plan"]), prepared.data
     torch.manual_seed(context.seed)
-    network = method.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
+    classes = len(dataset.classes)
+    network = method.network(len(dataset.channels), classes + 1).to(context.device)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     validation = None
     if any(map(has_structures, data.validation)):  # of healthy cases alone, the best network finds nothing
@@ -78,6 +80,7 @@ def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> Tr
             sample=_PatchSampler(data.training, plan, method.augmentation(), settings.foreground, context.seed),
             augment=made,
         ),
+        forward=giving_channels(classes + 1, f"background and {classes} class{'es' if classes > 1 else ''}"),
         loss=DeepSupervision(SegmentationLoss(settings.loss)),
         optimisation=Optimisation(
             optimizer,

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from RegisterModuleLib.worker.transforms import SpatialTransform, write_transfor
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
+    from MedDeepLib.data.image import Image
 
     from RegisterModuleLib.parameters import ApplyParameters
 
@@ -146,6 +147,10 @@ class RegistrationPrediction(Prediction):
 
 class Aligning(Protocol):
     """What is applied: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+
+    needs_overlap: ClassVar[bool]
+
+    def check_pair(self, fixed: Image, moving: Image) -> None: ...
 
     def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None: ...
 

@@ -85,6 +85,8 @@ class Registered(Protocol):
     transform: SpatialTransform
     figures: dict[str, Any]
 
+    def __init__(self, pair: Pair, transform: SpatialTransform): ...
+
     def warped_labels(self, labels: Labels) -> np.ndarray: ...
 
 

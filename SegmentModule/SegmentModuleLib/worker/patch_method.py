@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from MedDeepLib.core import Explanation
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class PatchMethod(Protocol):
     """A network that is trained on patches; see :class:`SegmentModuleLib.method.SegmentationMethod`."""
 
-    name: str
-    title: str
+    name: ClassVar[str]
+    title: ClassVar[str]
     parameters: Any
     explanation: Explanation
 
@@ -23,7 +23,7 @@ class PatchMethod(Protocol):
 
     def network(self, channels: int, classes: int) -> torch.nn.Module: ...
 
-    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> Self: ...
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> PatchMethod: ...
 
     def reasons(self) -> dict[str, str]: ...
 

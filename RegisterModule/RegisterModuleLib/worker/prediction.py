@@ -66,10 +66,10 @@ class RegistrationPrediction(Prediction):
         return self.figures
 
     def in_words(self) -> str:
-        """What has been achieved; folding, padding, and images that were hardly aligned are always told."""
+        """The achieved alignment; always reports folding, padding, and images that were hardly aligned."""
         figures = self.figures
         words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
-        words += f"; points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
+        words += f"; points move by {figures['displacement_mean_mm']:.1f} mm on average"
         folded = figures["folded_percent"]
         words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
         if figures.get("stopped_early"):
@@ -188,7 +188,7 @@ class RegistrationPredictor(Predictor):
         return RegistrationPrediction(pair, aligned.transform, figures)
 
     def align(self, pair: Pair, context: Context) -> Aligned:
-        """The transform of a pair, without the figures that all methods share."""
+        """The transform of a pair, without the metrics that all methods share."""
         alignment = Alignment(pair, self._options, context)
         if self._model.trained:
             for sentence in anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):

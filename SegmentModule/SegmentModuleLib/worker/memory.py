@@ -1,4 +1,4 @@
-"""How much of the device's memory a training needs, and whether it fits, found before it starts."""
+"""Determines the memory that a training needs, and whether it fits, before it starts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.method import SegmentationMethod
 
-# What "automatic" counts on at most: nnU-Net's plans are made for as much, and larger patches seldom find more.
+# Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
-# Of the free memory; other programs draw on the screen too.
+# Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
 
 
@@ -80,7 +80,7 @@ def training_step(shape: tuple[int, ...]) -> preflight.Step:
 
 
 def _identity(method: SegmentationMethod) -> tuple:
-    """What the network of a method depends on."""
+    """The parameters that a method's network depends on."""
     return type(method), replace(method.parameters, batch_size=0, patch_size=())
 
 
@@ -90,7 +90,7 @@ def patch_of(method: SegmentationMethod) -> tuple[int, ...]:
 
 
 def memory_to_count_on(wanted_gigabytes: float, free: int) -> int:
-    """Bytes that a training is planned for: what the user asks for, or a sensible amount, but no more than is free."""
+    """Bytes that a training is planned for: as requested, or a sensible amount, but no more than is free."""
     wanted = wanted_gigabytes * 1e9 if wanted_gigabytes else _SENSIBLE_BYTES
     return int(min(wanted, _SHARE * free))
 
@@ -128,7 +128,7 @@ def advice(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free:
 
 
 def _what_fits(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> list[str]:
-    """What to choose instead, in words: a smaller patch, or fewer of them at a time."""
+    """The settings that would fit, in words: a smaller patch, or a smaller batch."""
     batch, steps = method.parameters.batch_size, method.downsampling[: method.dimensions]
     smaller = preflight.largest_fitting_patch(lambda size: need.bytes(method, batch, size), patch, steps, free)
     fewer = preflight.largest_fitting_batch(lambda count: need.bytes(method, count, patch), batch, free)

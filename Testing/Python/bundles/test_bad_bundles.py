@@ -184,7 +184,7 @@ def test_damaged_weights(sentence):
         path = folder / "models" / "model.pt"
         path.write_bytes(path.read_bytes()[:-2000])
 
-    assert "the file is damaged" in sentence(spoil=spoil)
+    assert "it is damaged" in sentence(spoil=spoil)
 
 
 def test_channels_against_volumes(sentence, tmp_path, segment):

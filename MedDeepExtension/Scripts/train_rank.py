@@ -2,13 +2,13 @@
 
 python SegmentModule/Scripts/segment.py train --dataset DATA --method unet --output RUN --prepare
 
-and then, on each of (here) two computers with four cards each:
+and then, on each of (here) two computers with four GPUs each:
 
 torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id 1 --rdzv-backend c10d --rdzv-endpoint FIRST_COMPUTER:29400 \
     MedDeepExtension/Scripts/train_rank.py RUN
 
 Dataset and run folder must have the same path on all of them. With SLURM, see train_slurm.sh beside this file. The same
-line again goes on with a training that was stopped (``jobs.py stop RUN``) or died, also with other numbers.
+line again resumes a training that was stopped (``jobs.py stop RUN``) or died, also with other numbers.
 """
 
 import sys

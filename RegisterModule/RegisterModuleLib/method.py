@@ -1,4 +1,4 @@
-"""What every registration method shares: data, training stages, application, figures."""
+"""The base of the registration methods: data, training stages, application, metrics."""
 
 from __future__ import annotations
 
@@ -199,12 +199,12 @@ def painted_structures(plan: Mapping[str, Any]) -> int:
 
 
 def _advise(training: TrainingSet, context: Context) -> None:
-    """Say what is known to lead to a useless model."""
+    """Warn of settings that are known to give a useless model."""
     count = len(training.pairs) or len(training.images)
     if count < _FEWEST_PAIRS_WARNING:
         what = "pair" if training.pairs else "image"
         context.report(
             "warning",
-            message=f"Only {count} training {what}{'s' if count > 1 else ''}: the network may learn them by heart; "
-            "more patients, or stronger augmentation, make it hold elsewhere.",
+            message=f"Only {count} training {what}{'s' if count > 1 else ''}: the network may memorise them; "
+            "more patients, or stronger augmentation, help it to generalise.",
         )

@@ -39,7 +39,7 @@ class TrainingParameters:
         0.2, "Share of training patients set aside when the dataset has no validation cases.", minimum=0.0, maximum=0.9
     )
     validate_every: int = parameter(200, "Steps between two validations.", unit="steps", minimum=1)
-    validation_pairs: int = parameter(10, "Use at most so many validation pairs at a time.", minimum=1, advanced=True)
+    validation_pairs: int = parameter(10, "Largest number of pairs in each validation.", minimum=1, advanced=True)
     rotation: float = parameter(
         10.0, "Augmentation: largest rotation of both images.", unit="degrees", minimum=0.0, maximum=180.0
     )

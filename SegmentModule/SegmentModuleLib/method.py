@@ -1,4 +1,4 @@
-"""What every segmentation method shares: data, training stage, application, figures. A method adds its network."""
+"""The base of the segmentation methods: data, training stage, application, metrics. A method adds its network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SegmentationMethod(Method):
         self.check_parameters()
 
     def check_parameters(self) -> None:
-        """Raise UserError for settings that make no network; needs neither torch nor data."""
+        """Raise UserError for settings without a valid network; needs neither torch nor data."""
         self._patch_size()
         self._check_steps()
         _three(self.parameters.spacing, "spacing")
@@ -257,19 +257,19 @@ class SegmentationMethod(Method):
         return Augmentation(settings.rotation, settings.scaling, settings.elastic, axes, settings.intensity)
 
     def _advise(self, training: list[CachedCase], context: Context) -> None:
-        """Say what is known to lead to a useless model."""
+        """Warn of settings that are known to give a useless model."""
         if len(training) < 5:
             context.report(
                 "warning",
-                message=f"Only {len(training)} training case{'s' if len(training) > 1 else ''}: the network may learn "
-                "them by heart; more patients, or stronger augmentation, make it hold elsewhere.",
+                message=f"Only {len(training)} training case{'s' if len(training) > 1 else ''}: the network may "
+                "memorise them; more patients, or stronger augmentation, help it to generalise.",
             )
         names = [name.lower() for name in context.dataset.classes]
         sided = any("left" in name for name in names) and any("right" in name for name in names)
         if sided and 0 in FLIP_AXES[self.parameters.flips]:
             context.report(
                 "warning",
-                message="Left and right have labels of their own, but training mirrors them: set flips to none.",
+                message="Left and right have separate labels, but training mirrors them: set flips to none.",
             )
 
 

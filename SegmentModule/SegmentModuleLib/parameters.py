@@ -41,7 +41,7 @@ class TrainingParameters:
     )
     loss: str = parameter(
         "dice_ce",
-        "What training minimises: Dice with cross-entropy, or one of them.",
+        "The loss: Dice with cross-entropy, or one of them.",
         choices=("dice_ce", "dice", "cross_entropy"),
     )
     foreground: float = parameter(
@@ -51,9 +51,9 @@ class TrainingParameters:
         0.2, "Share of training patients set aside when the dataset has no validation cases.", minimum=0.0, maximum=0.9
     )
     validate_every: int = parameter(200, "Steps between two validations.", unit="steps", minimum=1)
-    validation_cases: int = parameter(10, "Use at most so many validation cases at a time.", minimum=1, advanced=True)
+    validation_cases: int = parameter(10, "Largest number of cases in each validation.", minimum=1, advanced=True)
     patience: int = parameter(
-        0, "Stop after so many validations without a better Dice; 0: train all steps.", minimum=0, advanced=True
+        0, "Stop after this many validations without a better Dice; 0: train all steps.", minimum=0, advanced=True
     )
     rotation: float = parameter(15.0, "Augmentation: largest rotation.", unit="degrees", minimum=0.0, maximum=180.0)
     scaling: float = parameter(0.15, "Augmentation: largest relative change of size.", minimum=0.0, maximum=0.9)
@@ -62,11 +62,11 @@ class TrainingParameters:
     )
     flips: str = parameter(
         "none",
-        "Augmentation: mirror patches along these axes; leave left-right out when left and right have own labels.",
+        "Augmentation: mirror patches along these axes; omit left-right when left and right have separate labels.",
         choices=("none", "left-right", "all"),
     )
     intensity: float = parameter(
-        0.5, "Augmentation: change of contrast, brightness, noise and blur.", minimum=0.0, maximum=2.0
+        0.5, "Augmentation: change of contrast, intensity, noise and blur.", minimum=0.0, maximum=2.0
     )
     normalization: str = parameter(
         "zscore",
@@ -80,7 +80,7 @@ class TrainingParameters:
     weight_decay: float = parameter(1e-4, "Weight decay of AdamW.", minimum=0.0, advanced=True)
     precision: str = parameter(
         "auto",
-        "Number type of the forward pass; auto: bfloat16 or float16 on cards that are faster with it, else float32.",
+        "dtype of the forward pass; auto: bfloat16 or float16 on GPUs that are faster with it, otherwise float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
         advanced=True,
     )
@@ -92,7 +92,7 @@ class TrainingParameters:
     )
     plateau_patience: int = parameter(
         0,
-        "Halve the learning rate after so many validations without a better Dice; 0: never.",
+        "Halve the learning rate after this many validations without a better Dice; 0: never.",
         minimum=0,
         advanced=True,
     )
@@ -105,7 +105,7 @@ class TrainingParameters:
         advanced=True,
     )
     accumulation: int = parameter(
-        1, "Put a batch through the network in so many parts: less memory for the same batch.", minimum=1, advanced=True
+        1, "Micro-batches per batch: less memory for the same batch size.", minimum=1, advanced=True
     )
     minutes: float = parameter(
         0.0, "End the training after this time, whatever its steps; 0: after all steps.", unit="minutes", minimum=0.0
@@ -118,7 +118,7 @@ class TrainingParameters:
         advanced=True,
     )
     resample_labels: bool = parameter(
-        False, "Resample label images that lie on another grid than their image.", advanced=True
+        False, "Resample label images that are on another grid than their image.", advanced=True
     )
 
 
@@ -136,11 +136,11 @@ class ApplyParameters:
         "Keep only the largest connected piece: automatic: of structures of which every training label is one piece."
     )
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
-    whole_image: bool = parameter(False, "Send the air around the body through the network too.", advanced=True)
+    whole_image: bool = parameter(False, "Apply the network to the air around the body too.", advanced=True)
     tile_batch: int = parameter(1, "Tiles computed together.", minimum=1, maximum=64, advanced=True, matters=False)
     allow_cpu: bool = parameter(
         False,
-        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
+        "Compute on the CPU what does not fit into the GPU's memory, which takes much longer.",
         advanced=True,
         matters=False,
     )
@@ -158,7 +158,7 @@ class ImportedApplyParameters:
     )
     allow_cpu: bool = parameter(
         False,
-        "Compute on the CPU what does not fit into the card's memory, which takes much longer.",
+        "Compute on the CPU what does not fit into the GPU's memory, which takes much longer.",
         advanced=True,
         matters=False,
     )

@@ -263,7 +263,7 @@ def compare_fields(cache: Path, found: dict, count: int) -> None:
         pair, truth = bent(image, seed)
         points = foreground_points(pair, 20_000)
         wanted = truth.of_points(points)
-        print(f"  field {seed}: {np.linalg.norm(wanted - points, axis=1).mean():.2f} mm in the mean")
+        print(f"  field {seed}: {np.linalg.norm(wanted - points, axis=1).mean():.2f} mm on average")
         for name, program in found.items():
             outcome = tried(name, program, pair, points)
             if outcome is None:

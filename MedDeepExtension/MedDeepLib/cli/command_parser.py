@@ -11,8 +11,8 @@ from MedDeepLib.jobs.job import BY_SITE
 
 _COHORTS = (
     "Apply a model. The cases of {flag} are done by one worker that loads the model once.\n"
-    "The hundreds of cases of --inputs are a cohort: they are dealt out to several processes of this\n"
-    "computer, or to the workers of a dask scheduler. What is done already is never computed again, so a\n"
+    "The hundreds of cases of --inputs are a cohort: they are distributed to several processes of this\n"
+    "computer, or to the workers of a dask scheduler. Finished cases are never computed again, so a\n"
     "cohort that was stopped, or whose list has grown, continues when the same command is given again."
 )
 _EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (Ctrl-C saves and stops; twice ends)."
@@ -20,7 +20,7 @@ _EXIT_CODES = "Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped (
 _COHORT_HELP = """Cohorts:
   The list has {columns}; paths are relative to the list.
   The columns case (name of the result) and patient are optional.{folders}
-  summary.csv says of every case what has become of it and why; a bad case costs nothing but itself.
+  summary.csv gives the state of every case and the reason; a bad case does not affect the others.
   Several computers: 'dask scheduler' on one of them, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with
   MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all have under the same name."""
 
@@ -64,7 +64,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         "--repeat",
         metavar="RUN",
         help="train again exactly as RUN was trained, into --output, and say whether the weights are the same; "
-        "--dataset says where the data lie now, if elsewhere",
+        "--dataset says where the data are now, if they have moved",
     )
 
     plan = actions.add_parser(
@@ -83,7 +83,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
 
     crossvalidate = actions.add_parser(
         "crossvalidate",
-        help="judge a method on every case of a dataset, each time by a network that has not seen its patient",
+        help="evaluate a method on every case of a dataset, each with a network that has not seen its patient",
         description="Train once for every fold of the patients, or for every site, on all others, and compare with the "
         "cases left out. The run folder gets a table of all cases with a summary and 95 % intervals over patients, a "
         "table for each fold and each site, and a run with a model for each fold. The test cases of the dataset are "
@@ -103,7 +103,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         action="store_const",
         const=BY_SITE,
         dest="folds",
-        help="leave one site out after the other: how the method does in a new centre",
+        help="leave out one site at a time: how well the method works in a new centre",
     )
 
     arguments = SlotArguments(registry.task(task))
@@ -223,7 +223,7 @@ def _add_model(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="let a bundle from elsewhere run code of its own, from now on and as long as its files stay the same",
+        help="let a bundle from elsewhere run its own code, from now on and as long as its files stay the same",
     )
 
 

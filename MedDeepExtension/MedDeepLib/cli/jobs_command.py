@@ -82,7 +82,7 @@ def _stop(folder: JobFolder, grace_seconds: float) -> int:
         print("It did not stop in time and was ended; its last checkpoint is kept.")
         return EXIT_FAILED
     state = folder.state()
-    print(f"{str(state).capitalize()}." if state.finished else "It had not begun.")
+    print(f"{str(state).capitalize()}." if state.finished else "It had not started.")
     return 0
 
 
@@ -93,7 +93,7 @@ def _resume(folder: JobFolder) -> int:
 def _delete(folder: JobFolder, yes: bool) -> int:
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("Deleting asks first, but nobody can answer here: say --yes.")
+            raise UserError("Deleting asks first, but this is not a terminal: use --yes.")
         lost = losses(folder)
         what = f"{folder.path} with {', '.join(lost)}" if lost else f"{folder.path}"
         if input(f"Delete {what} for good? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -131,7 +131,7 @@ def _begun(job: Overview) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jobs.py",
-        description="Trainings, evaluations and applications, running, waiting and past.",
+        description="All jobs: running, waiting and finished.",
         epilog="Exit codes: 0 done, 2 bad usage or input, 3 failed, 130 stopped.",
     )
     common = argparse.ArgumentParser(add_help=False)
@@ -144,10 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("list", parents=[common], help="print a table of all jobs, the newest first")
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("job", metavar="JOB", help="its folder, or its name in the table")
-    actions.add_parser("show", parents=[one], help="print what is known of a job")
+    actions.add_parser("show", parents=[one], help="print the details of a job")
     stop = actions.add_parser("stop", parents=[one], help="let a job save and exit, also while it waits for a device")
     stop.add_argument(
-        "--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="end it after that time (default 20)"
+        "--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="end it after this time (default 20)"
     )
     actions.add_parser("resume", parents=[one], help="resume a job that was stopped or died, and watch it")
     delete = actions.add_parser("delete", parents=[one], help="delete a job's folder; asks first")

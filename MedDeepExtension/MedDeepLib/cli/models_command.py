@@ -110,7 +110,7 @@ def _trust(options: argparse.Namespace, models: Path, report: _Report) -> None:
     model = open_model(folder, task_of(folder))
     if options.withdraw:
         withdraw(folder)
-        report.done(f"'{model.title}' is not trusted any more.", folder)
+        report.done(f"'{model.title}' is no longer trusted.", folder)
         return
     trust(folder, model.title)
     report.done(f"'{model.title}' is trusted as it is now.", folder)
@@ -119,7 +119,7 @@ def _trust(options: argparse.Namespace, models: Path, report: _Report) -> None:
 def _delete(options: argparse.Namespace, models: Path, report: _Report) -> None:
     folder = _folder(models, options.model)
     if not folder.resolve().is_relative_to(models.resolve()):
-        raise UserError(f"{folder} does not lie in {models}: only imported models are deleted here.")
+        raise UserError(f"{folder} is not in {models}: only imported models are deleted here.")
     if not options.yes and input(f"Delete {folder}? [y/N] ").strip().lower() not in ("y", "yes"):
         return
     for _ in delete(folder):
@@ -166,11 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     exporter = actions.add_parser("export", help="write a model as a MONAI bundle")
     exporter.add_argument("model", metavar="MODEL", help="a run or model folder, or a name from 'list'")
     exporter.add_argument("target", metavar="TARGET", help="a zip file, or a folder to make")
-    for name, text in (("show", "what a model needs, finds and runs"), ("trust", "let a model run code of its own")):
+    for name, text in (("show", "what a model needs, finds and runs"), ("trust", "let a model run its own code")):
         action = actions.add_parser(name, help=text)
         action.add_argument("model", metavar="MODEL", help="a model folder, or a name from 'list'")
         if name == "trust":
-            action.add_argument("--withdraw", action="store_true", help="take the trust back")
+            action.add_argument("--withdraw", action="store_true", help="revoke the trust")
     deleter = actions.add_parser("delete", help="delete an imported model")
     deleter.add_argument("model", metavar="MODEL")
     deleter.add_argument("--yes", action="store_true", help="do not ask")

@@ -123,7 +123,7 @@ def _from_row(
             except ValueError:
                 problem = f"Line {line} of the list has no number in the column '{slot.name}': enter one."
     if any(cell.strip() for cell in cells[len(header) :]):
-        problem = f"Line {line} of the list has {len(cells)} cells for {len(header)} columns: correct this."
+        problem = f"Line {line} of the list has {len(cells)} cells for {len(header)} columns: correct it."
     return CohortCase(line, row.get("case", ""), row.get("patient", ""), inputs, problem=problem)
 
 

@@ -120,5 +120,6 @@ class Board:
     def _not_writable(self, error: OSError) -> UserError:
         return UserError(
             f"The folder {self.folder}, where jobs say which device they use, cannot be written "
-            f"({error.strerror or error}): make room or name another one in the environment variable MEDDEEP_STATE."
+            f"({error.strerror or error}): free some space, or set the "
+            "environment variable MEDDEEP_STATE to another one."
         )

@@ -1,1 +1,1 @@
-"""Figures by medical rules: per structure, in millimetres and millilitres, with intervals."""
+"""Metrics by medical conventions: per structure, in millimetres and millilitres, with intervals."""

@@ -24,7 +24,7 @@ def structure_scores(
     Returns:
         Rows with ``structure``, ``dice`` (2|A∩B|/(|A|+|B|)), ``hd95_mm`` (95th percentile of the symmetric Hausdorff
         distance), ``assd_mm`` (average symmetric surface distance), ``volume_ml``, ``reference_ml``,
-        ``volume_error_ml`` and ``volume_error_percent``. A structure that neither map has gives None for all figures
+        ``volume_error_ml`` and ``volume_error_percent``. A structure that neither map has gives None for all metrics
         of agreement; one that only one map has gives Dice 0 and None for the distances, which do not exist.
     """
     spacing = spacing_of(affine)

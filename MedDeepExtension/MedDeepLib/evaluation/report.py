@@ -84,7 +84,7 @@ def overall(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = Non
 def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> Line:
     column = _group(evaluation)
     declared: Mapping[str, Metric] = evaluation.metrics if evaluation else {}
-    # A mean volume of different organs says nothing.
+    # A mean volume over different organs is meaningless.
     meaningless = [
         name for name in metrics if not (declared[name].across_groups if name in declared else name[-3:] != "_ml")
     ]
@@ -99,7 +99,7 @@ def summarise_groups(
 
     ``summary`` is that of all rows.
 
-    That difference is the ``..._minus_pooled`` of a metric: -0.1 for Dice says that the site fares worse by so much.
+    That difference is the ``..._minus_pooled`` of a metric: -0.1 for Dice means that the site is worse by that amount.
     A row without an entry belongs to the group "(none)".
     """
     about = _group(evaluation)
@@ -161,7 +161,7 @@ def metric_in_words(line: Line, metric: str) -> str:
 
 
 def headline(line: Line, metrics: Mapping[str, Metric] | None = None) -> str:
-    """The most telling metric of a line of a summary: "mean dice 0.87 (0.81 to 0.92) over 12 patients".
+    """The key metric of a line of a summary: "mean dice 0.87 (0.81 to 0.92) over 12 patients".
 
     It is the first of the task's ``metrics`` that has a value, or the first one of the line.
     """

@@ -1,4 +1,4 @@
-"""What is done when memory runs out while a network is applied: one step after the other, each reported.
+"""The out-of-memory ladder for applying a network: one step after the other, each reported.
 
 First fewer tiles at a time, then smaller tiles, then, if the user allows it, the CPU. Every case starts again with the
 settings that were asked for: memory that another program had may be free by then.

@@ -1,4 +1,4 @@
-"""What becomes of a network's output, tile by tile: label maps or scores here, peaks in
+"""Sinks process a network's output, tile by tile: label maps or scores here, peaks in
 :mod:`~MedDeepLib.inference.peaks`. A method chooses its sink.
 
     labels = apply_network(network, prepared, options, device, Labels())

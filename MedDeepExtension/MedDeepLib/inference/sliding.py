@@ -1,4 +1,4 @@
-"""A network is applied to a whole image tile by tile, and a sink takes what it answers.
+"""Applies a network to a whole image tile by tile; a sink receives the outputs.
 
 The sink (:mod:`~MedDeepLib.inference.sinks`) turns each tile's output at once into what a method wants of it, so that
 nothing is kept that nobody wants.

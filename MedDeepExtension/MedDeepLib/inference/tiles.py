@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie, and which of them hold nothing but air."""
+"""Positions of the tiles of an image, and the tiles that contain only air."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at how well two volumes lie on each other: blended, by turns, or by the maps that a registration made."""
+"""Compares two aligned volumes: blended, as a checkerboard, or by the maps that a registration made."""
 
 from __future__ import annotations
 

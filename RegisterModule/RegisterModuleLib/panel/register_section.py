@@ -1,4 +1,4 @@
-"""Aligning two volumes of the scene, and looking at how well they lie on each other."""
+"""Aligns two volumes of the scene and shows how well they match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RegisterSection(ModelSection):
     """Model, fixed and moving volume, what to make of them, and the comparison of the result with the fixed volume."""
 
     saves_work = True  # what has been found when it is told to stop
-    grace = 90.0  # it has to be sampled finely, judged and written
+    grace = 90.0  # it has to be sampled finely, scored and written
 
     def make_inputs(self) -> list[Any]:
         ui = self.ui
@@ -59,7 +59,7 @@ class RegisterSection(ModelSection):
         ui, fixed, moving = self.ui, self.fixed.value(), self.moving.value()
         initial = ui.applyInitialSelector.currentNode()
         if not options.get("center") and not overlap(fixed[0], moving[0], initial):
-            question = _("'{fixed}' and '{moving}' have no place in common. Bring their centers together first?")
+            question = _("'{fixed}' and '{moving}' do not overlap. Bring their centers together first?")
             names = {"fixed": fixed[0].GetName(), "moving": moving[0].GetName()}
             if not slicer.util.confirmOkCancelDisplay(question.format(**names)):
                 return None
@@ -99,9 +99,9 @@ class RegisterSection(ModelSection):
         self.ui.applyMetricsLabel.setVisible(bool(text))
 
     def _suggest_initial(self) -> None:
-        """A volume that was put into place by hand lies under a transform: it is to begin from there.
+        """A volume that was aligned by hand is under a transform: start from that transform.
 
-        What was suggested for another volume goes, what the user has chosen stays.
+        A suggestion for another volume is removed, the user's choice stays.
         """
         volumes = self.moving.value()
         parent = volumes[0].GetParentTransformNode() if volumes and volumes[0] is not None else None

@@ -104,7 +104,7 @@ class RegistrationJob(ApplicationJob):
                 self.transform.SetAndObserveTransformNodeID(fixed.GetTransformNodeID())
         moving = [node for node in map(self._node, self._moving_ids) if node is not None]
         if not moving:
-            self.notes.append(f"The moving volume is gone; '{self.transform.GetName()}' belongs above its like.")
+            self.notes.append(f"The moving volume is gone; '{self.transform.GetName()}' was not applied to any volume.")
             return
         for volume in moving:
             volume.SetAndObserveTransformNodeID(self.transform.GetID())
@@ -127,7 +127,7 @@ class RegistrationJob(ApplicationJob):
             return None
         node = self._node(self._into_ids[name])
         if node is None:
-            self.notes.append(f"The {name} that was chosen is gone, so a new one was made.")
+            self.notes.append(f"The chosen {name} is gone, so a new one was made.")
         return node
 
     def _node(self, node_id: str) -> Any:

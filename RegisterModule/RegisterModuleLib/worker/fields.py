@@ -57,7 +57,7 @@ def inverted(
     """The displacement that undoes another one that does not fold, by fixed-point iteration from ``start``.
 
     Where space is stretched to more than twice its size the plain iteration runs away; a voxel that would come out
-    worse therefore stays as it is and goes on with a smaller step.
+    worse therefore keeps its value and continues with a smaller step.
     """
     inverse = -displacement if start is None else start
     left = inverse + sampled(displacement, indices + inverse, outside="border")

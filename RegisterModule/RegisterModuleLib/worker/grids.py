@@ -180,7 +180,7 @@ def inside(coordinates: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def taper(grid: Grid, device: torch.device | str = "cpu") -> torch.Tensor:
-    """A factor (1, I, J, K) that falls to 0 at the border of a field, which then goes on outside without a jump."""
+    """A factor (1, I, J, K) that falls to 0 at the border of a field, which then continues outside without a jump."""
     factor = torch.ones((1, *grid.shape), device=device)
     for axis in grid.moving_axes:
         index = torch.arange(grid.shape[axis], dtype=torch.float32, device=device)

@@ -145,7 +145,7 @@ def anatomy_warnings(model: TrainedModel, extents: dict[str, np.ndarray], bright
         known = (smallest > 0) & (extent > 0)
         if (extent < _SMALLER * smallest)[known].any() or (extent > _LARGER * largest)[known].any():
             sentences.append(
-                f"The {which} image shows something of {_size(extent)} mm, but the model was trained on what measures "
+                f"The {which} image shows a body part of {_size(extent)} mm, but the model was trained on sizes from "
                 f"{_size(smallest)} to {_size(largest)} mm: it may be a model for another part of the body."
             )
     if plan.get("brightness"):
@@ -153,7 +153,7 @@ def anatomy_warnings(model: TrainedModel, extents: dict[str, np.ndarray], bright
         for which, value in brightness.items():
             if abs(value - mean) > _OTHER_BRIGHTNESS * max(deviation, 0.03):
                 sentences.append(
-                    f"The {which} image has another distribution of values than the training images: it may come from "
+                    f"The {which} image has another intensity distribution than the training images: it may come from "
                     "another kind of scanner or sequence than the model knows."
                 )
     return sentences
@@ -170,7 +170,7 @@ def _read_labels(path: Path, moving: Image) -> Labels:
     within = ((index > -0.5 - 1e-3) & (index < np.array(moving.shape) - 0.5 + 1e-3)).all(1).mean()
     if within < 0.5:
         raise UserError(
-            f"The label map {name} lies beside the moving image, on another grid: choose the labels that belong to it, "
+            f"The label map {name} is on another grid than the moving image: choose the labels that belong to it, "
             "or resample them to its grid."
         )
     return Labels(array, affine, segments)

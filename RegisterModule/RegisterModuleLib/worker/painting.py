@@ -1,4 +1,4 @@
-"""Images of random contrast painted from label maps, so that a network learns shapes and not brightnesses.
+"""Images of random contrast painted from label maps, so that a network learns shapes and not intensities.
 
 After SynthMorph (Hoffmann et al. 2022, 10.1109/TMI.2021.3116879): every structure gets a random grey value; sharpness,
 shading, exponent and noise are random as well. A network trained on such pairs registers any contrast with any other.

@@ -66,9 +66,9 @@ class RegistrationPrediction(Prediction):
         return self.figures
 
     def in_words(self) -> str:
-        """What has been achieved; folding, padding, and images that were hardly aligned are always told."""
+        """The achieved alignment; always reports folding, padding, and images that were hardly aligned."""
         figures = self.figures
-        words = f"Points move by {figures['displacement_mean_mm']:.1f} mm in the mean"
+        words = f"Points move by {figures['displacement_mean_mm']:.1f} mm on average"
         if "similarity_after" in figures:
             before, after = figures["similarity_before"], figures["similarity_after"]
             words = f"Similarity {before:.3f} before, {after:.3f} after; p{words[1:]}"
@@ -203,7 +203,7 @@ class RegistrationPredictor(Predictor):
         return RegistrationPrediction(pair, aligned.transform, figures)
 
     def align(self, pair: Pair, context: Context) -> Aligned:
-        """The transform of a pair, without the figures that all methods share."""
+        """The transform of a pair, without the metrics that all methods share."""
         alignment = Alignment(pair, self._options, context)
         if self._model.trained:
             for sentence in anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):

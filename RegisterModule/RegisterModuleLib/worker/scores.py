@@ -145,13 +145,13 @@ def landmark_metrics(case: Case, transform: SpatialTransform) -> dict[str, Any]:
     fixed, moving = (read_points(case.files(slot)[0]) for slot in ("fixed_landmarks", "moving_landmarks"))
     common = set(fixed.names) & set(moving.names)
     if not common:
-        raise UserError(f"The landmarks of the pair {case.name} have no name in common: name them alike.")
+        raise UserError(f"The landmarks of the pair {case.name} have no name in common: use the same names.")
     for name in sorted(common):
         counts = fixed.names.count(name), moving.names.count(name)
         if counts[0] != counts[1]:
             raise UserError(
-                f"The pair {case.name} has {counts[0]} fixed and {counts[1]} moving landmarks called '{name}', so that "
-                "nobody knows which belong together: give each a name of its own."
+                f"The pair {case.name} has {counts[0]} fixed and {counts[1]} moving landmarks called '{name}', so "
+                "it is unclear which belong together: give each its own name."
             )
     place = {key: number for number, key in enumerate(moving.keys())}
     keys = [(number, place[key]) for number, key in enumerate(fixed.keys()) if key[0] in common]

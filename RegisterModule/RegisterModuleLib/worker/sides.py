@@ -18,7 +18,7 @@ class Side:
         images: a file or DICOM folder per channel; none where there is only a label map to paint from.
         label: its structures.
         landmarks: its named points.
-        patient: whom the case counts for.
+        patient: the one that the case counts for.
     """
 
     name: str

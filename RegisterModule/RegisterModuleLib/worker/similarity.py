@@ -63,7 +63,7 @@ def mean_square(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) 
 
 
 def correlation(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """1 - r² of all voxels: 0 where one image is the other in another brightness, whichever way round."""
+    """1 - r² of all voxels: 0 if one image is a linear function of the other, even an inverted one."""
     total = weight.sum().clamp_min(1e-6)
     fixed = fixed - (weight * fixed).sum() / total
     moved = moved - (weight * moved).sum() / total

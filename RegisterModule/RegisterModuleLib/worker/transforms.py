@@ -122,7 +122,7 @@ def write_transform(path: str | Path, transform: SpatialTransform) -> None:
     path = Path(path)
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None:
-        raise UserError(f"{path} cannot be written as a transform; let its name end in one of {', '.join(ENDINGS)}.")
+        raise UserError(f"{path} cannot be written as a transform; its name must end in one of {', '.join(ENDINGS)}.")
     steps = transform.steps or (np.eye(4),)
     parts = [_itk_displacement(s) if isinstance(s, Displacement) else _itk_affine(s) for s in steps]
     whole = parts[0]
@@ -158,7 +158,7 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
         listed = list(itk.transformread(str(path)))
     except Exception:  # ITK's wrapping raises many kinds, with words for programmers
         raise UserError(
-            f"The transform {path} cannot be read: it is damaged or no transform; save it again as .h5 or .tfm."
+            f"The transform {path} cannot be read: it is damaged or not a transform; save it again as .h5 or .tfm."
         ) from None
     transform = SpatialTransform()
     for part in reversed(listed) if len(listed) > 1 else listed:

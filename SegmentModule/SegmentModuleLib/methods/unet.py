@@ -51,7 +51,7 @@ class UNetParameters(TrainingParameters):
     resolution: str = parameter(
         "automatic",
         "full: as published; half: the network computes at half the resolution and its result is interpolated, about "
-        "ten times faster with slightly softer borders; automatic: half on a CPU, full on a card.",
+        "ten times faster with slightly softer borders; automatic: half on a CPU, full on a GPU.",
         choices=("automatic", "full", "half"),
     )
     deep_supervision: bool = parameter(

@@ -22,10 +22,10 @@ from SegmentModuleLib.worker.postprocessing import count_pieces
 def read_reference(case: Case, image: Image, classes: Sequence[Segment], resample: bool = False) -> np.ndarray:
     """The reference labels (I, J, K) of a case on the image's grid, as class indices: 0 background, 1 the first class.
 
-    Segments of a .seg.nrrd are matched by name if one of the names is known, otherwise by value. Labels may cover a
-    part of the image only, or have its axes turned round, as Slicer saves them.
+    Segments of a .seg.nrrd are matched by name if one of the names is known, otherwise by value. Labels may cover only
+    a part of the image, or have flipped axes, as Slicer saves them.
 
-    Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
+    Raises UserError when there is no label, it is on another grid, or it has values that no class declares.
     """
     if not case.files("label"):
         raise UserError(f"The case {case.name} has no label: add it, or remove the case from the dataset.")
@@ -48,7 +48,7 @@ def load_case(
     resample: bool,
     weights: Callable[[np.ndarray, Plan], np.ndarray | None],
 ) -> CachedCase:
-    """Read a training case once and keep what patches are cut from, on the network's grid.
+    """Read a training case once and keep the data for patches, on the network's grid.
 
     Args:
         weights: loss weights (I, J, K) of a label map of class indices, or None where all voxels count the same.
@@ -68,7 +68,7 @@ def load_case(
     if pieces.any() and not any(voxels):
         raise UserError(
             f"The structures of the label {case.files('label')[0].name} are smaller than the network's voxels: choose "
-            "a smaller spacing, or take the case out."
+            "a smaller spacing, or remove the case."
         )
     weight = weights(label[0].numpy(), plan)
     volumes = {
@@ -84,7 +84,7 @@ def _as_indices(file: Path, labels: np.ndarray, segments, classes: Sequence[Segm
     index_of_value = {segment.value: index for index, segment in enumerate(classes, start=1)}
     index_of_name = {segment.name: index for index, segment in enumerate(classes, start=1)}
     known = [segment for segment in segments if segment.name in index_of_name]
-    if known:  # then a value may well mean something else here than in the dataset
+    if known:  # the value may mean something else here than in the dataset
         index_of_value = {segment.value: index_of_name[segment.name] for segment in known}
     present = [int(value) for value in np.unique(labels)]
     unknown = [value for value in present if value and value not in index_of_value]

@@ -1,8 +1,8 @@
-"""Settings that are left to the data and the device: voxel size, patch, network and batch.
+"""Derives automatic settings from the data and the device: voxel size, patch, network and batch.
 
 The rules are nnU-Net's (Isensee et al. 2021, 10.1038/s41592-020-01008-z), except that memory is counted for the very
 network instead of being estimated, and that on a CPU speed is the limit: patches start from a typical image
-and shrink, along the axis that covers most of it, until a training step fits. Whatever the user has chosen stays.
+and shrink, along the axis that covers most of it, until a training step fits. The user's own choices stay.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 FEWEST_PATCHES = 2
 _MOST_PATCHES = 256
-# A batch may hold as much of all training voxels, or every step would see nearly the same.
+# Largest share of all training voxels in a batch; with more, all steps would be nearly the same.
 LARGEST_SHARE_OF_DATA = 0.05
-# Patches of fewer voxels show a network too little; along thick slices fewer show as much.
+# Smaller patches give a network too little context; along thick slices fewer voxels give as much.
 _SHORTEST, _FEWEST_SLICES = 32, 8
 # Edge of a patch of cubic voxels that trains at an acceptable speed on two CPU cores, two at a time.
 _EDGE_ON_CPU = {3: 64, 2: 192}
@@ -106,7 +106,7 @@ class _Fitting:
         """The method with the largest patch of which a batch fits; the smallest there is if none does."""
         candidates = list(self._shrinking())
         if len(candidates) == 1:
-            return candidates[0]  # nothing can be done about it
+            return candidates[0]  # nothing smaller is possible
         wanted = self._method.parameters.batch_size
         sizes = [math.prod(patch_of(candidate)) for candidate in candidates]
         number = len(candidates)

@@ -1,4 +1,4 @@
-"""What a dataset looks like: the grids of its images, the number of channels, classes and cases. Reads headers only."""
+"""The fingerprint of a dataset: the grids of its images, numbers of channels, classes and cases; from headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from MedDeepLib.data import geometry
 from MedDeepLib.data.dataset import Dataset
 from MedDeepLib.data.sources.image import read_image_info
 
-# From this ratio of the coarsest to the finest voxel edge on, axes have to be treated differently.
+# From this ratio of coarsest to finest voxel edge, axes are treated differently.
 ANISOTROPIC = 3.0
 
 Vector = tuple[float, ...]
@@ -73,7 +73,7 @@ class Fingerprint:
         return tuple(max(1, round(float(n))) for n in np.median(np.array(self.shapes) * factor, axis=0))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, those that follow from others included; cases are in the order of the dataset."""
+        """JSON values, including derived ones; cases are in the order of the dataset."""
         derived = {"cases": self.cases, "median_spacing": list(self.median_spacing)}
         derived |= {"median_shape": list(self.median_shape), "anisotropy": round(self.anisotropy, 2)}
         lists = {name: [list(v) for v in values] for name, values in asdict(self).items() if isinstance(values, tuple)}

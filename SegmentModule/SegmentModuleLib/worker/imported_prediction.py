@@ -28,7 +28,7 @@ from SegmentModuleLib.worker.prediction import ImagePredictor, SegmentationPredi
 
 @dataclass(eq=False)
 class OverlappingPrediction(Prediction):
-    """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``; ``removed`` as beside."""
+    """Structures that may overlap: masks (S, I, J, K), uint8, in the order of ``classes``."""
 
     unit = "ml"
 
@@ -104,7 +104,7 @@ class ImportedPredictor(ImagePredictor):
         return self._bundle.overlapping and len(result) == len(self._bundle.outputs)
 
     def _labels(self, result: torch.Tensor) -> np.ndarray:
-        """One label per voxel: the bundle's own, the strongest channel, or what is likelier than not."""
+        """One label per voxel: the bundle's own, the strongest channel, or probabilities above one half."""
         outputs = len(self._bundle.outputs)
         background = has_background(list(self._bundle.outputs))
         if len(result) == 1:
@@ -131,7 +131,7 @@ class ImportedPredictor(ImagePredictor):
         unknown = sorted(present - known)
         if unknown:
             raise UserError(
-                f"The bundle {self._bundle.folder} gives the label {unknown[0]}, to which its metadata give no name: "
+                f"The bundle {self._bundle.folder} gives the label {unknown[0]}, which its metadata do not name: "
                 "correct its channel_def."
             )
 

@@ -1,4 +1,4 @@
-"""What the labels of the training and validation cases show before a network has seen them, and what is said of it."""
+"""Facts about the labels of the training and validation cases before training, and messages about them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def single_pieces(cases: list[CachedCase], dataset: Dataset) -> dict[str, bool]:
 
 
 def tell_healthy(dataset: Dataset, training: list[CachedCase], validation: list[CachedCase], context: Context) -> None:
-    """Say which cases have no structure, and which classes no case; raise UserError where there is nothing to learn."""
+    """Report cases without structures and classes without cases; raise UserError if there is nothing to learn."""
     if not any(map(has_structures, training)):
         empty = f"The labels of all {len(training)} training cases are empty"
         if len(training) == 1:
@@ -55,7 +55,7 @@ def tell_healthy(dataset: Dataset, training: list[CachedCase], validation: list[
 
 
 def tell_post_processing(single_piece: Mapping[str, bool], context: Context) -> None:
-    """Say what applying the model will remove."""
+    """Report what post-processing will remove when the model is applied."""
     names = [name for name, is_single in single_piece.items() if is_single]
     if names:
         context.report(

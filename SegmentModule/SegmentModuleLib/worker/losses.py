@@ -50,5 +50,5 @@ def _dice(scores, label, weight) -> torch.Tensor:
     present = (size > 0).to(scores.dtype)
     dice = (2 * overlap + 1e-5) / (total + 1e-5)
     # A structure that is not in the batch says nothing about overlap; cross-entropy punishes its false positives. No
-    # value is looked at on the way: a card would have to finish everything before it.
+    # value is read back on the way: a GPU would have to finish all queued work first.
     return ((1 - dice) * present).sum() / present.sum().clamp_min(1)

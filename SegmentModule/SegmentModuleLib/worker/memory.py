@@ -1,4 +1,4 @@
-"""How much of the device's memory a training needs, and whether it fits, found before it starts."""
+"""Determines the memory that a training needs, and whether it fits, before it starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.worker.patch_method import PatchMethod
 
-# What "automatic" counts on at most: nnU-Net's plans are made for as much, and larger patches seldom find more.
+# Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
-# Of the free memory; other programs draw on the screen too.
+# Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
 
 
@@ -93,7 +93,7 @@ def patch_of(method: PatchMethod) -> tuple[int, ...]:
 
 
 def memory_to_count_on(wanted_gigabytes: float, free: int) -> int:
-    """Bytes that a training is planned for: what the user asks for, or a sensible amount, but no more than is free."""
+    """Bytes that a training is planned for: as requested, or a sensible amount, but no more than is free."""
     wanted = wanted_gigabytes * 1e9 if wanted_gigabytes else _SENSIBLE_BYTES
     return int(min(wanted, _SHARE * free))
 

@@ -1,6 +1,6 @@
-"""What is done when memory runs out while a bundle from elsewhere is applied; each step is reported.
+"""The out-of-memory ladder for bundles from elsewhere; each step is reported.
 
-Its own inferer is kept: fewer windows at a time, then its sums in the computer's memory, then, if the user allows it,
+The bundle's own inferer is kept: fewer windows at a time, then sums in main memory, then, if the user allows it,
 the CPU. None of these changes the result.
 """
 

@@ -1,4 +1,4 @@
-"""What a network with several outputs hands to its loss, and what to everybody else."""
+"""The outputs of a deeply supervised network: all of them for the loss, the finest for prediction."""
 
 from __future__ import annotations
 

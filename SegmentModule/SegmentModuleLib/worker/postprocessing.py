@@ -23,7 +23,7 @@ def count_pieces(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def are_single_pieces(counts: Iterable[Any]) -> np.ndarray:
-    """For each class 0..classes whether it occurs, and is one piece wherever it does.
+    """For each class 0..classes, whether it occurs and is always one piece.
 
     Args:
         counts: of every label map, as from :func:`count_pieces`; None for one whose pieces are not known.
@@ -39,7 +39,7 @@ def classes_to_clean(choice: str | bool, model: TrainedModel) -> tuple[int, ...]
     """Indices of the classes, 1 is the first, of which only the largest piece is kept.
 
     Args:
-        choice: the option ``largest_component``. "automatic" believes what training has stored with the model; models
+        choice: the option ``largest_component``. "automatic" uses the facts that training stored with the model; models
             without it (older ones, bundles from elsewhere) keep all pieces.
     """
     indices = range(1, len(model.classes) + 1)

@@ -65,12 +65,12 @@ class SegmentationPrediction(Prediction):
         return {segment.name: round(float(counts[segment.value]) * millilitres, 4) for segment in self.classes}
 
     def in_words(self) -> str:
-        """What post-processing has removed."""
+        """The note about what post-processing removed."""
         return removal_in_words(self.removed)
 
 
 class ImagePredictor(Predictor):
-    """What is applied to the input "image": its channels, on one grid each."""
+    """Read the input "image": its channels on one grid."""
 
     def read(self, inputs: Mapping[str, Source]) -> list[Image]:
         return [read_image(file) for file in inputs["image"].files]

@@ -1,4 +1,4 @@
-"""Why a training is configured as it is, with the numbers behind it."""
+"""The reasons for a training's configuration, with numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from SegmentModuleLib.worker.memory import advice, patch_of
 if TYPE_CHECKING:
     from SegmentModuleLib.worker.decisions import Configuration
 
-# nnU-Net's networks, which hold on new patients, have one or two million weights for each case of its small datasets.
+# nnU-Net's networks, which generalise, have one or two million weights per case on its small datasets.
 _MANY_WEIGHTS_PER_CASE = 3e6
 _FEWEST_SLICES = 4
 
 
 def explain(configuration: Configuration) -> Explanation:
-    """What people should know before they train."""
+    """Warnings before a training."""
     method, need = configuration.method, configuration.need
     fits, memory = advice(method, patch_of(method), need, configuration.free_bytes)
     weights = preflight.count_weights(need.build(method))
@@ -42,7 +42,7 @@ def explain(configuration: Configuration) -> Explanation:
     if method.dimensions == 3 and configuration.images.thinnest < _FEWEST_SLICES:
         warnings.append(
             f"The thinnest training image has {configuration.images.thinnest} of the {_FEWEST_SLICES} slices that a "
-            "three-dimensional network needs: choose a network for slices (dimensions 2), or leave the image out."
+            "three-dimensional network needs: choose a network for slices (dimensions 2), or remove the image."
         )
     facts: dict[str, Any] = {
         "fingerprint": configuration.images.as_dict(),
@@ -89,9 +89,9 @@ def _reasons(configuration: Configuration) -> list[tuple[str, str, str]]:
     for name, reason in reasons.items():
         wanted, value = requested[name], used[name]
         if wanted == value:
-            reason = "as you have chosen"
+            reason = "as you chose"
         elif isinstance(wanted, list) and any(wanted):
-            reason = f"as you have chosen where that was not 0, else {reason}"
+            reason = f"as you chose where that was not 0, otherwise {reason}"
         found.append((name, _value(name, value) + units[name], reason))
     return found
 
@@ -123,7 +123,7 @@ def _why_batch(configuration: Configuration) -> str:
         return f"two do not fit into {preflight.gigabytes(configuration.budget_bytes)} of memory"
     if configuration.method.parameters.batch_size > 2:
         return "as many as memory, speed and a twentieth of the data allow"
-    return "the fewest that average out noise; memory and time go into large patches first"
+    return "the fewest that average out noise; memory and time are spent on large patches first"
 
 
 def _value(name: str, value: Any) -> str:

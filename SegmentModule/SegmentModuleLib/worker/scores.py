@@ -21,7 +21,7 @@ def case_scores(prediction: Prediction, case: Case) -> list[dict[str, Any]]:
     Raises UserError when the prediction is no label map, or the reference does not fit it.
     """
     if not isinstance(prediction, SegmentationPrediction):
-        raise UserError("This model gives no label map, or its structures overlap: label images cannot judge it.")
+        raise UserError("This model gives no label map, or its structures overlap: label images cannot evaluate it.")
     grid = Image(prediction.labels[None], prediction.affine)
     indices = read_reference(case, grid, prediction.classes, prediction.resample_labels)
     values = np.array([0, *(segment.value for segment in prediction.classes)])

@@ -1,4 +1,4 @@
-"""Which axes a network halves at which of its resolutions, and where its convolutions reach to neighbours.
+"""The strides of a network at each resolution, and the kernels of its convolutions.
 
 As nnU-Net does (Isensee et al. 2021, 10.1038/s41592-020-01008-z): the finest axes are halved first, until voxels are
 about as long along all axes; an axis is left alone once it is short. A convolution reaches to neighbours along an axis
@@ -56,7 +56,7 @@ def chosen_topology(
     at_half: bool,
     strides: tuple[Axes, ...] = (),
 ) -> Topology:
-    """What suits patches of about ``size`` voxels.
+    """The topology for patches of about ``size`` voxels.
 
     Args:
         size: of the patch along each axis.

@@ -47,7 +47,7 @@ class TrainingData:
     cache: CaseCache
 
     def remove(self) -> None:
-        """Forget the cases and delete the files; nothing can be trained on them any more."""
+        """Drop the cases and delete the files; they cannot be used for training any more."""
         self.training.clear()
         self.validation.clear()
         self.cache.remove()

@@ -1,4 +1,4 @@
-"""How long a training will take, measured by some of its steps."""
+"""Estimates the time of a training by measuring some of its steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def time_of_training(method: PatchMethod, context: Context) -> str:
     duration = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.0f} hours"
     return (
         f"A step takes about {seconds:.2g} s, measured on this computer as busy as it is now, so {steps} steps take "
-        f"about {duration}; reading, augmentation and validation come on top."
+        f"about {duration}, plus reading, augmentation and validation."
     )
 
 

@@ -86,7 +86,7 @@ def test_a_killed_training_is_offered_and_resumed(interrupted, panel, launcher):
     assert state(panel, interrupted) == "failed"
     assert panel.status("jobs") == "One training did not finish: choose it and press Resume."
     assert panel.home.jobs.chosen().folder.path == interrupted.path, "the newest one is chosen"
-    assert "Its worker has ended without a word" in panel.text("jobsDetails")
+    assert "Its worker ended without a message" in panel.text("jobsDetails")
     panel.ui.jobsResumeButton.click()
     assert not panel.ui.jobsResumeButton.enabled, "a second worker would spoil the first one's work"
     panel.wait(lambda: panel.status("jobs") == "killed is done.", 120)

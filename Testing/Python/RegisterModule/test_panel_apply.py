@@ -372,7 +372,7 @@ def test_volumes_apart_are_offered_to_be_centred(panel):
     try:
         with panel.host.answers(qt.QMessageBox.Cancel) as asked:
             panel.ui.applyButton.click()
-        assert "no place in common" in asked[0] and "centers" in asked[0] and not panel.is_busy("apply")
+        assert "do not overlap" in asked[0] and "centers" in asked[0] and not panel.is_busy("apply")
         with panel.host.answers(qt.QMessageBox.Ok):
             panel.ui.applyButton.click()
         assert launcher.workers[0].folder.job().parameters == RIGID | {"center": True}

@@ -174,7 +174,7 @@ def test_labels_that_lie_elsewhere(refused, files, tmp_path):
     affine[:3, 3] += 300
     write_image(tmp_path / "labels.nrrd", draw("left-handed", to_body, structures), affine)
     options = ("--labels", tmp_path / "labels.nrrd", "--output-labels", tmp_path / "out.nrrd")
-    assert "lies beside the moving image" in refused(files / "fixed.nrrd", files / "moving.nii.gz", *options)
+    assert "on another grid than the moving image" in refused(files / "fixed.nrrd", files / "moving.nii.gz", *options)
     assert "needs the moving image's label map" in refused(files / "fixed.nrrd", files / "moving.nii.gz", *options[2:])
 
 

@@ -164,7 +164,7 @@ def test_transforms_that_cannot_be_used(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_transform(tmp_path / "none.h5", grid)
     (tmp_path / "broken.h5").write_bytes(b"no transform")
-    with pytest.raises(UserError, match="cannot be read: it is damaged or no transform"):
+    with pytest.raises(UserError, match="cannot be read: it is damaged or not a transform"):
         read_transform(tmp_path / "broken.h5", grid)
     with pytest.raises(UserError, match="end in one of"):
         write_transform(tmp_path / "t.nrrd", SpatialTransform())

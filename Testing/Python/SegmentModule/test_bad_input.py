@@ -209,7 +209,7 @@ def test_a_bad_case_does_not_cost_the_others(segment, toy_run, tmp_path):
     code, out, errors = segment(
         "apply", "--model", toy_run, "--input", bad, good, "--output", tmp_path / "results", "--device", "cpu"
     )
-    assert code == 2 and "bad.nrrd was left out" in errors
+    assert code == 2 and "bad.nrrd was skipped" in errors
     assert [file.name for file in (tmp_path / "results").iterdir()] == ["good.seg.nrrd"]
     labels, affine, segments = read_segmentation(tmp_path / "results" / "good.seg.nrrd")
     truth = toy_image(9)[1]

@@ -219,7 +219,7 @@ def test_all_values_can_be_chosen_by_the_user():
     found = choose(images(BRAIN), **values)
     assert found.method.parameters == found.requested.parameters
     text = explain(found).text
-    assert text.count("as you have chosen") == len(values)
+    assert text.count("as you chose") == len(values)
 
 
 def test_a_patch_that_the_network_cannot_halve_is_refused():

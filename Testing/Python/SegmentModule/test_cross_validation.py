@@ -234,8 +234,8 @@ def test_leaving_one_site_out(tmp_path, segment):
     "folds, changes, words",
     [
         (("--folds", "7"), {}, "7 folds cannot be made of the 6 patients"),
-        (("--folds", "1"), {}, "must be a number from 2 on"),
-        (("--folds", "many"), {}, "must be a number from 2 on"),
+        (("--folds", "1"), {}, "must be a number of at least 2"),
+        (("--folds", "many"), {}, "must be a number of at least 2"),
         (("--by-site",), {"sites": ("",)}, "The case image0 has no site"),
         (("--by-site",), {"sites": ("Bern",)}, "come from one site (Bern)"),
         ((), {"training": [{"image": "image0.nii.gz"}], "validation": []}, "The case image0 has no label"),

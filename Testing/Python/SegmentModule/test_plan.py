@@ -57,7 +57,7 @@ def test_the_plan_says_what_and_why(segment, thick_slices, tmp_path, monkeypatch
         "5.0 times as coarse along right as along the finest axis",
         "spacing 5 x 1 x 1 mm: the median of the training images; along right the 10th percentile",
         "patch_size 12 x 56 x 48 voxels: a typical image has 12 x 56 x 48 voxels of that size, all of which fit",
-        "batch_size 3: as you have chosen",
+        "batch_size 3: as you chose",
         "strides 1x2x2, 1x2x2, 2x2x2: ",
         "kernels 1x3x3, 3x3x3, 3x3x3: 1 along an axis whose neighbours are still twice as far away",
         "Needs about 0.",

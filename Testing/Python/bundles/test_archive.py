@@ -64,12 +64,12 @@ def test_names_that_lie_outside(tmp_path, name):
         info = zipfile.ZipInfo("placeholder")
         info.filename = name  # as a hostile program writes it, past the clean-up of this one
         content.writestr(info, b"evil")
-    assert "lies outside its folder" in refusal(path, tmp_path)
+    assert "is outside its folder" in refusal(path, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model/CON", "model/aux.txt", "model/a\x01b", "model/name. ", "x" * 300])
 def test_names_that_some_system_cannot_make(tmp_path, name):
-    assert "is not a usable one" in refusal(make_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path)
+    assert "invalid name" in refusal(make_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])

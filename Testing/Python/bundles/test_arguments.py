@@ -122,18 +122,18 @@ REFUSED = {
     ),
     "a network that is handed on": (
         {"network_def": f"$(lambda make: make(pretrained_url='{URL}'))(monai.networks.nets.HoVerNet)"},
-        "hands 'monai.networks.nets.HoVerNet' on",
+        "passes 'monai.networks.nets.HoVerNet' on",
     ),
     "a network that is handed on by MONAI": (
         {"network_def": {"_target_": "Lambdad", "keys": "image", "func": f"{NETS}.HoVerNet"}},
-        "hands 'monai.networks.nets.HoVerNet' on",
+        "passes 'monai.networks.nets.HoVerNet' on",
     ),
     "an imported network that is handed on": (
         {"network_def": {"_target_": "Lambdad", "keys": "image", "func": "$[Net][0]"}}
         | {"imports": ["$from monai.networks.nets import HoVerNet as Net"]},
-        "hands 'Net' on",
+        "passes 'Net' on",
     ),
-    "one in a list": ({"network_def": f"{NETS}.UNet(3, 1, 2, [{NETS[1:]}.HoVerNet], (2,)).to(@device)"}, "hands"),
+    "one in a list": ({"network_def": f"{NETS}.UNet(3, 1, 2, [{NETS[1:]}.HoVerNet], (2,)).to(@device)"}, "passes"),
     "a hook for all networks": ({"network_def": {"_target_": HOOK, "hook": "$lambda m, i, o: o"}}, "not on the list"),
     "a hook by expression": ({"network_def": f"${HOOK}(lambda m, i, o: o)"}, "it uses"),
     "a hook as a requirement": (

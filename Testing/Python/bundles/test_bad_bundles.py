@@ -73,7 +73,7 @@ def changed(**pred) -> dict:
 
 def test_missing_files(sentence, tmp_path):
     assert "contains no trained model" in sentence(spoil=remove("configs/metadata.json"))
-    assert "does not say how it is applied" in sentence(spoil=remove("configs/inference.json"))
+    assert "has no inference configuration" in sentence(spoil=remove("configs/inference.json"))
     assert "has no weights, models/model.pt is missing: copy the whole bundle" in sentence(spoil=remove("models"))
 
 
@@ -184,7 +184,7 @@ def test_damaged_weights(sentence):
         path = folder / "models" / "model.pt"
         path.write_bytes(path.read_bytes()[:-2000])
 
-    assert "the file is damaged" in sentence(spoil=spoil)
+    assert "it is damaged" in sentence(spoil=spoil)
 
 
 def test_channels_against_volumes(sentence, tmp_path, segment):
@@ -220,7 +220,7 @@ def test_an_output_that_is_shown_nowhere(sentence):
     def change(config):
         config["postprocessing"]["transforms"] = []
 
-    assert "which no module of this extension shows" in sentence(change, changed(type="series", format="sequence"))
+    assert "which no module of this extension supports" in sentence(change, changed(type="series", format="sequence"))
 
 
 def test_transforms_that_fail_on_the_image(sentence):

@@ -69,7 +69,7 @@ def test_what_is_no_model_leaves_nothing(tmp_path, models, bundle):
         (tmp_path / "nowhere", "does not exist"),
         (tmp_path / "file.zip", "is not a zip file"),
         (tmp_path / "other.zip", "contains no model"),
-        (bundle, "does not say how it is applied"),
+        (bundle, "has no inference configuration"),
     ):
         with pytest.raises(UserError, match=reason):
             import_bundle(source, models)

@@ -289,7 +289,7 @@ def test_weights_that_are_a_program(bundle, apply, tmp_path, kind):
         torch.save({"model": Payload(marker)}, path, _use_new_zipfile_serialization=kind == "torch")
     for flags in ((), ("--trust",)):  # trust in the configuration is none in a pickle
         code, errors = apply(folder, *flags)
-        assert code == 2 and "could execute code" in errors and not marker.exists()
+        assert code == 2 and "could run code" in errors and not marker.exists()
 
 
 def test_weights_outside_the_bundle(bundle, apply, tmp_path, weights):

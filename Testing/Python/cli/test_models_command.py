@@ -55,7 +55,7 @@ def test_trust(models, bundle_with_code):
     assert code == 0 and "scripts.net.Net" in out and "Trust: needed, see show." in out
     assert "is trusted as it is now" in models("trust", "own_code")[1]
     assert "given" in models("list")[1]
-    assert "not trusted any more" in models("trust", "own_code", "--withdraw")[1]
+    assert "no longer trusted" in models("trust", "own_code", "--withdraw")[1]
     assert "needed" in models("list")[1]
 
 

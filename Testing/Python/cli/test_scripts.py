@@ -157,7 +157,7 @@ def test_resume_starts_the_worker_again_and_watches_it(runs, capsys):
 def test_delete_asks_first(runs, capsys, monkeypatch):
     folder = make_old(runs)
     assert jobs_command.main(["delete", "first"]) == 2
-    assert "say --yes" in capsys.readouterr().err and folder.path.exists()
+    assert "use --yes" in capsys.readouterr().err and folder.path.exists()
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert jobs_command.main(["delete", "first"]) == 130 and folder.path.exists()
@@ -186,7 +186,7 @@ def test_show_of_a_damaged_job(runs, capsys):
 def test_a_job_that_nobody_began_is_told_to_stop(runs, capsys):
     make(runs)
     assert jobs_command.main(["stop", "first", "--grace", "0"]) == 0
-    assert capsys.readouterr().out in ("It had not begun.\n",)
+    assert capsys.readouterr().out in ("It had not started.\n",)
 
 
 def test_delete_leaves_running_jobs_and_other_folders_alone(worker, runs, capsys):

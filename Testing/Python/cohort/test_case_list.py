@@ -92,10 +92,10 @@ def test_bad_rows_cost_only_themselves(tmp_path):
     cases = read(write(tmp_path, text))
     problems = {case.line: case.problem for case in cases}
     assert not problems[2] and not problems[7] and len(cases) == 6
-    assert "nothing in the column 'image'" in problems[3]
-    assert "3 cells, but there are 2 columns" in problems[4]
+    assert "an empty column 'image'" in problems[3]
+    assert "3 cells for 2 columns" in problems[4]
     assert "'a' is that of line 2" in problems[5] and "column 'case'" in problems[5]
-    assert "same as line 2" in problems[6] and [case.duplicate for case in cases].count(True) == 1
+    assert "duplicate of line 2" in problems[6] and [case.duplicate for case in cases].count(True) == 1
 
 
 def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
@@ -190,7 +190,7 @@ def test_a_column_for_each_channel_of_both_images(tmp_path):
     for channels in (("T1", "T2"), ()):  # of a trained model, and of a method that has no channels of its own
         complete, half = pairs(write(tmp_path, text), channels)
         assert [len(complete.inputs[side].files) for side in ("fixed", "moving")] == [2, 2]
-        assert "nothing in the column 'fixed2'" in half.problem
+        assert "an empty column 'fixed2'" in half.problem
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def refused(segment, toy_run, tmp_path):
 def test_a_scheduler_that_is_not_there(refused, monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     errors = refused(scheduler="tcp://127.0.0.1:9")
-    assert "No scheduler answers at tcp://127.0.0.1:9" in errors and "dask scheduler" in errors
+    assert "No scheduler responds at tcp://127.0.0.1:9" in errors and "dask scheduler" in errors
     assert "is not the address of a scheduler" in refused(scheduler="localhost")
 
 

@@ -207,7 +207,7 @@ def test_slices_without_positions(tmp_path):
     for one in slices:
         del one.ImagePositionPatient
     save_dicom(slices, tmp_path)
-    refused(tmp_path, "does not say where its slices lie")
+    refused(tmp_path, "has no positions for its slices")
 
 
 def test_impossible_header(tmp_path):

@@ -72,5 +72,5 @@ def test_multi_frame_image_without_positions(tmp_path):
     del one.PerFrameFunctionalGroupsSequence
     one.ImagePositionPatient = [0, 0, 0]  # of the first frame only, as RT dose files have it
     save_dicom([one], tmp_path, ["cine"])
-    with pytest.raises(UserError, match="does not say where its frames lie"):
+    with pytest.raises(UserError, match="has no positions for its frames"):
         images.read_image(tmp_path)

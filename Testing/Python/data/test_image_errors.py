@@ -55,7 +55,7 @@ def test_folder_without_images(tmp_path, refused):
 
 def test_unknown_type(tmp_path, refused):
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8 whatever")
-    refused(tmp_path / "picture.jpg", "type that cannot be read", header_too=True)
+    refused(tmp_path / "picture.jpg", "unsupported type", header_too=True)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -161,7 +161,7 @@ def test_complex_voxels(tmp_path, refused):
 
 @pytest.mark.parametrize("name", ["image.jpg", "image.mhd", "image"])
 def test_unknown_ending_is_not_written(tmp_path, name):
-    with pytest.raises(UserError, match="let its name end in one of"):
+    with pytest.raises(UserError, match="its name must end in one of"):
         images.write_image(tmp_path / name, volume(), np.eye(4))
     assert not list(tmp_path.iterdir())
 

@@ -92,7 +92,7 @@ def test_wrong_ending_is_refused(tmp_path):
     "segments", [[Segment(0, "a", (1, 0, 0))], [SEGMENTS[0]] * 2, [Segment(70000, "a", (1, 0, 0))]]
 )
 def test_impossible_values_are_a_programming_error(tmp_path, segments):
-    with pytest.raises(ValueError, match="value of its own"):
+    with pytest.raises(ValueError, match="its own value"):
         write_segmentation(tmp_path / "result.seg.nrrd", np.zeros(SHAPE, int), np.eye(4), segments)
 
 

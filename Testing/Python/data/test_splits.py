@@ -123,7 +123,7 @@ def test_a_patient_seen_at_two_sites_is_in_one_fold():
     "cases, count, words",
     [
         ([], 2, "has no training cases"),
-        ([case("A", 1), case("A", 2)], 2, "needs two patients at least, but cohort has one to train on."),
+        ([case("A", 1), case("A", 2)], 2, "needs at least two patients, but cohort has one to train on."),
         ([case("A"), case("B"), case("C")], 5, "5 folds cannot be made of the 3 patients that cohort has to train on"),
         ([case("A"), case("B", label=False)], 2, "The case B-1 has no label"),
     ],
@@ -216,7 +216,7 @@ def test_any_target_is_enough_to_be_judged():
     slots = (Slot("label", "labels", required=False), Slot("landmarks", "points", required=False))
     marked = replace(case("B", label=False), targets={"landmarks": Source("points", (Path("b.csv"),))})
     assert len(patient_folds(dataset([case("A"), marked]), 2, 0, slots)) == 2
-    with pytest.raises(UserError, match=r"The case C-1 has nothing to be judged by \(label, landmarks\)"):
+    with pytest.raises(UserError, match=r"The case C-1 has nothing to evaluate with \(label, landmarks\)"):
         patient_folds(dataset([case("A"), case("C", label=False)]), 2, 0, slots)
 
 

@@ -217,8 +217,8 @@ def test_a_training_whose_folder_vanishes_ends_by_itself_and_the_launcher_says_w
     seconds = time.monotonic() - began
     assert process.returncode == 3 and not worker.is_running()
     assert text.splitlines()[-1] == (
-        f"Error: The job folder {folder.path} was deleted or moved while the job ran, so the job has ended: leave the "
-        "folder of a running job where it is."
+        f"Error: The job folder {folder.path} was deleted or moved while the job ran, so the job has ended: keep the "
+        "folder of a running job in place."
     )
     assert not folder.path.exists(), "nothing is made anew"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]

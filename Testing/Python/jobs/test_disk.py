@@ -75,7 +75,7 @@ def test_a_running_job_is_not_deleted(folder):
 
 def test_a_job_that_is_just_being_started_is_not_deleted(folder):
     os.utime(folder.job_file)
-    with pytest.raises(UserError, match="just being started"):
+    with pytest.raises(UserError, match="is starting"):
         do(delete_job(folder))
     assert folder.job_file.exists()
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_deleted_stays_as_it_is(folder, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(UserError, match=r"cannot be deleted \(Permission denied\): close what uses it"):
+    with pytest.raises(UserError, match=r"cannot be deleted \(Permission denied\): a program uses it, close it"):
         do(delete_job(folder))
     assert folder.model_folder.exists()
 

@@ -98,9 +98,9 @@ def test_a_job_comes_back_as_it_was_written(tmp_path, job):
         (Job(**EVALUATE | {"dataset": ""}), "An evaluation needs a dataset"),
         (Job(**FOLDS | {"dataset": ""}), "Training needs a dataset"),
         (Job(**FOLDS, parameters={"stepps": 3}), "There is no parameter 'stepps'"),
-        (Job(**FOLDS | {"folds": ""}), "must be a number from 2 on, or 'site' to leave one site out"),
-        (Job(**FOLDS | {"folds": "1"}), "must be a number from 2 on"),
-        (Job(**FOLDS | {"folds": "-3"}), "must be a number from 2 on"),
+        (Job(**FOLDS | {"folds": ""}), "must be a number of at least 2, or 'site' to leave out one site"),
+        (Job(**FOLDS | {"folds": "1"}), "must be a number of at least 2"),
+        (Job(**FOLDS | {"folds": "-3"}), "must be a number of at least 2"),
         (Job(**FOLDS | {"folds": "sites"}), "not 'sites'."),
     ],
 )

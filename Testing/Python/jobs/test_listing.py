@@ -82,7 +82,7 @@ def test_why_it_failed(tmp_path):
     failed = make(tmp_path, "a", ("state", {"state": "failed", "message": "The disk is full."}))
     assert overview(failed).reason == "The disk is full."
     died = make(tmp_path, "b", ("state", {"state": "running"}), progress(5))
-    assert "has ended without a word" in overview(died).reason
+    assert "ended without a message" in overview(died).reason
     died.request_stop()
     assert overview(died).reason == "It did not stop in time and was ended."
 

@@ -187,7 +187,7 @@ def test_a_slow_server_does_not_slow_a_step(toy_dataset, tmp_path, store, monkey
     code, events = run_job(tmp_path / "run", job(toy_dataset))
     assert code == 0
     (warning,) = warnings(events)
-    assert "did not answer in time" in warning
+    assert "did not respond in time" in warning
     began = next(e["time"] for e in events if e["event"] == "phase" and e["phase"].startswith("Training"))
     ended = next(e["time"] for e in events if e["event"] == "phase" and e["phase"].startswith("Saving"))
     assert ended - began < 25

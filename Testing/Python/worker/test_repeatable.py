@@ -65,7 +65,7 @@ def test_what_has_no_repeatable_version_is_computed_and_named_once():
         for _ in range(3):
             not_repeatable()
     assert [event for event, _ in heard] == ["warning"]
-    assert heard[0][1].startswith("The operation put_ has no repeatable version on this device")
+    assert heard[0][1].startswith("The operation put_ has no deterministic version on this device")
 
 
 def test_other_warnings_go_where_they_went():

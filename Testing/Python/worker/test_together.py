@@ -149,8 +149,8 @@ def test_a_mistake_in_the_data_is_one_sentence(toy_dataset, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"action": "apply", "device": "all"}, "Only a training runs on several devices"),
-        ({"action": "evaluate", "processes": 2}, "Only a training runs on several devices"),
+        ({"action": "apply", "device": "all"}, "Only training runs on several devices"),
+        ({"action": "evaluate", "processes": 2}, "Only training runs on several devices"),
         ({"processes": -1}, "number of processes"),
         ({"processes": 65}, "number of processes"),
     ],

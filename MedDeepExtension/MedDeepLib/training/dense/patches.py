@@ -46,7 +46,7 @@ class Volume:
 
     Attributes:
         tensor: (C, I, J, K), any dtype that numpy has; integers up to 2**24.
-        linear: interpolate linearly, and go on with the border's values outside the image; otherwise the nearest voxel
+        linear: interpolate linearly, and continue the border's values outside the image; otherwise the nearest voxel
             is taken. With ``padded``, and always for the nearest voxel, values outside are 0.
         dtype: of patches; None: as the tensor.
         intensity: whether augmentation changes its values, as those of an image.

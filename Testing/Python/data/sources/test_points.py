@@ -46,7 +46,7 @@ def test_all_markups_that_consist_of_points(tmp_path, kind):
 def test_a_box_is_no_points(tmp_path):
     roi = markup(("box-1", (1, 2, 3)), kind="ROI", center=[1, 2, 3], size=[1, 1, 1])
     assert read_points(write(tmp_path, roi, markup(("a", (1, 2, 3))))).names == ("a",)
-    with pytest.raises(UserError, match=r"holds a box \(ROI\) and no points"):
+    with pytest.raises(UserError, match=r"contains a box \(ROI\) but no points"):
         read_points(write(tmp_path, roi))
 
 
@@ -79,13 +79,13 @@ def test_csv(tmp_path, separator):
 @pytest.mark.parametrize(
     "name, text, words",
     [
-        ("p.csv", "name,r,a,s\na,1,2,3\nb,1,x,3\n", "p.csv, line 3: a point needs three numbers"),
-        ("p.csv", "name,r,a,s\na,1,2\n", "p.csv, line 2: a point needs three numbers"),
+        ("p.csv", "name,r,a,s\na,1,2,3\nb,1,x,3\n", "p.csv, line 3: a point needs three coordinates"),
+        ("p.csv", "name,r,a,s\na,1,2\n", "p.csv, line 2: a point needs three coordinates"),
         ("p.csv", "name,x,y,z\na,1,2,3\n", "lack the column 'r'"),
         ("p.csv", "name,r,a,s\n", "contains no points"),
         ("p.csv", "", "lack the column 'r'"),
         ("p.csv", "name,r,a,s\na,1,nan,3\n", "invalid positions"),
-        ("p.fcsv", "# CoordinateSystem = LPS\n1,2\n", "p.fcsv, line 2: a point needs three numbers"),
+        ("p.fcsv", "# CoordinateSystem = LPS\n1,2\n", "p.fcsv, line 2: a point needs three coordinates"),
         ("p.fcsv", "# CoordinateSystem = IJK\n1,1,2,3\n", "coordinate system 'IJK'"),
         ("p.mrk.json", "{", "cannot be read as markups"),
         ("p.mrk.json", '{"markups": [{"controlPoints": [{"position": [1, 2]}]}]}', "cannot be read as markups"),

@@ -132,12 +132,12 @@ def test_signals_without_names(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("a,b\n1,2\n", "need two lines of numbers at least"),
+        ("a,b\n1,2\n", "need at least two lines of numbers"),
         ("a,b\n1,2\n1,x\n", "t.csv, line 3: 'x' in the column 'b' is not a number"),
         ("a,b\n1,2\n1\n", "t.csv, line 3: there are 1 cells"),
         ("a,a\n1,2\n1,2\n", "have the column 'a' twice"),
         ("time,a\n0,1\n1,1\n5,1\n", "are not evenly spaced"),
-        ("time\n0\n1\n", "a column of times only"),
+        ("time\n0\n1\n", "only a column of times"),
     ],
 )
 def test_mistakes_in_signals(tmp_path, text, words):

@@ -142,7 +142,7 @@ class MedDeepExtensionLogic(ScriptedLoadableModuleLogic):
 
 
 class MedDeepExtensionTest(ScriptedLoadableModuleTest):
-    """A quick test that needs neither data nor the network; the long ones run under pytest, see the README."""
+    """A quick test that needs neither data nor network access; the long ones run under pytest, see the README."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()

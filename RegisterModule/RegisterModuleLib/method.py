@@ -193,7 +193,7 @@ def align_by_matrix(
     alignment.refine_matrix(kind, options.matrix_steps, metric, *candidates, to_finest=to_finest)
 
 
-def painted_structures(plan: dict[str, Any]) -> int:
+def painted_structures(plan: Mapping[str, Any]) -> int:
     """How many structures a model was trained to find in painted images; 0: it was trained on real ones."""
     return plan["structures"] if plan["painted"] else 0
 

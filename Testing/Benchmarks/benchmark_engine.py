@@ -294,7 +294,7 @@ def _cached_case(number: int) -> patches.CachedCase:
     image, label = (torch.from_numpy(array)[None] for array in _arrays(number))
     voxels = patches.class_voxels(label, torch.ones_like(label), random_state(number))
     volumes = {
-        "image": patches.Volume((image.float() - 500) / 200, linear=True, recoloured=True),
+        "image": patches.Volume((image.float() - 500) / 200, linear=True, intensity=True),
         "label": patches.Volume(label, dtype=torch.long),
     }
     return patches.CachedCase(volumes, voxels)

@@ -1,4 +1,4 @@
-"""Archives from elsewhere: nothing lands outside the folder, no links, nothing that fills the disk.
+"""Archives from elsewhere: no files outside the folder, no links, no zip bombs.
 
 Folders from elsewhere are copied under the same rules.
 """
@@ -22,7 +22,7 @@ _RATIO_COUNTS_FROM = 10_000_000
 _CHUNK = 1 << 20
 _LONGEST_NAME = 200
 _WINDOWS_NAMES = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
-# What nobody needs, or what Python would run in place of a source file that can be read.
+# Useless files, and bytecode that Python would run in place of a readable source file.
 _LEFT_OUT = {"__pycache__", "__MACOSX", ".git", ".DS_Store"}
 
 Progress = Callable[[int, int], None]
@@ -31,8 +31,8 @@ Progress = Callable[[int, int], None]
 def unpack(archive: Path, folder: Path, progress: Progress = lambda done, total: None) -> None:
     """Unpack a zip file into ``folder``, which must not exist yet; after an error it does not exist either.
 
-    Raises UserError when the archive is damaged, or holds anything that would land elsewhere, is a link, or is too
-    large; CannotWrite when the disk is full.
+    Raises UserError when the archive is damaged, or contains a link, a path outside the folder, or too much
+    data; CannotWrite when the disk is full.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -50,7 +50,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = lambda done, total:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise CannotWrite(
-            f"{archive} could not be unpacked into {folder} ({error}): make room and try again."
+            f"{archive} could not be unpacked into {folder} ({error}): free some space and try again."
         ) from error
 
 
@@ -75,11 +75,11 @@ def copy(source: Path, folder: Path, progress: Progress = lambda done, total: No
             progress(done, total)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise CannotWrite(f"{source} could not be copied to {folder} ({error}): make room and try again.") from error
+        raise CannotWrite(f"{source} could not be copied to {folder} ({error}): free some space.") from error
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder in a fixed order, without what is never needed.
+    """All files below a folder in a fixed order, except useless ones.
 
     Raises UserError for links and special files, and for more files than a model has.
     """
@@ -99,7 +99,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def pack(folder: Path, archive: Path, name: str) -> None:
-    """Write a zip file of a folder whose files lie below ``name/`` in it; equal folders give equal archives."""
+    """Write a folder to a zip file, below ``name/``; equal folders give equal archives."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as content:
         for file in files_below(folder):
             entry = zipfile.ZipInfo(f"{name}/{file.relative_to(folder).as_posix()}", (2020, 1, 1, 0, 0, 0))
@@ -134,7 +134,7 @@ def _checked_entries(archive: Path, content: zipfile.ZipFile) -> list[zipfile.Zi
 
 
 def _check_name(archive: Path, name: str) -> None:
-    """Refuse every name that some system would put elsewhere than below the folder, or cannot make at all."""
+    """Refuse every name that any system would put outside the folder, or cannot create."""
     parts = PurePosixPath(name).parts
     outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name
     impossible = (
@@ -144,9 +144,9 @@ def _check_name(archive: Path, name: str) -> None:
         or any(part.split(".")[0].casefold() in _WINDOWS_NAMES or part != part.rstrip(" .") for part in parts)
     )
     if outside:
-        raise UserError(f"The archive {archive} holds '{name}', which lies outside its folder: it was not unpacked.")
+        raise UserError(f"The archive {archive} holds '{name}', which is outside its folder: it was not unpacked.")
     if impossible:
-        raise UserError(f"The archive {archive} holds a file with the name {name!r}, which is not a usable one.")
+        raise UserError(f"The archive {archive} contains a file with the invalid name {name!r}.")
 
 
 def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -164,11 +164,11 @@ def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
                 f"{_size(entry.file_size)}, as no model does: it was not unpacked."
             )
     if packed > archive.stat().st_size:
-        raise UserError(f"The files in the archive {archive} overlap, as in no honest one: it was not unpacked.")
+        raise UserError(f"The files in the archive {archive} overlap, as only in a malicious one: it was not unpacked.")
 
 
 def _extract(archive: Path, content: zipfile.ZipFile, entries, folder: Path, progress: Callable[[int], None]) -> None:
-    """Write the entries, counting what really comes out: a header may say less."""
+    """Write the entries, counting the actual bytes: a header may claim fewer."""
     done = 0
     for entry in entries:
         target = folder.joinpath(*PurePosixPath(entry.filename).parts)
@@ -181,7 +181,7 @@ def _extract(archive: Path, content: zipfile.ZipFile, entries, folder: Path, pro
             while chunk := source.read(_CHUNK):
                 written += len(chunk)
                 if written > entry.file_size or done + written > MOST_BYTES:
-                    raise UserError(f"The archive {archive} holds more than it says: it was not unpacked.")
+                    raise UserError(f"The archive {archive} contains more than its headers claim: it was not unpacked.")
                 file.write(chunk)
                 progress(done + written)
         done += written
@@ -193,7 +193,9 @@ def _check_room(folder: Path, size: int) -> None:
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     if size > free:
-        raise CannotWrite(f"The model needs {_size(size)} in {folder.parent}, but {_size(free)} are free: make room.")
+        raise CannotWrite(
+            f"The model needs {_size(size)} in {folder.parent}, but only {_size(free)} are free: free some space."
+        )
 
 
 def _is_left_out(name: str) -> bool:

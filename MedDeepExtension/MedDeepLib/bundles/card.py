@@ -1,4 +1,4 @@
-"""The model card: what whoever gets a model must know of it."""
+"""The model card: the facts that every user of a model needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def model_card(metadata: dict[str, Any], runs_in_monai: bool = True) -> str:
         f"## Input\n{inputs}\n\n## {heading}\n{classes or '- none'}\n\n"
         f"## Training data\n{data['cases']} cases of {len(data['patients'])} patients: {data['name']}. "
         f"{data['description']}\n\n## Metrics\nOn the validation cases:\n\n{metrics}\n\n"
-        "## Licence\nThe weights belong to whoever trained them, under the terms of the training data; before you "
+        "## Licence\nThe weights belong to their author, under the terms of the training data; before you "
         "pass them on, state these terms here and in `docs/license.txt`. The code that applies them is "
         "MedDeepExtension (Apache 2.0) and MONAI (Apache 2.0).\n\n"
         "## How to apply it\nIn 3D Slicer: import this folder in the panel of the module. From the command line, with "

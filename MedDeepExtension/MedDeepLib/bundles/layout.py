@@ -1,4 +1,4 @@
-"""Where the files of a model lie: the layout of MONAI bundles."""
+"""The file layout of a model: that of MONAI bundles."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""MONAI's ``metadata.json``: what a bundle must say of itself, what it says of channels and labels, and what ours say.
+"""MONAI's ``metadata.json``: its required entries, its channels and labels, and the entries of our own models.
 
-MONAI publishes its schema on the web and ships it with no package, so that what it requires is written down here
+MONAI publishes its schema on the web and ships it with no package, so its requirements are repeated here
 (the versions of 2022 and 2024, which differ in the name of one entry): bundles are checked without a network.
 """
 
@@ -49,7 +49,7 @@ _KINDS = {str: "a text", int: "a whole number", dict: "an object", list: "a list
 
 
 def problems(metadata: Mapping[str, Any]) -> list[str]:
-    """What MONAI's schema would object to, one half sentence each; empty for valid metadata."""
+    """Violations of MONAI's schema, in words; empty for valid metadata."""
     found = _wrong_entries(metadata, _REQUIRED, _OPTIONAL, "")
     if not any(isinstance(metadata.get(key), dict) for key in _EITHER):
         found.append(f"'{_EITHER[0]}' is missing")
@@ -75,7 +75,7 @@ def _wrong_entries(content: Mapping[str, Any], required: dict, optional: dict, w
 
 
 def tensor_format(metadata: Mapping[str, Any], side: str, name: str) -> dict[str, Any]:
-    """What the metadata say of an input or output: that called ``name`` or, without one, the first; may be empty."""
+    """The description of an input or output: the one called ``name`` or, without a name, the first; may be empty."""
     formats = metadata.get("network_data_format")
     formats = formats.get(side) if isinstance(formats, dict) else None
     if not isinstance(formats, dict) or not formats:
@@ -85,11 +85,11 @@ def tensor_format(metadata: Mapping[str, Any], side: str, name: str) -> dict[str
 
 
 def channel_names(tensor: Mapping[str, Any]) -> list[str]:
-    """The names of a tensor's channels in their order; raises ValueError, with the reason, when they make no sense."""
+    """The names of a tensor's channels in order; raises ValueError, with the reason, when they are invalid."""
     names = tensor.get("channel_def") or {}
     count = tensor.get("num_channels")
     if not isinstance(names, dict) or not all(str(key).isdecimal() and isinstance(v, str) for key, v in names.items()):
-        raise ValueError("its 'channel_def' does not give a name to each channel's number")
+        raise ValueError("its 'channel_def' does not map channel numbers to names")
     ordered = [str(names[key]).strip() for key in sorted(names, key=int)]
     if sorted(int(key) for key in names) != list(range(len(names))):
         raise ValueError("its 'channel_def' leaves out a channel")
@@ -136,7 +136,7 @@ def monai_metadata(name: str, summary: str, data_format: dict[str, Any]) -> dict
         "task": summary,
         "description": summary,
         "authors": "made with MedDeepExtension",
-        "copyright": "of whoever trained it",
+        "copyright": "of the person who trained it",
         "intended_use": "Research use only; not for clinical decisions.",
         "network_data_format": data_format,
     }

@@ -1,9 +1,9 @@
-"""A trained model on disk: a MONAI bundle with what our methods need to know in addition, or a bundle from elsewhere.
+"""A trained model on disk: a MONAI bundle with additional entries for our methods, or a bundle from elsewhere.
 
 ::
 
     configs/metadata.json    MONAI's metadata, plus "meddeep": method, parameters, plan, classes, training data
-    configs/inference.json   how MONAI's own command line applies it
+    configs/inference.json   how to apply it with MONAI's own command line
     models/model.pt          weights, readable with weights_only: the network's, or those of several networks by name
     models/model.ts          the network as TorchScript, where it can be written as such
     docs/README.md           model card
@@ -43,7 +43,7 @@ _ENTRIES = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be opened: its folder and what it says of itself; the weights are read on demand."""
+    """An opened model: its folder and metadata; the weights are read on demand."""
 
     folder: Path
     title: str
@@ -55,22 +55,22 @@ class Model:
 
     @property
     def trained(self) -> bool:
-        """False for a method that is applied as it is, see :func:`open_model`."""
+        """False for a method that needs no training, see :func:`open_model`."""
         return "training_data" in self.metadata
 
     @property
     def reference(self) -> str:
-        """What :func:`open_model` opens it by, wherever it is called from."""
+        """The reference by which :func:`open_model` opens it, independent of the working folder."""
         return str(self.folder.expanduser().absolute()) if self.trained else str(self.metadata["method"])
 
     @property
     def finds_classes(self) -> bool:
-        """Whether its classes are what it finds; they may also be what its training had in common."""
+        """Whether it outputs its classes; they may also just describe its training data."""
         return self.task not in tasks() or registry.task(self.task).finds_classes
 
     @property
     def inputs(self) -> tuple[Slot, ...]:
-        """What it is applied to: the task's slots when it was made, or the task's own where it does not say."""
+        """Its inputs: the task's slots when it was made, or the task's current ones if not recorded."""
         if "inputs" in self.metadata:
             return tuple(Slot(**slot) for slot in self.metadata["inputs"])
         return registry.task(self.task).applied if self.task in tasks() else ()
@@ -105,11 +105,11 @@ class Model:
         return method_class(from_mapping(method_class.Parameters, self.metadata["parameters"]))
 
     def untrusted(self, thorough: bool = False) -> NotTrusted | None:
-        """What the user has to be asked before the model can be used; None for most.
+        """The question to the user before the model can be used; None for most.
 
         ``thorough`` reads all of the model's files, as the worker does; without it only sizes and times are looked at.
         """
-        # Imported for those that come from elsewhere: most models do not, and the panel wants to open quickly.
+        # Imported only for bundles from elsewhere: most models are not, and the panel should open quickly.
         from MedDeepLib.bundles.foreign import trust
         from MedDeepLib.bundles.foreign.inspection import Finding
         from MedDeepLib.bundles.foreign.trust_question import NotTrusted
@@ -120,7 +120,7 @@ class Model:
         return NotTrusted(self.folder, self.title, findings)
 
     def fingerprint(self) -> tuple:
-        """Changes whenever the model is written anew or its weights are replaced; reads no weights."""
+        """A stamp that changes when the model is rewritten or its weights are replaced; reads no weights."""
         files = [self.folder / file for file in (METADATA, WEIGHTS, *CONFIGS)]
         states = [file.stat() for file in files if file.exists()]
         return tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
@@ -140,7 +140,7 @@ class Model:
         return {name: weights} if name and name not in weights else weights
 
     def summary(self) -> str:
-        """What it needs and finds, in a line or two."""
+        """Its inputs and outputs, in a line or two."""
         if not self.trained:
             return f"Without a trained network. {self.method_class().summary}"
         names = list(self.classes) if self.finds_classes else []
@@ -150,14 +150,14 @@ class Model:
         return f"Needs {self._needs()}{'; finds ' + found if found else ''}. {origin}"
 
     def _needs(self) -> str:
-        """What it is applied to: "2 input images (T1, T2) and table"."""
+        """Its inputs: "2 input images (T1, T2) and table"."""
         count = len(self.channels)
         images = [f"{count} input image{'s' if count > 1 else ''} ({', '.join(self.channels)})"] if count else []
         others = [slot.name for slot in self.inputs if slot.required and slot.kind != "image"]
         return " and ".join([*images, *others]) or "nothing"
 
     def description(self) -> str:
-        """Everything a user should know of it, in a few sentences."""
+        """Its description for users, in a few sentences."""
         if not self.trained:
             return f"{self.title}. {self.summary()}"
         data = self.metadata["training_data"]
@@ -172,7 +172,7 @@ class Model:
 def open_model(reference: str | Path, task: str) -> Model:
     """Open a model by its folder, the run that trained it, or the name of a released model; or a bundle from elsewhere.
 
-    The name of a method that needs no training stands for the method as it is: a model without weights.
+    The name of a method that needs no training opens it as a model without weights.
 
     Raises UserError when there is no such model, it is damaged, or it is a model for another task.
     """
@@ -233,7 +233,7 @@ def _check_task(folder: Path, found: str, wanted: str) -> None:
 
 
 def _check_metadata(model: Model) -> None:
-    """Raise UserError unless everything that is asked of a model later on is there and of the right kind."""
+    """Raise UserError unless all required entries are present and of the right type."""
     for key, kind in _ENTRIES.items():
         if not isinstance(model.metadata.get(key), kind):
             raise UserError(f"The model {model.folder} is damaged: its {METADATA} lacks '{key}'.")
@@ -262,7 +262,7 @@ def released_models(task: str = "") -> dict[str, Path]:
 
 @lru_cache(maxsize=64)
 def _is_for(task: str, folder: Path, modified: int) -> bool:
-    """Whether a model can be opened for a task; asked again when its metadata are ``modified``."""
+    """Whether a model can be opened for a task; checked again when its metadata are ``modified``."""
     try:
         open_model(folder, task)
     except UserError:
@@ -271,7 +271,7 @@ def _is_for(task: str, folder: Path, modified: int) -> bool:
 
 
 def models_below(models_folder: Path, task: str) -> list[Model]:
-    """The imported models for a task by name; others and damaged ones are left out."""
+    """The imported models for a task by name, without damaged ones."""
     found = []
     for folder in sorted(models_folder.glob("*/")):
         if not folder.name.startswith("."):
@@ -289,7 +289,7 @@ def _find(reference: str | Path) -> Path:
     if str(reference) in released:
         return released[str(reference)]
     if path.is_dir():
-        raise UserError(f"The folder {path} holds no trained model: its training may not have finished.")
+        raise UserError(f"The folder {path} contains no trained model: its training may not have finished.")
     known = f" ({', '.join(released)})" if released else ""
     raise UserError(
         f"There is no model '{reference}': give a run folder, a model folder or a released model's name{known}."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def save_model(folder: Path, method: Method, prepared: Prepared, context: Context, trained: Trained) -> None:
-    """Write a model so that the folder is either complete or not there.
+    """Write a model so that the folder is either complete or missing.
 
     Raises CannotWrite when it cannot be written.
     """
@@ -37,7 +37,7 @@ def save_model(folder: Path, method: Method, prepared: Prepared, context: Contex
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir()  # not its parents: a job folder that has been deleted stays deleted
+        part.mkdir()  # not its parents: a deleted job folder stays deleted
         for file in (METADATA, WEIGHTS, CARD):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
         torch.save(_weights(trained), part / WEIGHTS)
@@ -63,28 +63,28 @@ def save_model(folder: Path, method: Method, prepared: Prepared, context: Contex
     except (OSError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise CannotWrite(
-            f"The model could not be written to {folder} ({_reason(error)}): the checkpoint is kept; make room or "
-            "allow writing there, and resume."
+            f"The model could not be written to {folder} ({_reason(error)}): the checkpoint is kept; free space or "
+            "check the permissions, and resume."
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    # torch's writer hides what went wrong behind a RuntimeError of many lines: mostly a full disk.
+    # torch's writer hides the cause behind a RuntimeError of many lines: usually a full disk.
     return str(error.strerror or error) if isinstance(error, OSError) else "the disk is full"
 
 
 def write_json_file(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON as people can read it."""
+    """Write readable JSON."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _only_network(trained: Trained) -> str:
-    """The name of the network of a model that is nothing but one network; empty for others."""
+    """The name of the network if the model is a single network; empty otherwise."""
     return next(iter(trained.networks)) if len(trained.networks) == 1 and not trained.arrays else ""
 
 
 def _weights(trained: Trained) -> dict[str, Any]:
-    """A single network's weights as they are, as MONAI's loaders expect; else those of networks and arrays by name."""
+    """A single network's plain weights, as MONAI's loaders expect; otherwise networks and arrays by name."""
     weights = {
         name: {key: value.cpu() for key, value in content.items()} for name, content in trained.weights().items()
     }
@@ -124,7 +124,7 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
 
 
 def _classes(dataset: Dataset) -> list[dict[str, Any]]:
-    """The classes with what their label values mean, or their names where the task has no label maps."""
+    """The classes with their label values, or only their names if the task has no label maps."""
     if not dataset.segments:
         return [{"name": name} for name in dataset.classes]
     return [{**vars(segment), "color": list(segment.color)} for segment in dataset.segments]
@@ -148,10 +148,10 @@ def _training_data(context: Context) -> dict[str, Any]:
 
 
 def slot_as_json(slot: Slot) -> dict[str, Any]:
-    """What a model keeps of an input or output: enough to be told what to give it where its task is not installed."""
+    """A slot in a model's metadata: enough to list its inputs even where its task is not installed."""
     return {"name": slot.name, "kind": slot.kind, "many": slot.many, "required": slot.required, "help": slot.help}
 
 
 def patient_code(patient: str, salt: str) -> str:
-    """What a model keeps of a patient: enough to notice the same one in a test list, not to tell who it is."""
+    """A hash of a patient: recognises the same patient in a test list without identifying them."""
     return hashlib.sha256(f"{salt}:{patient}".encode()).hexdigest()[:32]

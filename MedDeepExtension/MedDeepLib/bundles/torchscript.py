@@ -1,4 +1,4 @@
-"""A network as TorchScript, for programs that have neither MONAI nor the code of the method."""
+"""Exports a network as TorchScript, for programs with neither MONAI nor the code of the method."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 def save_script(network: torch.nn.Module, path: Path, metadata: dict[str, Any], configs: dict[str, Any]) -> bool:
-    """Write a network, with its metadata and configurations inside as MONAI does; False where it is no TorchScript.
+    """Write a network, with its metadata and configurations inside as MONAI does; False if it cannot be scripted.
 
-    Not every network can be written so, which is no reason to lose a training: nothing is written then.
+    Not every network can be scripted, and that must not fail a training: nothing is written then.
     """
     import torch
     from monai.data import save_net_with_metadata
@@ -31,7 +31,7 @@ def save_script(network: torch.nn.Module, path: Path, metadata: dict[str, Any], 
             save_net_with_metadata(script, str(path), meta_values=metadata, more_extra_files=files)
     except OSError:
         raise
-    except Exception as error:  # what the compiler raises for a network that it does not know is anybody's guess
+    except Exception as error:  # the compiler can raise anything for a network that it does not support
         _log.info("no TorchScript: %s", error)
         path.unlink(missing_ok=True)
         return False

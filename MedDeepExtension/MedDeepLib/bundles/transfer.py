@@ -1,4 +1,4 @@
-"""Models on their way in and out: copied whole or not at all, and looked at before anyone uses them.
+"""Imports and exports models: copied completely or not at all, and inspected before use.
 
 folder = import_bundle(Path("spleen.zip"), models_folder)
 export_bundle(folder, Path("mine.zip"))
@@ -33,12 +33,12 @@ ARCHIVES = (".zip", ".ts")
 
 
 def import_bundle(source: str | Path, models_folder: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Copy a model into a folder of its own below ``models_folder``: the folder, a new one unless it is there already.
+    """Copy a model into its own folder below ``models_folder``; returns that folder, which may exist already.
 
     Takes the folder of a model or of a run, a zip file, or a TorchScript file with its metadata inside. Nothing of the
-    bundle is run. Takes as long as copying takes: call it in a thread of its own.
+    bundle is run. Takes as long as copying: call it in a separate thread.
 
-    Raises UserError when it holds no usable model, or anything that no model holds; CannotWrite when the disk is full.
+    Raises UserError when it contains no usable model, or unexpected content; CannotWrite when the disk is full.
     """
     source = Path(source)
     part = models_folder / f".part-{uuid.uuid4().hex[:12]}"
@@ -57,22 +57,22 @@ def import_bundle(source: str | Path, models_folder: Path, progress: Progress = 
         error.args = (str(error).replace(str(part), str(source)),)
         raise
     except OSError as error:
-        raise CannotWrite(f"{source} could not be imported into {models_folder} ({error}): make room.") from error
+        raise CannotWrite(f"{source} could not be imported into {models_folder} ({error}): free some space.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write a model as a zip file (when ``target`` ends so) or as a folder, for whoever has MONAI; returns ``target``.
+    """Write a model as a .zip file or a folder, for users of MONAI; returns ``target``.
 
-    Models that were made before they were bundles in every respect are completed on the way. Raises UserError when
-    there is no model in ``folder``, the target is there already, or it cannot be written.
+    Models from before they were complete bundles are completed. Raises UserError when
+    there is no model in ``folder``, the target exists, or it cannot be written.
     """
     folder, target = Path(folder), Path(target)
     if not (folder / METADATA).is_file() and (folder / "model" / METADATA).is_file():
         folder = folder / "model"
     if target.exists() and (target.is_dir() or target.suffix != ".zip"):
-        raise UserError(f"{target} is there already: give the exported model another name.")
+        raise UserError(f"{target} already exists: give the exported model another name.")
     model = open_model(folder, task_of(folder))
     _check_own_configuration(model)
     part = target.with_name(f".part-{uuid.uuid4().hex[:12]}")
@@ -85,14 +85,14 @@ def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda 
             with zipfile.ZipFile(part / "bundle.zip") as content:
                 damaged = content.testzip()
             if damaged:
-                raise OSError(f"{damaged} was not written as it should be")
+                raise OSError(f"{damaged} was not written correctly")
             os.replace(part / "bundle.zip", target)
         else:
             os.replace(part / "bundle", target)
         return target
     except OSError as error:
         raise CannotWrite(
-            f"The model could not be written to {target} ({error}): make room, choose another."
+            f"The model could not be written to {target} ({error}): free some space, or choose another."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -100,7 +100,7 @@ def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda 
 
 @contextlib.contextmanager
 def as_folder(reference: str) -> Iterator[str]:
-    """A model's reference as others take it: archives are unpacked for as long as the block lasts."""
+    """A model's reference as a folder or name: archives are unpacked while the block lasts."""
     path = Path(reference)
     if not (path.is_file() and path.suffix in ARCHIVES):
         yield reference
@@ -119,7 +119,7 @@ def task_of(folder: Path) -> str:
         if own is not None:
             return str(own["task"])
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no model: its {METADATA} is missing.") from None
+        raise UserError(f"{folder} contains no model: its {METADATA} is missing.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"The model {folder} is damaged: its {METADATA} cannot be read.") from None
     return read_bundle(folder).task
@@ -131,7 +131,7 @@ def _fetch(source: Path, part: Path, progress: Progress) -> Path:
         inner = source / "model"
         wanted = inner if not (source / METADATA).is_file() and (inner / METADATA).is_file() else source
         if not (wanted / METADATA).is_file():
-            raise UserError(f"{source} holds no model: its {METADATA} is missing.")
+            raise UserError(f"{source} contains no model: its {METADATA} is missing.")
         archive.copy(wanted, part, progress)
         if content_hash(wanted) != content_hash(part):
             raise UserError(f"{source} changed while it was copied, or the copy went wrong: import it again.")
@@ -139,7 +139,7 @@ def _fetch(source: Path, part: Path, progress: Progress) -> Path:
     if not source.is_file():
         raise UserError(f"{source} does not exist: choose the folder or the archive of a model.")
     if not zipfile.is_zipfile(source):
-        raise UserError(f"{source} is no zip file: choose the folder or the archive of a model.")
+        raise UserError(f"{source} is not a zip file: choose the folder or the archive of a model.")
     archive.unpack(source, part, progress)
     candidates = [part, *(path for path in sorted(part.iterdir()) if path.is_dir())]
     for root in candidates:
@@ -147,11 +147,11 @@ def _fetch(source: Path, part: Path, progress: Progress) -> Path:
             return root
         if (root / "extra" / METADATA.name).is_file():
             return _from_torchscript(source, root)
-    raise UserError(f"The archive {source} holds no model: its {METADATA} is missing.")
+    raise UserError(f"The archive {source} contains no model: its {METADATA} is missing.")
 
 
 def _from_torchscript(source: Path, root: Path) -> Path:
-    """A bundle's layout from a TorchScript file, which has its configurations in a folder of its own."""
+    """A bundle's layout from a TorchScript file, which has its configurations in a separate folder."""
     bundle = root / "bundle"
     for name in (METADATA.parent, SCRIPT.parent):
         (bundle / name).mkdir(parents=True)
@@ -180,20 +180,20 @@ def _check_files(root: Path) -> None:
 
 
 def _check_own_configuration(model: Model) -> None:
-    """A model that says it was trained here asks for nothing but what is made here.
+    """Check that a model that claims to be trained here asks for nothing beyond what our models use.
 
-    Its configuration is not run here, but MONAI's own command line would do whatever it says.
+    Its configuration is not run here, but MONAI's own command line would run it.
     """
     findings = () if model.is_foreign else findings_in(model.folder)
     if findings:
         raise UserError(
             f"The model {model.folder} was changed after it was trained: {findings[0].in_words()}. Do not use it, and "
-            "get it again from whoever made it."
+            "get it again from its author."
         )
 
 
 def _complete(model: Model, folder: Path) -> None:
-    """What today's models have and older ones have not: MONAI's required entries and an inference.json."""
+    """Add what older models lack: MONAI's required entries and an inference.json."""
     if model.is_foreign:
         return
     content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
@@ -209,12 +209,12 @@ def _complete(model: Model, folder: Path) -> None:
 def _folder_name(source: Path) -> str:
     name = source.stem if source.is_file() else source.name
     if source.is_dir() and name == "model":
-        name = source.resolve().parent.name  # that of the run which has made it
+        name = source.resolve().parent.name  # the name of the run that made it
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "model"
 
 
 def _same_one(models_folder: Path, name: str, root: Path) -> Path | None:
-    """The model that was imported before, under this name and with the same files."""
+    """The model imported before, under this name and with the same files."""
     for existing in sorted(models_folder.glob(f"{name}*/")):
         if _size(existing) == _size(root) and content_hash(existing) == content_hash(root):
             return existing

@@ -65,7 +65,7 @@ def _show(folder: JobFolder) -> int:
     lines += [("Progress", _progress(found))]
     lines += [("Reason", text) for text in (found.problem, found.reason) if text]
     lines += [("Warning", message) for message in summary.warnings]
-    lines += [(name, f"{value:.4g}") for name, value in summary.figures.items()]
+    lines += [(name, f"{value:.4g}") for name, value in summary.metrics.items()]
     usage = folder.result().get("usage", {})
     lines += [(name.replace("_", " "), str(value)) for name, value in usage.items() if name != "device"]
     print(table(lines))

@@ -1,4 +1,4 @@
-"""The cases of a cohort, from a CSV list or a folder; one bad row costs nothing but its own case."""
+"""The cases of a cohort, from a CSV list or a folder; a bad row affects only its own case."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class CohortCase:
     """One case of a cohort.
 
     Attributes:
-        line: where it stands in the list (the header is line 1), or its number in the folder.
+        line: its line in the list (the header is line 1), or its number in the folder.
         name: unique in the cohort, so that its outputs are.
         inputs: by the task's slots.
         outputs: the files to write, by the task's slots.
         problem: why it cannot be computed, in a sentence; empty for most.
-        duplicate: whether that is because another line asks for the same.
+        duplicate: whether the problem is that another line asks for the same.
     """
 
     line: int
@@ -51,7 +51,7 @@ class CohortCase:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Everything that it reads."""
+        """All input files."""
         return tuple(str(file) for source in self.inputs.values() for file in source.files)
 
     @property
@@ -63,17 +63,17 @@ class CohortCase:
 def read_cases(
     source: str | Path, slots: Sequence[Slot], channels: Sequence[str], output: Path, endings: Mapping[Slot, str]
 ) -> list[CohortCase]:
-    """All cases in the order of the list, or in that of the names in the folder; reads no image.
+    """All cases, in the order of the list or of the names in the folder; reads no image.
 
     Args:
         source: a CSV file or a folder.
         slots: the inputs of an application.
-        channels: of the model, in their order; none for a method that is applied untrained.
+        channels: of the model, in order; none for a method that needs no training.
         output: the folder of the results, which ``source`` may not be.
         endings: the endings of the outputs' files by their slots, the first output first. One that is made from an
             input is written for the cases that have this input, all others but the first are not.
 
-    Raises UserError when there is no case at all, or the columns of the list are not those that it needs.
+    Raises UserError when there is no case, or the list does not have the required columns.
     """
     source = Path(source)
     if source.is_dir():
@@ -99,7 +99,7 @@ def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> li
     found = check_header(path, header, columns_of(slots, channels, header), channels)
     cases = [_from_row(path, number, header, cells, found) for number, cells in lines[1:]]
     if not cases:
-        raise UserError(f"The list {path} names no case: write a line for each below the names of the columns.")
+        raise UserError(f"The list {path} names no case: add a line for each below the header.")
     return cases
 
 
@@ -113,7 +113,7 @@ def _from_row(
         if row.get(name):
             given.setdefault(slot.name, []).append(row[name])
         elif slot.required or slot.name in given:
-            nothing = f"Line {line} of the list has nothing in the column '{name}': name the {slot.kind} there."
+            nothing = f"Line {line} of the list has an empty column '{name}': name the {slot.kind} there."
             problem = problem or nothing
     inputs = {}
     for slot in dict.fromkeys(slot for _, slot in wanted):
@@ -121,9 +121,9 @@ def _from_row(
             try:
                 inputs[slot.name] = _source(slot, given[slot.name], path.parent)
             except ValueError:
-                problem = f"Line {line} of the list has no number in the column '{slot.name}': write one there."
+                problem = f"Line {line} of the list has no number in the column '{slot.name}': enter one."
     if any(cell.strip() for cell in cells[len(header) :]):
-        problem = f"Line {line} of the list has {len(cells)} cells, but there are {len(header)} columns: correct it."
+        problem = f"Line {line} of the list has {len(cells)} cells for {len(header)} columns: correct this."
     return CohortCase(line, row.get("case", ""), row.get("patient", ""), inputs, problem=problem)
 
 
@@ -134,7 +134,7 @@ def _source(slot: Slot, given: list[str], folder: Path) -> Source:
 
 
 def _single_image(source: Path, slots: Sequence[Slot]) -> Slot:
-    """The image that a folder can give. Raises UserError where a case needs more than one image."""
+    """The image slot that a folder can fill. Raises UserError when a case needs more inputs than one image."""
     needed = [slot for slot in slots if slot.required]
     if len(needed) == 1 and needed[0].kind == "image":
         return needed[0]
@@ -160,7 +160,7 @@ def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path
         series = [folder]
     if not images and not series:
         raise UserError(
-            f"The folder {folder} holds no image that can be read: give one with {', '.join(IMAGE_ENDINGS[1:])} files "
+            f"The folder {folder} contains no readable image: give one with {', '.join(IMAGE_ENDINGS[1:])} files "
             "or folders of DICOM files, or a CSV list."
         )
     single = len(channels) <= 1
@@ -178,7 +178,8 @@ def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path
             problem = (
                 f"The model needs {len(channels)} images per case, but there are {len(group)} ({files}): add them."
             )
-        name = "" if single else _CHANNEL_NUMBER.fullmatch(stem(group[0])).group(1)
+        numbered = None if single else _CHANNEL_NUMBER.fullmatch(stem(group[0]))
+        name = numbered.group(1) if numbered else ""
         files = tuple(Path(os.path.abspath(path)) for path in group)
         cases.append(CohortCase(number, name, "", {slot.name: Source(slot.kind, files)}, problem=problem))
     return cases
@@ -208,7 +209,7 @@ def _holds_dicom(folder: Path) -> bool:
 
 
 def _named(cases: list[CohortCase]) -> list[CohortCase]:
-    """Cases without a name get that of their images; where that is not unique, with the images' folders."""
+    """Name cases after their images; where that is not unique, add the images' folders."""
     stems: dict[str, set[tuple[str, ...]]] = {}
     for case in cases:
         if not case.name and case.files:
@@ -226,7 +227,7 @@ def _named(cases: list[CohortCase]) -> list[CohortCase]:
 
 
 def _own_name(case: CohortCase, with_folder: bool = False) -> str:
-    """The names of the first file of each image, or of the first input where there is none, joined."""
+    """The joined names of the first file of each image, or of the first input if there is no image."""
     sources = [source for source in case.inputs.values() if source.kind == "image" and source.files]
     sources = sources or [source for source in case.inputs.values() if source.files][:1]
     return "_".join(_file_name(source, with_folder) for source in sources)
@@ -241,7 +242,7 @@ def _file_name(source: Source, with_folder: bool) -> str:
 
 
 def _checked(cases: list[CohortCase], output: Path, endings: Mapping[Slot, str]) -> list[CohortCase]:
-    """The cases with their outputs; those that would be computed twice or overwrite something have a problem."""
+    """The cases with their outputs; those that are duplicates or would overwrite a file get a problem."""
     inputs = {_key(file) for case in cases for file in case.files}
     of_inputs: dict[tuple, CohortCase] = {}
     of_name: dict[str, CohortCase] = {}
@@ -253,7 +254,7 @@ def _checked(cases: list[CohortCase], output: Path, endings: Mapping[Slot, str])
             first = of_inputs.get(given)
             if first is not None:
                 same = (
-                    f"The same as line {first.line} (case {first.name}), where it is computed: delete one of the two."
+                    f"A duplicate of line {first.line} (case {first.name}), which is computed: delete one of the two."
                 )
                 case = replace(case, problem=same, duplicate=True)
             elif name in of_name:
@@ -282,7 +283,7 @@ def _outputs(case: CohortCase, output: Path, endings: Mapping[Slot, str]) -> dic
 
 
 def _identity(case: CohortCase) -> tuple:
-    """What two cases that ask for the same have in common."""
+    """A key that is equal for duplicate cases."""
     inputs = case.inputs.items()
     return tuple((name, source.value, *(_key(str(file)) for file in source.files)) for name, source in inputs)
 

@@ -1,4 +1,4 @@
-"""Who computes the cases of a cohort: processes of this computer, or the workers of a scheduler that runs already."""
+"""The workers of a cohort: processes of this computer, or the workers of a running dask scheduler."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 10.0
 _BYTES_FOR_A_PROCESS = 3e9  # torch, a network and an image of 512 x 512 x 600 voxels
-# Nothing of dask's own is shown on a port, and memory is left to us: dask would stop a worker that holds a large image.
+# No dashboard port, and no memory limit from dask: it would stop a worker that holds a large image.
 _SETTINGS = {
-    "distributed.scheduler.allowed-failures": 0,  # who tries again, and how often, is decided here
+    "distributed.scheduler.allowed-failures": 0,  # retries are decided here
     # By default dask lets the allocator return every large block at once, which doubles the time of a network.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
-    # Sampling every thread a hundred times a second is for developers.
+    # Sampling every thread a hundred times a second is for developers only.
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -40,12 +40,12 @@ _NEEDED = (
 
 
 class Crew:
-    """The workers of a cluster that may be given cases.
+    """The workers of a cluster that can take cases.
 
     Attributes:
         client: of dask.
-        device: what a case is to be computed on: a request, or the device of each worker by its name.
-        threads: to compute with; 0: as many as the worker has.
+        device: for computing a case: a request, or the device of each worker by its name.
+        threads: number to use; 0: as many as the worker has.
         ready: addresses of the workers that have this version of the program and see the files.
     """
 
@@ -53,7 +53,7 @@ class Crew:
         """
         Args:
             question: for :func:`probe`: task, folder of the model, folder of the results.
-            expected: the hash of the program that a worker must have.
+            expected: hash of the program that a worker must run.
         """
         self.client, self.device, self.threads = client, device, threads
         self.ready: dict[str, dict[str, Any]] = {}
@@ -62,11 +62,11 @@ class Crew:
         self._next_look = 0.0
 
     def look(self) -> None:
-        """Find out, once a second at most, who has come and who has gone.
+        """Check, at most once a second, which workers have joined or left.
 
         Raises:
-            JobError: the scheduler has gone.
-            UserError: there are workers, but none that could be given a case.
+            JobError: the connection to the scheduler was lost.
+            UserError: there are workers, but none of them can take cases.
         """
         now = time.monotonic()
         if now < self._next_look:
@@ -84,17 +84,17 @@ class Crew:
         if new:
             self._ask(new)
         if self._refused and not self.ready:
-            raise UserError(f"None of the workers can be given a case; the first: {next(iter(self._refused.values()))}")
+            raise UserError(f"None of the workers can take cases; the first: {next(iter(self._refused.values()))}")
 
     def gone(self) -> JobError:
         return JobError(
-            "The scheduler has gone: start it again and run the same command again. Cases that are done are kept."
+            "The scheduler is gone: start it again and repeat the command. Finished cases are kept."
         )
 
     def _ask(self, addresses: list[str]) -> None:
         import cloudpickle
 
-        # By value: a worker of another version has no such module, and should be able to say so.
+        # Sent by value: a worker with another version may lack the module, and must still be able to report that.
         cloudpickle.register_pickle_by_value(probe_module)
         try:
             answers = self.client.run(probe_module.probe, *self._question, workers=addresses, on_error="return")
@@ -102,7 +102,7 @@ class Crew:
             cloudpickle.unregister_pickle_by_value(probe_module)
         for address, answer in answers.items():
             if isinstance(answer, BaseException):
-                continue  # it has gone meanwhile; if not, it is asked again
+                continue  # it has left; if not, it is asked again
             problem = _problem(answer, self._expected, self._question)
             if problem:
                 self._refused[address] = f"{_who(address, answer)}: {problem}."
@@ -124,18 +124,18 @@ def _who(address: str, answer: dict[str, Any]) -> str:
 
 
 def _problem(answer: dict[str, Any], expected: str, question: tuple) -> str:
-    """Why a worker cannot be given cases; empty when it can."""
+    """Why a worker cannot take cases; empty when it can."""
     _, model, output = question
     if "problem" in answer:
-        return f"{answer['problem']}; install the same version there and start it anew"
+        return f"{answer['problem']}; install the same version there and restart it"
     if answer["program"] != expected:
         return (
             f"it has another version of MedDeepExtension (program {answer['program'][:8]}, here {expected[:8]}), whose "
-            "results may differ; install the same version there and start it anew"
+            "results may differ; install the same version there and restart it"
         )
     for seen, path in ((answer["sees_model"], model), (answer["sees_output"], output)):
         if not seen:
-            return f"it cannot use the folder {path}; let it lie on a drive that all computers have under the same name"
+            return f"it cannot use the folder {path}; put it on a drive that all computers mount under the same path"
     return ""
 
 
@@ -149,11 +149,11 @@ def cluster(
     report: Callable[..., None],
     stop_requested: Callable[[], bool],
 ) -> Iterator[Crew]:
-    """The crew that the job asks for, at least one of whom is there; a local one goes when the block ends.
+    """The crew that the job asks for, with at least one worker ready; local workers end with the block.
 
     Raises:
         UserError: the packages are missing, or no scheduler answers.
-        Stopped: the user asked to stop while it waited.
+        Stopped: the user asked to stop while the job waited.
     """
     try:
         import cryptography  # noqa: F401
@@ -174,13 +174,13 @@ def cluster(
 def _remote(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> Iterator[tuple[Any, str, int]]:
     from distributed import Client
 
-    report("phase", phase=f"Calling the scheduler at {job.scheduler}")
+    report("phase", phase=f"Connecting to the scheduler at {job.scheduler}")
     try:
         client = Client(job.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"No scheduler answers at {job.scheduler} ({reason}): start one with 'dask scheduler', and give the "
+            f"No scheduler responds at {job.scheduler} ({reason}): start one with 'dask scheduler', and give the "
             "address that it prints."
         ) from None
     try:
@@ -194,7 +194,7 @@ def _remote(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> 
 def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> Iterator[tuple[Any, dict, int]]:
     """Processes of this computer, one for each free GPU, or as many as CPU and memory allow.
 
-    The devices are held from here, so that those who wait for one see one job.
+    The devices are leased here, so that other jobs see one owner.
     """
     from distributed import Client, LocalCluster
 
@@ -214,9 +214,9 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            security=True,  # keys that only this cluster has: nobody else on this computer can talk to it
+            security=True,  # keys of this cluster only: no other user of this computer can connect to it
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address=None,  # pyright: ignore[reportArgumentType]  # none is wanted; dask has no types
             silence_logs=logging.ERROR,
         )
         try:
@@ -225,12 +225,12 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
         finally:
             try:
                 local.close(timeout=_CLOSE_SECONDS)
-            except TimeoutError:  # what has been done lies on disk; the processes end with this one
+            except TimeoutError:  # finished cases are on disk; the processes end with this one
                 logging.warning("The processes of the cohort did not end within %g s.", _CLOSE_SECONDS)
 
 
 def _processes(threads: int, device: Device) -> int:
-    """A process computes one case with few threads better than one process computes it with many."""
+    """Several processes with few threads each compute more cases than one process with many."""
     room = int(device.free_bytes / _BYTES_FOR_A_PROCESS) if device.free_bytes else threads
     return max(1, min(threads, room))
 
@@ -238,7 +238,7 @@ def _processes(threads: int, device: Device) -> int:
 def _more_gpus(
     job: Job, folder: JobFolder, held: list[Device], cases: int, stack: contextlib.ExitStack
 ) -> list[Device]:
-    """The other GPUs that are free now, if the job may take any, and leases on them until the stack is closed."""
+    """Lease the other GPUs that are free now, if the job may use any, until the stack is closed."""
     most = min(job.workers or cases, cases) - len(held)
     found: list[Device] = []
     for device in usable_devices(job.device)[0]:

@@ -1,4 +1,4 @@
-"""The columns of a cohort's list: what a task's slots and a model's channels make of them."""
+"""The columns of a cohort's list, from a task's slots and a model's channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from MedDeepLib.errors import UserError
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a list: the slot that it fills, and the names that it may have."""
+    """A column of a list: the slot that it fills, and its accepted names."""
 
     slot: Slot
     names: tuple[str, ...]
@@ -21,7 +21,7 @@ class Column:
 def columns_of(slots: Sequence[Slot], channels: Sequence[str], header: Sequence[str] = ()) -> list[Column]:
     """The columns of a list: "image", "image2" for each channel of an image, and one for every other input.
 
-    Where a case has one image, the channels' own names do as well. Of an image whose channels are not known there are
+    If a case has one image, the channels' own names are accepted too. An image with unknown channels has
     as many as the ``header`` has.
     """
     images = [slot for slot in slots if slot.kind == "image"]
@@ -42,7 +42,7 @@ def check_header(
 ) -> list[tuple[str, Slot]]:
     """The columns that the list has, in the order of the slots, each with its slot.
 
-    Raises UserError for a column that is unknown, missing, or there twice.
+    Raises UserError for a column that is unknown, missing or duplicate.
     """
     known = ["case", "patient", *(name for column in columns for name in column.names)]
     named = [name for name in header if name]

@@ -1,7 +1,7 @@
-"""Deals the cases of a cohort out to dask workers, a few at a time, and keeps the books.
+"""Distributes the cases of a cohort to dask workers, a few at a time, and records their results.
 
-What a worker has done lies on disk before it says so. So the driver may be stopped, or die, at any moment: begun again,
-it finds what is done and continues. At no time does it hold more than a few cases and a line for each of the others.
+A worker reports a case only when its results are on disk. So the driver may be stopped, or die, at any time: restarted,
+it finds the finished cases and continues. It never holds more than a few cases and a line for each of the others.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from MedDeepLib.jobs.items import to_json
 from MedDeepLib.jobs.job import Job
 
 _POLL_SECONDS = 0.1
-_IN_HAND = 2  # cases for each worker: one that it computes, and one that it need not wait for
-_MOST_ATTEMPTS = 2  # beside other cases, and then as many alone
+_IN_HAND = 2  # cases for each worker: the current one and the next, so that it never waits
+_MOST_ATTEMPTS = 2  # attempts beside other cases, then as many alone
 _ANSWER_SECONDS = 10
 _MOST_FAILURES_TOLD = 20
 _OLD_PART_SECONDS = 3600.0
@@ -43,11 +43,11 @@ _OLD_PART_SECONDS = 3600.0
 def apply_to_cohort(
     job: Job, folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Do all cases that are not done yet, and write the summary.
+    """Compute all cases that are not done yet, and write the summary.
 
     Raises:
-        UserError: there is no case, the results cannot be written, or nobody can be given a case.
-        JobError: the scheduler has gone.
+        UserError: there is no case, the results cannot be written, or no worker can take cases.
+        JobError: the connection to the scheduler was lost.
         Stopped: the user asked to stop.
     """
     model = open_model(job.model, job.task)
@@ -60,11 +60,11 @@ def apply_to_cohort(
         waiting = [case for case in cases if not case.problem]
         for case in cases:
             if case.problem:
-                report("warning", message=f"{case.name} was left out: {case.problem}")
+                report("warning", message=f"{case.name} was skipped: {case.problem}")
         deal = None
         try:
             if waiting:
-                report("phase", phase="Looking at the model")
+                report("phase", phase="Checking the model")
                 request = _request(job, model)
                 question = (job.task, str(model.folder) if model.trained else "", str(output))
                 expected = request["recipe"]["program"]
@@ -87,7 +87,7 @@ def apply_to_cohort(
 
 
 def _request(job: Job, model: Model) -> dict[str, Any]:
-    """What is the same for all cases. Raises UserError when the settings do not fit the model."""
+    """The part of the request that all cases share. Raises UserError when the settings do not fit the model."""
     settings = from_mapping(model.make_method().ApplyParameters, job.parameters)
     recipe = {
         "task": job.task,
@@ -107,7 +107,7 @@ def _request(job: Job, model: Model) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _own_folder(output: Path) -> Iterator[Path]:
-    """The folder for the records, for this cohort alone while the block lasts. Raises UserError when it cannot be."""
+    """The folder for the records, locked inside the block. Raises UserError when it cannot be locked or written."""
     own = output / OWN_FOLDER
     try:
         own.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _own_folder(output: Path) -> Iterator[Path]:
             "or choose another folder."
         ) from error
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError, NotImplementedError):  # some network drives know no locks
+        with contextlib.suppress(OSError, NotImplementedError):  # some network drives do not support locks
             lock = try_lock(own / LOCK_FILE)
             if lock is None:
                 raise UserError(f"Another cohort is being computed into {output}: wait, or name another output folder.")
@@ -128,7 +128,7 @@ def _own_folder(output: Path) -> Iterator[Path]:
 
 
 def _clear(parts: Path) -> None:
-    """Remove what workers that were killed have left; another one may still be writing."""
+    """Remove leftovers of killed workers; another worker may still be writing."""
     for part in parts.glob("*"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > _OLD_PART_SECONDS:
@@ -147,7 +147,7 @@ class _Deal:
     """Cases on their way to the workers and back.
 
     Attributes:
-        loads: how often a worker has loaded the model.
+        loads: how often workers have loaded the model.
     """
 
     def __init__(self, crew: Crew, request: dict[str, Any], cases: list[CohortCase], table: Table, report: Callable):
@@ -162,7 +162,7 @@ class _Deal:
         self._busy_seconds = 0.0
 
     def run(self, stop_requested: Callable[[], bool], stop_file: Path) -> None:
-        """Until all cases are back. Raises what :func:`apply_to_cohort` does."""
+        """Run until all cases are back. Raises the errors of :func:`apply_to_cohort`."""
         try:
             while self._waiting or self._in_hand or self._suspects:
                 if stop_requested():
@@ -172,7 +172,7 @@ class _Deal:
                 self._deal_out()
                 self._take_back()
         except BaseException:
-            # Workers of another computer cannot be ended from here: they look for this file.
+            # Workers on other computers cannot be ended from here: they check for this file.
             with contextlib.suppress(OSError):
                 stop_file.touch()
             if self._crew.client.status == "running":
@@ -198,7 +198,7 @@ class _Deal:
         future.add_done_callback(self._back.put)
 
     def _take_from_the_lost(self) -> None:
-        """Cases that were given to workers all of whom have gone are given to others."""
+        """Reassign cases whose workers have all left."""
         ready = self._crew.ready.keys()
         for future, attempt in list(self._in_hand.items()):
             if not (attempt.workers & ready):
@@ -207,7 +207,7 @@ class _Deal:
                 self._again(attempt)
 
     def _again(self, attempt: _Attempt) -> None:
-        """Its worker has gone. It may have been another case that has ended it, so in the end each is tried alone."""
+        """Retry a case whose worker died. Another case may have been the cause, so the last attempts run alone."""
         if attempt.number < _MOST_ATTEMPTS:
             (self._suspects if attempt.alone else self._waiting).appendleft((attempt.case, attempt.number + 1))
         elif not attempt.alone:
@@ -215,7 +215,7 @@ class _Deal:
         else:
             self._failed(
                 attempt.case,
-                "The worker ended whenever it computed this case, also alone: most likely there is not enough memory; "
+                "The worker died each time it computed this case, even alone: most likely there is not enough memory; "
                 "use a computer with more of it, or a coarser image.",
             )
 
@@ -235,7 +235,7 @@ class _Deal:
         elif future.status == "finished":
             try:
                 outcome = future.result(timeout=_ANSWER_SECONDS)
-            except Exception:  # its worker has gone with the answer, but what it has made lies on disk
+            except Exception:  # its worker died with the answer, but the results are on disk
                 future.cancel(force=True)
                 outcome = Record(*attempt.case.item.files_written).result_of(self._request["session"])
                 if outcome is None:
@@ -274,7 +274,7 @@ class _Deal:
             self._again(attempt)
             return
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        self._failed(attempt.case, f"It could not be given to a worker ({reason[:300]}).")
+        self._failed(attempt.case, f"It could not be sent to a worker ({reason[:300]}).")
 
     def _failed(self, case: CohortCase, reason: str, busy_seconds: float = 0.0) -> None:
         self._table.set(case, {"state": "failed", "reason": reason})

@@ -1,8 +1,8 @@
-"""Asks a dask worker what it is; sent there as it stands, since it may have another version of this program."""
+"""Queries a dask worker; sent to it as source, since it may have another version of this program."""
 
 
 def probe(task, model, output):
-    """The facts of the worker that runs this, or {"problem": why there are none}."""
+    """Facts about the worker that runs this, or {"problem": why there are none}."""
     try:
         from MedDeepLib.cohort.program import facts
 

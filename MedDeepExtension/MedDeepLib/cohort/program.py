@@ -1,4 +1,4 @@
-"""Which program computes: a hash of all the code that a result may depend on."""
+"""Identifies the program: a hash of all code that a result may depend on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = ("torch", "monai", "numpy")
 
 
 def program_hash(task: str) -> str:
-    """The same for the same sources, wherever they lie and whichever line ends they have."""
+    """Independent of the folder and the line endings of the sources."""
     library = Path(MedDeepLib.__file__).parent
     own = [Path(part).expanduser() for part in os.environ.get(OWN_METHODS, "").split(os.pathsep) if part]
     digest = hashlib.sha256()
@@ -29,10 +29,10 @@ def program_hash(task: str) -> str:
 
 
 def facts(task: str, model: str, output: str) -> dict[str, Any]:
-    """What the driver has to know of a worker; called there.
+    """Facts about a worker for the driver; called on the worker.
 
     Args:
-        model: its folder; empty for a method that is applied untrained.
+        model: its folder; empty for a method that needs no training.
     """
     return {
         "program": program_hash(task),

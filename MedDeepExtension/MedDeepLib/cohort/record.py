@@ -1,6 +1,6 @@
-"""How a case is known to be done: a record beside the results, found again by what the result depends on.
+"""Marks finished cases: a record beside the results, keyed by everything that the result depends on.
 
-The address of a result is a hash of the model, the program, the settings that matter, and the bytes or values of all
+The address of a result is a hash of the model, the program, the relevant settings, and the bytes or values of all
 inputs. A case is done when there is a record with its address and its outputs are, byte by byte, those that were
 written then.
 """
@@ -35,7 +35,7 @@ def address(recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
 
 
 class Record:
-    """What is known of the outputs of one case of a cohort; it is found by the first one."""
+    """The record of one case's outputs; named after the first one."""
 
     def __init__(self, *outputs: str | Path):
         self.outputs = tuple(map(Path, outputs))
@@ -44,7 +44,7 @@ class Record:
         self._content = read_json(self._file)
 
     def result(self, wanted: str) -> dict[str, Any] | None:
-        """What was found when the outputs were made, if they are still there and ``wanted`` is their address."""
+        """The recorded result, if the outputs are still there and ``wanted`` is their address."""
         content = self._content
         if content.get("version") != _VERSION or content.get("address") != wanted:
             return None
@@ -52,16 +52,16 @@ class Record:
         return content["result"] if kept else None
 
     def result_of(self, session: str) -> dict[str, Any] | None:
-        """What was found when the outputs were made, if they are still there and were made in that ``session``."""
+        """The recorded result, if the outputs are still there and were made in this ``session``."""
         ours = self._content.get("version") == _VERSION and self._content.get("session") == session
         return self.result(self._content["address"]) if ours else None
 
     @contextlib.contextmanager
     def replaced(self, wanted: str, session: str, result: dict[str, Any]) -> Iterator[list[Path]]:
-        """Files to write the outputs to, which take their place when the block ends well, and the record with them.
+        """Temporary files for the outputs; they are moved into place, with the record, when the block succeeds.
 
-        Whenever the process dies, of each output either the old or the new one is there, and known for what it is. A
-        file that something else has made or changed is not lost: it is renamed, and ``result["warnings"]`` says so.
+        If the process dies, each output is either the old or the new one, and the record tells which. A
+        file made or changed by something else is not lost: it is renamed, and ``result["warnings"]`` says so.
         """
         folder = self._folder / "parts"
         own = uuid.uuid4().hex[:12]
@@ -93,7 +93,7 @@ class Record:
                     part.unlink(missing_ok=True)
 
     def _known(self, output: Path) -> tuple[Any, Any]:
-        """The hashes of an output that this program has written, and of what it has replaced by it."""
+        """The hashes of an output that this program wrote, and of the one it replaced."""
         content = self._content
         if "hashes" not in content and output == self.outputs[0]:  # written before a case could have several outputs
             return content.get("output_hash"), content.get("replaced_hash")
@@ -109,7 +109,7 @@ def _present(output: Path) -> str:
 
 
 def _kept_aside(output: Path) -> list[str]:
-    """Rename a file that someone else has made or changed, unless it is damaged; says so."""
+    """Rename a file that someone else made or changed, unless it is damaged, and report it."""
     if not output.stat().st_size:
         return []
     if output.name.lower().endswith(IMAGE_ENDINGS):
@@ -121,7 +121,7 @@ def _kept_aside(output: Path) -> list[str]:
     while (kept := output.with_name(f"{_stem(output)}.kept{number}{_ending(output)}")).exists():
         number += 1
     os.replace(output, kept)
-    return [f"{output.name} was there, made or changed by someone else; it is now {kept.name}."]
+    return [f"{output.name} had been made or changed by someone else; it was renamed to {kept.name}."]
 
 
 def _stem(output: Path) -> str:

@@ -1,4 +1,4 @@
-"""From a command to the job of a cohort: where its job folder lies, and where its model."""
+"""From a command to the job of a cohort: its job folder and its model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from MedDeepLib.jobs.runs import runs_folder
 
 
 def cohort_folder(job: Job, reference: str) -> JobFolder:
-    """The job folder of a cohort, in the runs folder, where lists of jobs show it and it can be stopped and resumed.
+    """The job folder of a cohort, in the runs folder, where it is listed and can be stopped and resumed.
 
-    The same results folder has the same job folder: what was stopped is resumed in it.
+    The same results folder always has the same job folder, so that a stopped cohort is resumed in it.
 
     Args:
-        reference: the model as the user has named it. One that was unpacked for the moment only is kept beside the
+        reference: the model as the user named it. A temporarily unpacked one is kept beside the
             results.
 
-    Raises UserError when the cohort is being computed just now, or the results cannot be written.
+    Raises UserError when the cohort is already running, or the results cannot be written.
     """
     job.validate()
     output = Path(job.output)
@@ -40,7 +40,7 @@ def cohort_folder(job: Job, reference: str) -> JobFolder:
     )
     folder = JobFolder(runs_folder() / name)
     if folder.active_pid() is not None:
-        raise UserError(f"The cohort in {output} is being computed already: wait, or stop it (jobs.py stop {name}).")
+        raise UserError(f"The cohort in {output} is already running: wait, or stop it (jobs.py stop {name}).")
     if folder.job_file.exists():
         if not folder.result_file.exists() and _same(folder, job):
             return folder
@@ -48,7 +48,7 @@ def cohort_folder(job: Job, reference: str) -> JobFolder:
     try:
         return JobFolder.create(folder.path, job)
     except UserError:
-        # An account of a cluster may have no place for runs; the results have one.
+        # On a cluster, the account may have no runs folder; the results folder always exists.
         beside = JobFolder(output / OWN_FOLDER / "job")
         beside.discard()
         return JobFolder.create(beside.path, job)
@@ -70,5 +70,5 @@ def _kept_model(model: Path, output: Path) -> Path:
             shutil.copytree(model, part)
             part.rename(kept)
         except OSError as error:
-            raise UserError(f"The model could not be kept in {kept} ({error}): make room.") from None
+            raise UserError(f"The model could not be copied to {kept} ({error}): free some space.") from None
     return kept

@@ -1,4 +1,4 @@
-"""``summary.csv``: what has become of every case of a cohort, for people who have seen nothing else of it."""
+"""``summary.csv``: the state of every case of a cohort, for readers who see nothing else of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("line", "case", "patient", "input", "output", "state", "reason", "se
 
 
 class Table:
-    """A row for every case, in the order of the list; the file is there from the beginning and always whole."""
+    """A row for every case, in the order of the list; the file exists from the start and is always complete."""
 
     def __init__(self, path: Path, cases: Sequence[CohortCase]):
         """Raises UserError when it cannot be written."""
@@ -34,7 +34,7 @@ class Table:
         self.write()
 
     def set(self, case: CohortCase, outcome: dict[str, Any]) -> None:
-        """Note what has become of a case, and write the file if that has not been done for some time."""
+        """Record the state of a case, and write the file if it has not been written for some time."""
         failed = outcome["state"] == "failed"
         remarks = (*outcome.get("warnings", ()), outcome.get("words", ""))
         metrics = {_title(name, outcome["unit"]): _plain(value) for name, value in outcome.get("summary", {}).items()}
@@ -52,7 +52,7 @@ class Table:
             try:
                 self.write()
             except UserError:
-                self._written = time.monotonic()  # a spreadsheet may show it just now; the end is what counts
+                self._written = time.monotonic()  # a spreadsheet may have it open; the final write counts
 
     def write(self) -> None:
         """Raises UserError when the file cannot be written."""
@@ -63,7 +63,7 @@ class Table:
         self._written = time.monotonic()
 
     def counts(self) -> dict[str, int]:
-        """How many cases are in which state; without the states in which there are none."""
+        """The number of cases in each state; empty states are omitted."""
         found = Counter(row["state"] for row in self._rows)
         return {state: found[state] for state in (DONE, BEFORE, FAILED, DUPLICATE, OPEN) if found[state]}
 

@@ -1,4 +1,4 @@
-"""What a dask worker does: one case after the other, with the model loaded once."""
+"""The work of a dask worker: one case after the other, with the model loaded once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import LastModel
 
 _POLL_SECONDS = 0.5
-_IDLE_SECONDS = 60.0  # without a case, after which the device and its memory are released
+_IDLE_SECONDS = 60.0  # seconds without a case before the device and its memory are released
 
 
 def do_case(request: dict[str, Any]) -> dict[str, Any]:
-    """Apply the model to one case, unless that has been done already; called by dask.
+    """Apply the model to one case, unless it is done already; called by dask.
 
     Args:
         request: ``task``, ``model`` (folder), ``parameters``, ``recipe`` (see :func:`record.address`), ``device`` (a
@@ -39,12 +39,12 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
             the cohort), ``item`` (see :mod:`MedDeepLib.jobs.items`).
 
     Returns:
-        A ``state`` (done, kept, failed or stopped), a ``reason`` where it failed, and what is known of the result.
+        A ``state`` (done, kept, failed or stopped), a ``reason`` if it failed, and the facts about the result.
     """
     began = time.perf_counter()
     with _seat.lock:
         try:
-            outcome = _do(request)
+            outcome: dict[str, Any] = _do(request)
         except Stopped:
             outcome = {"state": "stopped"}
         except Exception as error:
@@ -58,7 +58,7 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Seat:
-    """What this process keeps from one case to the next: its device, and the model on it."""
+    """The state kept between cases: the device, and the model on it."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -67,9 +67,9 @@ class _Seat:
         self._timer: threading.Timer | None = None
 
     def device(self, request: dict[str, Any], stop: _Stop) -> tuple[str, int]:
-        """The device and the number of threads to compute with.
+        """The device and the number of threads to use.
 
-        On this computer the driver holds the devices; the worker of another computer has to lease one.
+        On this computer the driver holds the devices; a worker on another computer has to lease one.
         """
         if isinstance(request["device"], dict):
             return request["device"][_worker_name()], request["threads"]
@@ -80,6 +80,7 @@ class _Seat:
             if stop():
                 raise Stopped
             time.sleep(_POLL_SECONDS)
+        assert self._lease.device is not None  # it has been taken
         return self._lease.device.id, self._lease.threads
 
     def release_when_idle(self) -> None:
@@ -90,7 +91,7 @@ class _Seat:
         self._timer.start()
 
     def release(self) -> None:
-        """Release the device and all memory, unless a case has come meanwhile."""
+        """Release the device and all memory, unless a case has arrived meanwhile."""
         if not self.lock.acquire(blocking=False):
             return
         try:
@@ -103,7 +104,7 @@ class _Seat:
 
 
 class _Stop:
-    """Whether the cohort has been stopped; asks the disk at most twice a second."""
+    """Whether the cohort has been stopped; reads the disk at most twice a second."""
 
     def __init__(self, output: Path):
         self._file = output.parent / OWN_FOLDER / STOP_FILE
@@ -125,7 +126,7 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
     wanted = address(request["recipe"], {name: _fingerprints(source) for name, source in item.inputs.items()})
     before = record.result(wanted)
     if before is not None:
-        # Done by a worker that could not say so any more; or in an earlier run, whose warnings are no news.
+        # Done by a worker that died before reporting it; or in an earlier run, whose warnings are not repeated.
         ours = record.result_of(request["session"]) is not None
         return before | ({"state": "done"} if ours else {"state": "kept", "warnings": []})
     began = time.perf_counter()
@@ -169,12 +170,12 @@ def _predictor(request: dict[str, Any], item: ApplyItem, context: Context) -> An
 def _context(device: str, threads: int, report: Any, stop: _Stop) -> Context:
     import torch
 
-    torch.set_num_threads(max(1, threads))  # what it sets belongs to the thread that sets it
+    torch.set_num_threads(max(1, threads))  # its settings are per thread
     return Context(torch.device(device), report=report, stop_requested=stop)
 
 
 def _fingerprints(source: Source) -> Any:
-    """What stands for an input in the address of a result: a hash of each of its files, or its value."""
+    """An input's part of the address of a result: a hash of each of its files, or its value."""
     return source.value if source.kind in VALUES else [_fingerprint(str(file), source.kind) for file in source.files]
 
 
@@ -184,12 +185,12 @@ def _fingerprint(name: str, kind: str) -> str:
         return fingerprint(Path(file)) + series
     except OSError as error:
         if kind == "image":
-            read_image_info(name)  # says what is wrong with it in words
+            read_image_info(name)  # raises a plain sentence about what is wrong
         raise UserError(f"{name} cannot be read ({error.strerror or error}): check the file.") from None
 
 
 def _grid(item: ApplyItem) -> str:
-    """Voxels of the first image and their size: "512 x 512 x 80 voxels of 0.7 x 0.7 x 2.5 mm"; empty without one."""
+    """The shape and voxel size of the first image: "512 x 512 x 80 voxels of 0.7 x 0.7 x 2.5 mm"; empty without one."""
     images = [source.files[0] for source in item.inputs.values() if source.kind == "image" and source.files]
     if not images:
         return ""

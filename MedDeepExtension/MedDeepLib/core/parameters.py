@@ -160,7 +160,7 @@ def _checked(info: ParameterInfo, value):
     if info.choices and converted not in info.choices:
         choices = ", ".join(map(str, info.choices))
         raise UserError(f"Parameter '{info.name}' must be one of {choices}, not '{value}'.")
-    for number in converted if info.item else (converted,):
+    for number in converted if isinstance(converted, tuple) else (converted,):
         _check_range(info, number)
     return converted
 

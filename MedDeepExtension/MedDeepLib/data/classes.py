@@ -1,4 +1,4 @@
-"""The classes of a dataset: which label value means which structure."""
+"""The classes of a dataset: the structure that each label value stands for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from MedDeepLib.data.sources.labels import LARGEST_LABEL, Segment, read_segmenta
 from MedDeepLib.errors import UserError
 
 MOST_CLASSES = 255
-"""Networks' answers are kept as one byte per voxel, 0 being background."""
+"""Predicted labels are stored as one byte per voxel, 0 being background."""
 
 _PALETTE = (
     (0.90, 0.33, 0.25), (0.30, 0.60, 0.90), (0.35, 0.75, 0.40), (0.95, 0.75, 0.25), (0.60, 0.40, 0.80),
@@ -29,13 +29,13 @@ def parse_classes(labels: Any, where: str) -> tuple[Segment, ...]:
         raise UserError(f'{where} has no classes: add "labels": {{"1": "name of the structure", ...}}.')
     classes: dict[int, Segment] = {}
     for key, entry in labels.items():
-        # nnU-Net's newer lists are written the other way round: {"liver": 1}.
+        # nnU-Net's newer lists map names to values: {"liver": 1}.
         text, entry = (str(entry), str(key)) if isinstance(entry, int) else (str(key), entry)
         if not text.isdecimal() or int(text) > LARGEST_LABEL:
             raise UserError(f"{where}: the label value '{text}' must be a whole number from 0 to {LARGEST_LABEL}.")
         value = int(text)
         if value == 0:
-            continue  # background is what is left
+            continue  # the remaining voxels are background
         if value in classes:
             raise UserError(f"{where}: the label value {value} is declared twice.")
         classes[value] = _class(value, entry, where)
@@ -45,7 +45,7 @@ def parse_classes(labels: Any, where: str) -> tuple[Segment, ...]:
 
 
 def classes_in_files(labels: Iterable[Path], where: str) -> tuple[Segment, ...]:
-    """Classes named by the label files themselves, for lists that cannot name them; reads all of the files."""
+    """Classes named in the label files themselves, for lists that cannot name them; reads all files."""
     found: dict[int, Segment] = {}
     for file in labels:
         array, _, segments = read_segmentation(file)
@@ -56,14 +56,14 @@ def classes_in_files(labels: Iterable[Path], where: str) -> tuple[Segment, ...]:
 
 
 def checked_classes(classes: Iterable[Segment], where: str) -> tuple[Segment, ...]:
-    """The classes by rising value; raises UserError when there are too many, or two have one name."""
+    """The classes by ascending value; raises UserError when there are too many, or two share a name."""
     ordered = tuple(sorted(classes, key=lambda segment: segment.value))
     if len(ordered) > MOST_CLASSES:
         raise UserError(f"{where} has {len(ordered)} structures: a model can have at most {MOST_CLASSES}.")
     names = [segment.name for segment in ordered]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{where}: two labels are called '{name}': give each structure a name of its own.")
+            raise UserError(f"{where}: two labels are called '{name}': give each structure its own name.")
     return ordered
 
 

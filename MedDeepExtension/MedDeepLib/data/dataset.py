@@ -1,7 +1,7 @@
 """Datasets: lists of cases with patient and site, read from JSON, CSV or a folder.
 
-What a case holds is said by the slots of a task; a slot's name is the key of an entry and the column of a CSV list.
-JSON, in MONAI's manner (paths relative to the file), for segmentation::
+The slots of a task define what a case contains; a slot's name is the key of an entry and the column of a CSV list.
+JSON, in MONAI's format (paths relative to the file), for segmentation::
 
     {"name": "Hippocampus T1",
      "channels": ["T1"],
@@ -11,8 +11,8 @@ JSON, in MONAI's manner (paths relative to the file), for segmentation::
      "test":       [...]}
 
 An image is a file, a DICOM folder (``FOLDER::SeriesInstanceUID`` where it holds several series), or a list with one of
-them per channel. A class or a number stands in the list itself; "classes" may name all classes in their order. Without
-``patient`` every case is taken for a patient of its own; where one case shows several patients, as a pair of images
+them per channel. A class or a number is written in the list itself; "classes" may name all classes in order. Without
+``patient`` every case counts as its own patient; if a case shows several patients, as a pair of images
 may, ``fixed_patient`` and ``moving_patient`` name them. Without ``validation`` a share of the training patients is set
 aside, the same ones for the same seed. The lists of the Medical Segmentation Decathlon and of nnU-Net are read as they
 are.
@@ -28,6 +28,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from MedDeepLib.data.classes import classes_in_files, parse_classes
 from MedDeepLib.data.patients import patient_groups
@@ -49,10 +50,10 @@ class Dataset:
 
     Attributes:
         channels: names of the channels of an image.
-        classes: names of the classes in their order; those of ``segments`` where nothing else is said.
-        segments: what the values of label maps mean, by rising value.
-        shared: cases that belong to all others by the names of their entries, e.g. an atlas.
-        notes: what the list says and was not read, in sentences for the user.
+        classes: names of the classes in order; by default those of ``segments``.
+        segments: the meaning of label values, by ascending value.
+        shared: data shared by all cases, by the names of their entries, e.g. an atlas.
+        notes: entries of the list that were ignored, in sentences for the user.
     """
 
     name: str
@@ -81,12 +82,12 @@ def load_dataset(path: str | Path, slots: CaseSlots) -> Dataset:
 
     Args:
         path: a JSON or CSV list, or a folder.
-        slots: what a case is made of; mostly a task.
+        slots: the slots of a case; usually those of a task.
 
-    Raises UserError that names the file and the entry at fault.
+    Raises a UserError that names the file and the faulty entry.
     """
     listing = _read(Path(path), slots)
-    cases = {name: () for name in SPLITS} | named_cases(
+    cases: dict[str, Any] = {name: () for name in SPLITS} | named_cases(
         {split: [read_entry(entry, slots) for entry in entries] for split, entries in listing.splits.items()}
     )
     dataset = Dataset(
@@ -107,7 +108,7 @@ def load_dataset(path: str | Path, slots: CaseSlots) -> Dataset:
 def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """The dataset with validation cases: its own, or all cases of some training patients chosen by the seed.
 
-    Patients who are joined by a case are chosen together.
+    Patients who share a case are chosen together.
     """
     group_of = patient_groups(dataset.training)
     groups = sorted(set(group_of.values()))
@@ -136,7 +137,7 @@ def _read(path: Path, slots: CaseSlots) -> Listing:
 
 
 def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tuple[Segment, ...]:
-    """What label values mean: said by the list, or read from the label maps where the list cannot say it."""
+    """The meaning of label values: from the list, or from the label maps if the list cannot name it."""
     names = [slot.name for slot in slots.targets if slot.kind == "labels"]
     first = [next((file for name in names for file in case.files(name)), None) for case in cases]
     files = [file for file in first if file is not None]
@@ -151,7 +152,7 @@ def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tupl
 def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
     if not listing.says_labels or any(slot.kind == "labels" for slot in slots.targets):
         return []
-    return [f'{listing.where} has "labels", which was not read: name the classes as a list under "classes".']
+    return [f'{listing.where} has "labels", which was ignored: name the classes as a list under "classes".']
 
 
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
@@ -199,7 +200,7 @@ def _check(dataset: Dataset, slots: CaseSlots) -> None:
             if owner.setdefault(patient, split) != split:
                 raise UserError(
                     f"The patient '{patient}' is both in {owner[patient]} and in {split}: every patient may be in one "
-                    "split only, or the metrics would be too good."
+                    "split only, or the metrics would be too optimistic."
                 )
 
 

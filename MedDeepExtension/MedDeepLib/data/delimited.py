@@ -1,4 +1,4 @@
-"""Text files as spreadsheets and editors write them: the encoding, the separator and the line ends are found out."""
+"""Text files from spreadsheets and editors: detects the encoding, the separator and the line ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Line:
 
     Attributes:
         number: of the line in the file, from 1.
-        cells: without the blanks around them.
-        decimal_comma: whether 1,5 is a number, since another character separates the cells.
+        cells: stripped of surrounding blanks.
+        decimal_comma: whether 1,5 is a number, because another character separates the cells.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Line:
 
 
 def decoded(data: bytes) -> str:
-    """Text in UTF-8 or UTF-16 with or without a byte order mark, or in the encoding of older Windows programs."""
+    """Decode UTF-8 or UTF-16, with or without a byte order mark, or the encoding of older Windows programs."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
     try:
@@ -39,7 +39,7 @@ def decoded(data: bytes) -> str:
 
 
 def read_lines(path: Path, what: str) -> list[Line]:
-    """The lines of a table that are not blank; the first line tells the separator: comma, semicolon or tab.
+    """The non-blank lines of a table; the first line determines the separator: comma, semicolon or tab.
 
     Raises UserError, beginning with ``what``, when the file cannot be read.
     """
@@ -55,6 +55,6 @@ def read_lines(path: Path, what: str) -> list[Line]:
 
 
 def _separator_of(text: str) -> str:
-    """What separates the cells of a table, by its first line."""
+    """The separator of a table, from its first line."""
     first = text.lstrip("\r\n").partition("\n")[0]
     return max(_SEPARATORS, key=first.count)

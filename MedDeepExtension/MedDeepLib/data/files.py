@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half a file."""
+"""Writes files so that a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd
 
 
 def stem(path: str | Path) -> str:
-    """A file's name without its ending as an image: ``head.seg.nrrd`` and ``head.nii.gz`` give ``head``."""
+    """A file's name without its image ending: ``head.seg.nrrd`` and ``head.nii.gz`` give ``head``."""
     name = Path(path).name
     ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
@@ -44,7 +44,7 @@ def check_writable(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, ending: str | None = None) -> Iterator[Path]:
-    """A temporary path beside ``path``; what is written there replaces ``path`` when the block ends well.
+    """A temporary path beside ``path``; it replaces ``path`` when the block succeeds.
 
     After an exception ``path`` is as it was before and the temporary file is gone.
 

@@ -1,4 +1,4 @@
-"""What stands for the content of a data file: tells whether it has changed, and names nobody."""
+"""Fingerprints of data files: show whether a file has changed, and identify nobody."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _known: dict[tuple, str] = {}
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a data file; where several files make one, of their SHA-256 in order.
+    """SHA-256 of a data file; for data in several files, of their SHA-256 in order.
 
     Several files are those of a DICOM folder, or of one of its series (``folder::SeriesInstanceUID``), or a header with
-    its separate data. A file is read once only while it stays as it is. Raises OSError when one cannot be read.
+    its separate data. An unchanged file is read only once. Raises OSError when a file cannot be read.
     """
     files = _files_of(path)
     states = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)

@@ -1,4 +1,4 @@
-"""A 3D image in memory, and what the header of one says.
+"""A 3D image in memory, and the header of an image file.
 
 Arrays are channel first, (C, I, J, K), in the order in which the file stores its axes; the affine takes voxel indices
 to RAS millimetres.
@@ -24,7 +24,7 @@ class Image:
         array: (C, I, J, K); often a view in Fortran order of the reader's own memory.
         affine: 4x4 float64, IJK to RAS, millimetres.
         path: the file or folder it came from, if any.
-        metadata: what else is known, for instance ``Modality`` of a DICOM series.
+        metadata: further facts, for instance ``Modality`` of a DICOM series.
     """
 
     array: np.ndarray
@@ -45,7 +45,7 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class ImageInfo:
-    """What the header of an image says; the voxels have not been read.
+    """The header of an image; the voxels have not been read.
 
     Attributes:
         shape: number of voxels (I, J, K).
@@ -55,7 +55,7 @@ class ImageInfo:
     """
 
     path: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
     channels: int

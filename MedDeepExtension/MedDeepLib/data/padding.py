@@ -1,4 +1,4 @@
-"""Padding of CT images: what scanners write around the scanned field, such as -3024, is no measured value.
+"""Padding of CT images: the value that scanners write around the scanned field, such as -3024; not measured.
 
 Nothing is darker than air, which is -1000 HU and stored as no less than -1024. A single value that lies far below, and
 that the border of an image is filled with, is padding. Backgrounds at or above -1024 (air in CT, 0 in MR) never are.
@@ -14,7 +14,7 @@ from MedDeepLib.data.sources.image import Image
 
 _AIR = (-1024.0, -1000.0)  # HU that padding is replaced by: the lowest measured value within these limits
 _DARKEST = -1100.0  # HU of air with its noise
-_BRIGHTEST = 4096.0  # HU of nearly all tissue; an image with more is no CT in HU
+_BRIGHTEST = 4096.0  # HU of nearly all tissue; an image with higher values is not a CT in HU
 _GAP = 200.0  # HU between padding and the darkest measured values
 _LEAST_BORDER = 0.01  # share of the border's voxels
 _BLENDED = 0.05  # share of the other voxels that may be blends of padding and image, after interpolation
@@ -63,7 +63,7 @@ def has_padding(image: Image) -> bool:
 
 
 def padding_in_words(images: Sequence[Image]) -> str:
-    """What is said of padding in a result: one sentence, or "" where there is none."""
+    """The note about padding in a result: one sentence, or "" if there is none."""
     found = [[value for value in map(find_padding, image.array) if value is not None] for image in images]
     values = sorted({value for of_one in found for value in of_one}, reverse=True)
     if not values:

@@ -1,4 +1,4 @@
-"""Which patients have to stay together: those whom one case shows."""
+"""Groups of patients that must stay in one fold: those that share a case."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from MedDeepLib.data.slots import Case
 
 
 def patient_groups(cases: Iterable[Case]) -> dict[str, str]:
-    """The name of the group of each patient; patients who are joined by a case, or by a chain of cases, share one.
+    """The group of each patient; patients who share a case, or a chain of cases, are in one group.
 
-    A group is called by the first, in the order of the alphabet, of the patients whom its cases count for, so that a
-    patient who is joined with nobody is a group of that name.
+    A group is named after the alphabetically first patient that its cases count for, so that a
+    patient without shared cases is a group of that name.
     """
     cases = list(cases)
     above: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""From the images of a case to what a network sees: one orientation, one spacing, one range of values.
+"""From the images of a case to the input of a network: one orientation, one spacing, one range of values.
 
 A network's grid is the case's own grid with its axes permuted and flipped to the closest right-anterior-superior
-order, at the model's spacing. Nothing is rotated, so going back is exact up to interpolation along each axis.
+order, at the model's spacing. Nothing is rotated, so the way back is exact up to interpolation along each axis.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SLAB_VOXELS = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How images become input of a network; part of every model.
+    """How images become the input of a network; part of every model.
 
     Attributes:
         spacing: voxel size of the network's grid along right, anterior, superior, in mm; 0: the image's own.
@@ -45,9 +45,10 @@ class Plan:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Plan:
-        """The plan as a model keeps it; raises UserError when it is damaged."""
+        """The plan from a model's metadata; raises UserError when it is damaged."""
         try:
-            return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in content.items()})
+            values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+            return cls(**values)
         except TypeError:
             raise UserError("The model's plan is damaged: copy or train the model again.") from None
 
@@ -76,12 +77,12 @@ class Prepared:
     def to_native(self, array: np.ndarray) -> np.ndarray:
         """A view of ``array`` (..., I, J, K), of native shape, from the network's axis order to the case's own."""
         others = array.ndim - 3
-        flipped = np.flip(array, [others + axis for axis in range(3) if self.flips[axis]])
+        flipped = np.flip(array, tuple(others + axis for axis in range(3) if self.flips[axis]))
         return np.transpose(flipped, [*range(others), *(others + np.argsort(self.axes))])
 
 
 def stack_channels(images: Sequence[Image], resample: bool = False) -> Image:
-    """One image with a channel per input; all must lie on the grid of the first one.
+    """One image with a channel per input; all must be on the grid of the first one.
 
     Raises:
         UserError: another grid (unless ``resample``), voxels that are not finite, an image that is constant.
@@ -94,7 +95,7 @@ def stack_channels(images: Sequence[Image], resample: bool = False) -> Image:
         if image.shape != first.shape or not geometry.affines_match(image.affine, first.affine, first.shape):
             if not resample:
                 raise UserError(
-                    f"{_name(image)} lies on another grid than {_name(first)}: resample it to the first image's grid "
+                    f"{_name(image)} is on another grid than {_name(first)}: resample it to the first image's grid "
                     "(option resample_inputs), or choose images of one grid."
                 )
             array = without_padding(image).array
@@ -110,7 +111,8 @@ def resample_array(array: np.ndarray, affine: np.ndarray, shape, target_affine: 
     from scipy import ndimage
 
     to_source = np.linalg.inv(affine) @ target_affine
-    return ndimage.affine_transform(array, to_source[:3, :3], to_source[:3, 3], tuple(shape), order=order, cval=0)
+    offset: Any = to_source[:3, 3]  # SciPy declares one number, and documents one for each axis
+    return ndimage.affine_transform(array, to_source[:3, :3], offset, tuple(shape), order=order, cval=0)
 
 
 def prepare(image: Image, plan: Plan) -> Prepared:
@@ -133,7 +135,7 @@ def prepare(image: Image, plan: Plan) -> Prepared:
     tensor = normalize(tensor, plan)
     shape = [max(1, round(n / f)) for n, f in zip(native_shape, factor, strict=True)]
     first = [_first_voxel(n, m, f) for n, m, f in zip(native_shape, shape, factor, strict=True)]
-    for axis in np.argsort(-factor):  # first what makes the image smaller: it takes the least memory
+    for axis in np.argsort(-factor):  # first the axes that shrink the image: this needs the least memory
         if factor[axis] != 1:
             tensor = _resample_axis(tensor, axis + 1, shape[axis], float(factor[axis]), first[axis])
     to_native = np.diag([*factor, 1.0])
@@ -153,7 +155,7 @@ def prepare_labels(labels: np.ndarray, prepared: Prepared) -> torch.Tensor:
     """Class indices (I, J, K) of a case on the network's grid: uint8 tensor (1, I, J, K), the nearest voxel of each."""
     import torch
 
-    array = np.flip(np.transpose(labels, prepared.axes), [axis for axis in range(3) if prepared.flips[axis]])
+    array = np.flip(np.transpose(labels, prepared.axes), tuple(axis for axis in range(3) if prepared.flips[axis]))
     for axis in range(3):
         index = (np.arange(prepared.image.shape[axis + 1]) - prepared.offset[axis]) / prepared.scale[axis]
         # rint rounds halves to even, so that labels between two voxels do not all move to one side.
@@ -188,10 +190,10 @@ def sample_voxels(channel: torch.Tensor) -> np.ndarray:
 
 
 def background_threshold(values: np.ndarray) -> float:
-    """A value that air lies below and tissue, save its darkest part, lies above.
+    """A threshold with air below it and tissue, except its darkest part, above it.
 
-    A quarter of the way from the darkest values to the middle between dark and bright as Otsu divides them: careful to
-    leave nothing of the body out, since calling some air foreground only costs time.
+    A quarter of the way from the darkest values to the middle of Otsu's gap between dark and bright: chosen low to
+    keep the whole body, since some air in the foreground only costs time.
     """
     from skimage.filters import threshold_otsu
 
@@ -200,15 +202,15 @@ def background_threshold(values: np.ndarray) -> float:
         return float(low) - 1.0
     values = np.clip(values, low, high)
     bright = values > threshold_otsu(values)
-    # Any threshold in the gap between air and tissue is Otsu's, and he takes the lowest: the middle is what is meant.
+    # Any threshold in the gap between air and tissue is optimal, and Otsu's method takes the lowest: use the middle.
     middle = (float(values[bright].mean()) + float(values[~bright].mean())) / 2
     return float(low) + 0.25 * (middle - float(low))
 
 
 def _first_voxel(length: int, size: int, factor: float) -> float:
-    """Where the first network voxel lies along one axis, in native voxels.
+    """The position of the first network voxel along one axis, in native voxels.
 
-    The network's grid sits in the middle of the image. If it is coarser by a whole number, its voxels lie on native
+    The network's grid is centred on the image. If it is coarser by a whole number, its voxels coincide with native
     ones: half-way between two, every label would have to move by half a voxel, all to the same side.
     """
     margin = ((length - 1) - (size - 1) * factor) / 2
@@ -218,7 +220,7 @@ def _first_voxel(length: int, size: int, factor: float) -> float:
 def _resample_axis(tensor: torch.Tensor, axis: int, size: int, factor: float, first: float) -> torch.Tensor:
     """Linear interpolation along one axis, after smoothing, in place, when the new grid is coarser (against aliasing).
 
-    Done in slabs, so that beside the old and the new image there is nothing large in memory.
+    Done in slabs, so that nothing large is in memory besides the old and the new image.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What a case is made of, in a task's own words: slots say what is wanted, sources say where it comes from."""
+"""The parts of a case: slots declare the inputs and targets of a task, sources say where they come from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 KINDS = ("image", "labels", "points", "boxes", "table", "matrix", "signals", "class", "value", "transform")
-VALUES = ("class", "value")  # kinds that stand in the list itself; all others are files
+VALUES = ("class", "value")  # kinds written in the list itself; all others are files
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Slot:
         name: the key in a dataset, the flag on the command line, the column of a cohort's list: one word for all.
         kind: one of ``KINDS``.
         many: whether it takes several files, e.g. an image per channel.
-        required: whether a case is refused without it.
-        help: what it is, for a command line or a tooltip.
+        required: whether a case without it is an error.
+        help: a description, for a command line or a tooltip.
         made_from: of an output: the optional input that it is made from; that input has no other use.
     """
 
@@ -33,7 +33,7 @@ class Slot:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f"slot '{self.name}' has the kind '{self.kind}', which is none of {', '.join(KINDS)}")
+            raise ValueError(f"slot '{self.name}' has the kind '{self.kind}', which is not one of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Case:
     Attributes:
         name: unique within the dataset.
         inputs, targets: sources by the names of the task's slots; a slot that the list leaves out is not there.
-        patients: those whom it shows, the one whom it counts for in reports first. A registration pair may show two,
+        patients: those that it shows; the first is the one it counts for in reports. A registration pair may show two,
             who are then dealt to folds together.
-        site: the centre it comes from, empty where the list does not say.
+        site: the centre it comes from; empty if unknown.
     """
 
     name: str
@@ -92,10 +92,10 @@ class Case:
 
     @property
     def patient(self) -> str:
-        """The patient whom it counts for in reports; empty where none is known."""
+        """The patient that it counts for in reports; empty if unknown."""
         return self.patients[0] if self.patients else ""
 
     @property
     def all_files(self) -> tuple[Path, ...]:
-        """Everything that it names, in the order of its slots."""
+        """All of its sources, in the order of the slots."""
         return tuple(file for source in (*self.inputs.values(), *self.targets.values()) for file in source.files)

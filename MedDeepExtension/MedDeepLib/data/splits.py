@@ -1,6 +1,6 @@
-"""Folds for a cross-validation: every case is held out once, and never by a fold that trains on its patients.
+"""Folds for a cross-validation: every case is held out once, by a fold that does not train on its patients.
 
-What is dealt out are the training and validation cases. A dataset's own test cases are left alone: they stay unseen
+The folds use the training and validation cases. A dataset's own test cases are left alone: they stay unseen
 for the one evaluation at the end of all choices.
 """
 
@@ -19,12 +19,12 @@ from MedDeepLib.errors import UserError
 
 @dataclass(frozen=True)
 class Fold:
-    """One share of the cases to judge a model by, and the rest to train it on.
+    """One share of the cases for testing, and the rest for training.
 
     Attributes:
         name: of the fold among the others: "fold 2", or the site that is held out.
         dataset: its test cases are those held out, its training cases all others. It has no validation cases: a
-            method sets some of the training patients aside, as it does for any dataset without.
+            method sets some of the training patients aside, as for any dataset without them.
     """
 
     name: str
@@ -32,22 +32,22 @@ class Fold:
 
 
 def patient_folds(dataset: Dataset, count: int, seed: int, targets: Sequence[Slot]) -> list[Fold]:
-    """Deal the patients out at random, those of every site and class evenly, and hold out one share after the other.
+    """Deal the patients into folds at random, those of every site and class evenly, and hold out each fold once.
 
-    Patients who are joined by a case are held out together. The same seed deals the same patients the same way, in
+    Patients who share a case are held out together. The same seed gives the same folds,
     whatever order the dataset lists them.
 
     Args:
-        targets: of the task; a case must have one of them, or it could not be judged.
+        targets: of the task; a case must have one of them to be evaluated.
 
-    Raises UserError when there are fewer patients than folds, or a case cannot be judged.
+    Raises UserError when there are fewer patients than folds, or a case cannot be evaluated.
     """
     cases = _cases_to_deal(dataset, targets)
     group_of = patient_groups(cases)
     groups = _cases_of_groups(cases, group_of)
     many = "patients" if len(groups) == len({case.patient for case in cases}) else "groups of joined patients"
     if len(groups) < 2:
-        raise UserError(f"A cross-validation needs two {many} at least, but {dataset.name} has one to train on.")
+        raise UserError(f"A cross-validation needs at least two {many}, but {dataset.name} has one to train on.")
     if not 2 <= count <= len(groups):
         raise UserError(
             f"{count} folds cannot be made of the {len(groups)} {many} that {dataset.name} has to train on: ask for 2 "
@@ -70,13 +70,13 @@ def patient_folds(dataset: Dataset, count: int, seed: int, targets: Sequence[Slo
 
 
 def site_folds(dataset: Dataset, targets: Sequence[Slot]) -> list[Fold]:
-    """Hold out one site after the other, which is how a model is judged that is to be used in a new centre.
+    """Hold out one site after the other: tests how well a model works in a new centre.
 
     Args:
         targets: as for :func:`patient_folds`.
 
-    Raises UserError when there are fewer than two sites, a case has no site or cannot be judged, or a patient, or
-    patients who are joined by a case, have two sites.
+    Raises UserError when there are fewer than two sites, a case has no site or cannot be evaluated, or a patient, or
+    patients who share a case, have two sites.
     """
     cases = _cases_to_deal(dataset, targets)
     for case in cases:
@@ -95,13 +95,13 @@ def site_folds(dataset: Dataset, targets: Sequence[Slot]) -> list[Fold]:
             who = f"The patient '{group}' has" if len(patients) == 1 else f"Patients who are joined ({_some(patients)})"
             raise UserError(
                 f"{who}{' have' if len(patients) > 1 else ''} cases from two sites ({own[0].site}, {other.site}), so "
-                "that no site can be held out without them: take one of them out, or cross-validate by patient."
+                "that neither site can be held out: remove the cases of one site, or cross-validate by patient."
             )
         site_of[group] = own[0].site
     sites = sorted(set(site_of.values()))
     if len(sites) < 2:
         raise UserError(
-            f"All cases of {dataset.name} come from one site ({sites[0]}): leaving a site out needs two at least; "
+            f"All cases of {dataset.name} come from one site ({sites[0]}): leaving a site out needs at least two; "
             "cross-validate by patient instead."
         )
     folds = []
@@ -119,10 +119,10 @@ def _cases_to_deal(dataset: Dataset, targets: Sequence[Slot]) -> tuple[Case, ...
     names = [slot.name for slot in targets]
     for case in cases:
         if names and not any(name in case.targets for name in names):
-            lacks = f"no {names[0]}" if len(names) == 1 else f"nothing to be judged by ({', '.join(names)})"
+            lacks = f"no {names[0]}" if len(names) == 1 else f"nothing to evaluate with ({', '.join(names)})"
             raise UserError(
                 f"The case {case.name} has {lacks}, but a cross-validation holds out every case once and compares: "
-                f"add {'the ' + names[0] if len(names) == 1 else 'one of them'}, or take the case out of the dataset."
+                f"add {'the ' + names[0] if len(names) == 1 else 'one of them'}, or remove the case from the dataset."
             )
     return tuple(cases)
 
@@ -135,7 +135,7 @@ def _cases_of_groups(cases: Sequence[Case], group_of: dict[str, str]) -> dict[st
 
 
 def _class_of(cases: Sequence[Case], targets: Sequence[Slot]) -> str:
-    """The class that most of the cases have; empty where the task has no classes of whole cases."""
+    """The most frequent class of the cases; empty if the task does not classify whole cases."""
     names = [slot.name for slot in targets if slot.kind == "class"]
     counts = Counter(str(case.targets[name].value) for case in cases for name in names[:1] if name in case.targets)
     return min(counts, key=lambda name: (-counts[name], name), default="")

@@ -1,9 +1,9 @@
-"""Jobs: a folder says what to do, a worker process does it, events tell how it goes.
+"""Jobs: a folder describes the work, a worker process runs it, events report its progress.
 
 See :mod:`MedDeepLib.jobs.job` (what to do), :mod:`~MedDeepLib.jobs.events` (what is happening),
-:mod:`~MedDeepLib.jobs.folder` (where everything lies), :mod:`~MedDeepLib.jobs.launcher` (start, watch, stop),
-:mod:`~MedDeepLib.jobs.warm` (workers that stay for the next job), :mod:`~MedDeepLib.jobs.workers` (what applications
-know of all this), and :mod:`~MedDeepLib.jobs.listing` (all jobs at a glance). The worker itself is
+:mod:`~MedDeepLib.jobs.folder` (where the files are), :mod:`~MedDeepLib.jobs.launcher` (start, watch, stop),
+:mod:`~MedDeepLib.jobs.warm` (workers kept for the next job), :mod:`~MedDeepLib.jobs.workers` (the interface for
+applications), and :mod:`~MedDeepLib.jobs.listing` (all jobs at a glance). The worker itself is
 :mod:`MedDeepLib.worker`.
 """
 

@@ -1,11 +1,11 @@
-"""Deleting and measuring folders of jobs, in steps: a run can hold gigabytes and a panel must not wait for its end."""
+"""Deletes and measures job folders in steps: a run can hold gigabytes, and a panel must not block."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from MedDeepLib.errors import UserError
@@ -21,9 +21,9 @@ _NAMED_AT_MOST = 3
 
 
 def losses(folder: JobFolder) -> list[str]:
-    """What deleting a job takes away that would be missed, in words; the last of it may be files that are not its own.
+    """What deleting a job destroys, in words; the last entry may be files that are not the job's own.
 
-    Whoever chose the folder may have kept other things in it.
+    The user may have kept other files in the folder.
     """
     lost = []
     if folder.model_folder.is_dir():
@@ -31,9 +31,9 @@ def losses(folder: JobFolder) -> list[str]:
     if any(folder.path.glob("fold_*/model")):
         lost.append("the models of its folds")
     if folder.has_checkpoint() and not folder.result_file.exists():
-        lost.append("the checkpoint from which it could go on")
+        lost.append("the checkpoint to resume from")
     if any(folder.path.glob("metrics*.csv")):
-        lost.append("its figures")
+        lost.append("its metrics")
     strange = [path.name for path in _strangers(folder)]
     if strange:
         names = ", ".join(strange[:_NAMED_AT_MOST]) + (", ..." if len(strange) > _NAMED_AT_MOST else "")
@@ -42,37 +42,37 @@ def losses(folder: JobFolder) -> list[str]:
     return lost
 
 
-def delete_job(folder: JobFolder) -> Iterator[None]:
+def delete_job(folder: JobFolder) -> Generator[None]:
     """Delete a job's folder with everything in it. It is gone as a whole at the first step, the rest makes room.
 
-    Raises UserError when the job is running or just about to, or its folder cannot be deleted; nothing is lost then.
+    Raises UserError when the job is running or starting, or its folder cannot be deleted; nothing is lost then.
     """
     if folder.active_pid() is not None:
         raise UserError(f"The job in {folder.path} is running: stop it before deleting it.")
     if folder.is_starting():
-        raise UserError(f"The job in {folder.path} is just being started: wait a moment, or stop it.")
+        raise UserError(f"The job in {folder.path} is starting: wait a moment, or stop it.")
     yield from delete(folder.path)
 
 
-def delete_model(folder: JobFolder) -> Iterator[None]:
+def delete_model(folder: JobFolder) -> Generator[None]:
     """Delete the model that a job has trained, and keep the job. As :func:`delete_job` otherwise."""
     if folder.active_pid() is not None:
         raise UserError(f"The job in {folder.path} is running: stop it before deleting its model.")
     yield from delete(folder.model_folder)
 
 
-def delete(path: Path) -> Iterator[None]:
+def delete(path: Path) -> Generator[None]:
     """Take a folder away under another name, and then remove what was in it file by file.
 
-    Raises UserError when it cannot be taken away, for instance because another program uses a file in it.
+    Raises UserError when it cannot be renamed, for instance because another program uses a file in it.
     """
     aside = path.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
     try:
         os.replace(path, aside)
     except OSError as error:
-        raise UserError(f"{path} cannot be deleted ({error.strerror or error}): close what uses it.") from None
+        raise UserError(f"{path} cannot be deleted ({error.strerror or error}): a program uses it, close it.") from None
     yield
-    # Also what a program that was ended meanwhile has left.
+    # Also leftovers of a program that was killed while deleting.
     for leftover in path.parent.glob(f"{_ASIDE}*"):
         yield from _remove(leftover)
 
@@ -91,13 +91,13 @@ def size_of(folder: Path) -> Iterator[int]:
 
 
 def _strangers(folder: JobFolder) -> list[Path]:
-    """What lies in the folder of a job and is none of its files."""
+    """Entries in a job folder that are not the job's own files."""
     patterns = (*_PATTERNS, folder.model_folder.name, f"{_ASIDE}*")
     known = {path for pattern in patterns for path in folder.path.glob(pattern)}
     return sorted(path for path in folder.path.glob("*") if path not in known)
 
 
-def _remove(path: Path) -> Iterator[None]:
+def _remove(path: Path) -> Generator[None]:
     """Remove a folder from its leaves up; what cannot be removed stays. A link is removed, not what it points to."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():

@@ -1,17 +1,17 @@
 """The event protocol: one JSON object a line in ``events.jsonl`` and on the worker's standard output.
 
-Events are all that panels, scripts and reports know of a job; nobody parses a log. Every event has ``time`` (seconds
+Events are the only interface to panels, scripts and reports; nothing parses a log. Every event has ``time`` (seconds
 since 1970) and ``event``, which is one of:
 
 ==========  ==========================================================================================
 state       ``state`` (queued, running, stopping, stopped, failed, done); a job that waits for its device says
-            in ``message`` whom it waits for; a failure has ``message`` (one plain sentence), ``kind`` (input, disk,
+            in ``message`` for which other; a failure has ``message`` (one plain sentence), ``kind`` (input, disk,
             failed, memory, silent, internal) and ``exit_code``
-phase       ``phase``: what the job does now, in words
+phase       ``phase``: what the job is doing, in words
 progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training; in a
             cross-validation also ``fold`` of ``folds`` and ``overall``, the share of the whole that is done
 metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice
-memory      ``resident_bytes`` and, on a card, ``device_bytes``: peaks so far
+memory      ``resident_bytes`` and, on a GPU, ``device_bytes``: peaks so far
 message     ``message``: something worth knowing, e.g. which device was chosen
 warning     ``message``: something that may need a person's attention; with ``silent`` true, the worker seems to
             hang; the message with ``silent`` false takes that back
@@ -39,7 +39,7 @@ _TAIL_BYTES = 32768
 class EventWriter:
     """Appends events to a file and, when asked, to standard output; may be called from any thread.
 
-    An event is news, not the work: one that a full disk does not take is lost, and the job goes on.
+    Losing an event must not stop the job: one that a full disk rejects is dropped, and the job continues.
     """
 
     def __init__(self, path: Path, echo: bool = False):
@@ -62,7 +62,7 @@ class EventWriter:
         self._file.close()
 
     def _append(self, line: bytes) -> None:
-        # What a killed worker or a full disk has left of a line must not swallow the next one.
+        # A partial line, left by a killed worker or a full disk, must not swallow the next one.
         line = b"\n" + line if self._half_line else line
         try:
             self._half_line = self._file.write(line) < len(line)
@@ -83,7 +83,7 @@ class EventReader:
         return self._read(-1)
 
     def read_in_parts(self) -> Iterator[list[dict[str, Any]]]:
-        """As :meth:`read`, some hundred events at a time: for who may not be kept busy by a long file."""
+        """As :meth:`read`, a few hundred events at a time, for callers that must not block on a long file."""
         before = -1
         while self._offset != before:
             before = self._offset
@@ -95,14 +95,14 @@ class EventReader:
                 file.seek(self._offset)
                 data = file.read(count)
         except OSError:
-            return []  # not there yet, no longer there, or on a drive that does not answer now
+            return []  # not there yet, deleted, or on a drive that does not respond
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [event for line in lines if (event := _parse(line)) is not None]
 
 
 def last_events(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The events at the end of a file, some hundred at most, and whether these are all; none if there is no file."""
+    """The last few hundred events of a file, and whether these are all; none if there is no file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,23 +1,23 @@
-"""The job folder: where a job's request, events, checkpoint, model and result lie, and what state it is in.
+"""The job folder: a job's request, events, checkpoint, model and result, and its state.
 
 ::
 
     job.json         what to do
-    manifest.json    what the weights of a training depend on, see jobs.manifest
+    manifest.json    everything the weights of a training depend on, see jobs.manifest
     repeats.json     the manifest of the run that this training repeats
-    parameters.json  every parameter of a training, also those left to the data and the device, and what was found there
-    worker.json      who does it: process id and start time, so that a recycled id is not mistaken for the worker
-    resources.json   the device and the number of processor threads that it computes with
-    events.jsonl     how it goes
-    log.txt          everything else the worker said, tracebacks included
+    parameters.json  every parameter of a training, including those derived from the data and the device, with the facts
+    worker.json      the worker: process id and start time, so that a recycled id is not mistaken for it
+    resources.json   the device and the number of CPU threads in use
+    events.jsonl     the job's events
+    log.txt          everything else the worker printed, including tracebacks
     stop             present once the user has asked to stop
-    checkpoint.pt    training as far as it has come
-    tensorboard/     its curves, for TensorBoard
-    mlflow.json      the run of MLflow that is told how it goes
+    checkpoint.pt    the training's last checkpoint
+    tensorboard/     curves for TensorBoard
+    mlflow.json      the MLflow run that tracks the job
     model/           the trained model, a MONAI bundle
     result.json      written last, atomically: the job is done
 
-A cross-validation has a folder for every fold, with parameters, checkpoint, model and result of its own, and::
+A cross-validation has a folder for every fold, with its own parameters, checkpoint, model and result, and::
 
     folds.json       who is in which fold
     fold_1/ ...
@@ -59,7 +59,7 @@ _STATES = frozenset(map(str, State))
 
 
 class JobFolder:
-    """A job on disk. Reading it needs no worker; everything can be asked again after a restart."""
+    """A job on disk. Reading it needs no worker and works after a restart."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser().absolute()
@@ -78,7 +78,7 @@ class JobFolder:
 
     @classmethod
     def create(cls, path: str | Path, job: Job) -> JobFolder:
-        """Make the folder of a new job. Raises UserError when the job is not valid or the folder is in use."""
+        """Create the folder of a new job. Raises UserError when the job is not valid or the folder is in use."""
         job.validate()
         folder = cls(path)
         try:
@@ -94,19 +94,19 @@ class JobFolder:
         return Job.load(self.job_file)
 
     def state(self) -> State:
-        """The job's state; a job whose worker is no longer alive has failed, whatever its last event says.
+        """The job's state. A job whose worker has died counts as failed, whatever its last event.
 
-        Looks at the end of the event file only, however long the job has run.
+        Reads only the end of the event file, however long the job has run.
         """
         return self.state_after(*last_events(self.events_file))
 
     def state_after(self, events: list[dict[str, Any]], all_of_them: bool) -> State:
-        """The state when ``events`` are the last ones that the job has sent."""
+        """The state, given the job's last ``events``."""
         if self.result_file.exists():
             return State.DONE
         last = next((e["state"] for e in reversed(events) if e["event"] == "state" and e.get("state") in _STATES), None)
         if last is None and not all_of_them:
-            last = State.RUNNING  # who waits or has ended says so, and then little else
+            last = State.RUNNING  # a job that waits or has ended reports that, and little after it
         if last is None:
             return State.RUNNING if self.worker_alive() else State.QUEUED
         state = State(last)
@@ -120,11 +120,11 @@ class JobFolder:
         return EventReader(self.events_file).read()
 
     def result(self) -> dict[str, Any]:
-        """What the finished job reports; empty while it is not done."""
+        """The result of the finished job; empty until it is done."""
         return read_json(self.result_file)
 
     def is_there(self) -> bool:
-        """Whether the folder still holds this job; a drive that does not answer for the moment counts as there."""
+        """Whether the folder still holds this job; also true while its drive does not respond."""
         try:
             self.job_file.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -134,23 +134,23 @@ class JobFolder:
         return True
 
     def request_stop(self) -> None:
-        """Ask the worker to save its work and leave. Raises CannotWrite when the folder is gone or refuses."""
+        """Ask the worker to save its work and exit. Raises CannotWrite when the folder is gone or not writable."""
         try:
             self.stop_file.touch()
         except OSError as error:
             raise self.not_writable(error) from None
 
     def stop_requested(self) -> bool:
-        return os.path.exists(self.stop_file)  # unlike Path.exists, false also where a drive does not answer
+        return os.path.exists(self.stop_file)  # unlike Path.exists, false also when a drive does not respond
 
     def fold(self, number: int) -> JobFolder:
-        """Where fold ``number`` of a cross-validation, from 1, is trained and judged."""
+        """Where fold ``number`` of a cross-validation, from 1, is trained and evaluated."""
         return JobFolder(self.path / f"fold_{number}")
 
     def can_resume(self) -> bool:
-        """True for a training or cross-validation that was stopped or has died and left something to go on from.
+        """True for a training or cross-validation that was stopped or died, and has something to resume from.
 
-        Reads no events, so that a panel may ask at every key stroke.
+        Reads no events, so a panel may call it at every keystroke.
         """
         return self.has_checkpoint() and not self.result_file.exists() and not self.worker_alive()
 
@@ -159,12 +159,12 @@ class JobFolder:
         return any(any(self.path.glob(pattern)) for pattern in _CHECKPOINTS)
 
     def latest_progress(self) -> dict[str, Any] | None:
-        """The last ``progress`` event; looks at the end of the event file only, however long the job has run."""
+        """The last ``progress`` event; reads only the end of the event file, however long the job has run."""
         events, _ = last_events(self.events_file)
         return next((event for event in reversed(events) if event["event"] == "progress"), None)
 
     def is_starting(self) -> bool:
-        """True for a new job of which no worker has said anything yet, but may do so in a moment."""
+        """True for a new job whose worker has not reported yet, but may do so in a moment."""
         try:
             age = time.time() - self.job_file.stat().st_mtime
             if self.worker_file.exists() or age > _STARTING_SECONDS:
@@ -174,9 +174,9 @@ class JobFolder:
             return False
 
     def prepare_restart(self) -> None:
-        """Forget the stop request and the dead worker of an earlier run; events and checkpoints stay.
+        """Clear the stop request and the dead worker of an earlier run; events and checkpoints stay.
 
-        Raises UserError when a worker is at it still, the job is done, or the folder cannot be written.
+        Raises UserError when a worker is still running it, the job is done, or the folder cannot be written.
         """
         if self.result_file.exists():
             raise UserError(f"The job in {self.path} is done: there is nothing to resume.")
@@ -189,14 +189,14 @@ class JobFolder:
             raise self.not_writable(error) from None
 
     def not_writable(self, error: OSError) -> CannotWrite:
-        """What to raise when a file of the job cannot be written."""
+        """The error to raise when a file of the job cannot be written."""
         return CannotWrite(
             f"The job folder {self.path} cannot be written ({error.strerror or error}): free some space, allow "
             "writing, or use another folder."
         )
 
     def discard(self) -> None:
-        """Remove what is the job's own, and the folder if nothing else is in it: for a request that was refused."""
+        """Remove the job's own files, and the folder if it is then empty: for a request that was refused."""
         for fold in self.path.glob("fold_*/"):
             JobFolder(fold).discard()
         request = (self.job_file, self.parameters_file, self.resources_file, self.folds_file)
@@ -207,7 +207,7 @@ class JobFolder:
             self.path.rmdir()
 
     def register_worker(self) -> dict[str, Any]:
-        """Called by the worker: this process does the job now. Returns what stands for it, see :meth:`is_held_by`."""
+        """Called by the worker: register this process. Returns its identity, see :meth:`is_held_by`."""
         identity = own_identity()
         write_json(self.worker_file, identity)
         return identity
@@ -223,29 +223,29 @@ class JobFolder:
             return True
 
     def forget_worker(self) -> None:
-        """Called by a worker that lives on when the job has ended; another one's registration stays."""
+        """Called by a worker that stays alive after the job; leaves another worker's registration alone."""
         with contextlib.suppress(OSError):
             if self.worker_pid() in (os.getpid(), None):
                 self.worker_file.unlink(missing_ok=True)
 
     def worker(self) -> dict[str, Any]:
-        """What stands for the worker that registered last; empty when there was none."""
+        """The identity of the worker that registered last; empty when there was none."""
         return read_json(self.worker_file)
 
     def worker_alive(self) -> bool:
         return self.worker_pid() is not None
 
     def worker_pid(self) -> int | None:
-        """The process that does the job now, None when there is none."""
+        """The process that runs the job now, None when there is none."""
         identity = self.worker()
         try:
             pid, started = int(identity["pid"]), float(identity["started"])
             return pid if process_alive(pid, started, identity.get("after_boot")) else None
         except (KeyError, TypeError, ValueError):
-            return None  # no worker has been here, or its file is damaged
+            return None  # no worker has registered, or its file is damaged
 
     def active_pid(self) -> int | None:
-        """The process that is at the job; None for one that has ended, though a warm worker may have stayed."""
+        """The process that runs the job; None when the job has ended, even if a warm worker is still alive."""
         pid = self.worker_pid()
         return pid if pid is not None and not self.state().finished else None
 
@@ -254,17 +254,17 @@ class JobFolder:
 
 
 def own_identity() -> dict[str, Any]:
-    """This process in a way that holds when its number is given to another one: see :func:`process_alive`."""
+    """The identity of this process, valid even after its id is recycled: see :func:`process_alive`."""
     started, after_boot = _began(os.getpid())
     return {"pid": os.getpid(), "started": started, "after_boot": after_boot}
 
 
 def process_identity(pid: int) -> tuple[int, float, float | None]:
-    """Another process in that way, for :func:`process_alive`; one that has ended fits no process."""
+    """The identity of another process, for :func:`process_alive`; one that has ended matches no process."""
     try:
         import psutil
     except ImportError:
-        return pid, 0.0, None  # the job itself will say what is missing
+        return pid, 0.0, None  # the job itself will report what is missing
     try:
         return pid, *_began(pid)
     except psutil.Error:
@@ -275,8 +275,8 @@ def process_alive(pid: int, started: float, after_boot: float | None = None) -> 
     """Whether the process ``pid`` is still there and not a zombie.
 
     Args:
-        started: when it began (seconds since 1970). Setting the clock changes what some systems say of it...
-        after_boot: ... and what others say of this, seconds after the computer was started; one of them always agrees.
+        started: when it began (seconds since 1970). Setting the clock changes this value on some systems...
+        after_boot: ... and this one on others: seconds since boot. One of the two always agrees.
     """
     try:
         import psutil
@@ -295,12 +295,14 @@ def _began(pid: int) -> tuple[float, float]:
     """When a process began: seconds since 1970, and after the computer was started; both by the same clock."""
     import psutil
 
-    for _ in range(10):  # when the clock is set between two looks at it, they are of no use together
+    tries = 10
+    while True:
         boot = psutil.boot_time()
         began = psutil.Process(pid).create_time()
-        if abs(psutil.boot_time() - boot) < 2:
-            break
-    return began, began - boot
+        tries -= 1
+        # When the clock is set between two looks at it, they are of no use together.
+        if abs(psutil.boot_time() - boot) < 2 or not tries:
+            return began, began - boot
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -316,7 +318,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders directly below ``folder``, but for hidden ones: what is being deleted is among these."""
+    """The folders directly below ``folder``, except hidden ones: folders being deleted are hidden."""
     try:
         with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
@@ -328,7 +330,7 @@ def jobs_in(folder: Path) -> Iterable[JobFolder]:
     """The jobs directly below ``folder``, the newest first."""
     found = []
     for path in folders_in(folder):
-        with contextlib.suppress(OSError):  # it is no job, or another program deletes it in this moment
+        with contextlib.suppress(OSError):  # not a job, or another program is deleting it
             found.append(((path / "job.json").stat().st_mtime, path))
     return [JobFolder(path) for _, path in sorted(found, reverse=True)]
 

@@ -1,8 +1,8 @@
-"""The heartbeat of a worker: how it shows that it works, and how one that hangs is noticed.
+"""The heartbeat of a worker: shows that it is working, so that a hanging worker is noticed.
 
-Whatever a worker does, it asks again and again whether it should stop: at every step, tile, case and file, and while
-it waits for its device. Each time, but once a second at most, it touches its event file. So a heartbeat costs next to
-nothing, comes from the very loop that does the work, and cannot come from a process that is stuck.
+Whatever a worker does, it keeps checking whether it should stop: at every step, tile, case and file, and while
+it waits for its device. Each check, at most once a second, touches the event file. So a heartbeat costs next to
+nothing, comes from the loop that does the work, and cannot come from a process that is stuck.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST_INTERVAL = 5.0
 
 
 class Pulse(Enum):
-    """What a look at a worker has shown; everything but ALIVE is returned once only."""
+    """The result of checking a worker; everything but ALIVE is returned only once."""
 
     ALIVE = "it works, or has not been silent for long"
     SILENT = "it has been silent for the limit"
@@ -33,11 +33,11 @@ def beat(events_file: Path) -> None:
     try:
         os.utime(events_file)
     except OSError:
-        return  # a folder that is gone is noticed elsewhere
+        return  # a missing folder is noticed elsewhere
 
 
 def limit_seconds() -> float:
-    """How long a worker may be silent: ten minutes, or what the environment says; 0: for ever."""
+    """How long a worker may be silent, in seconds: ten minutes, or set by the environment; 0: no limit."""
     try:
         return max(0.0, float(os.environ[ENVIRONMENT_VARIABLE]))
     except (KeyError, ValueError):
@@ -45,13 +45,13 @@ def limit_seconds() -> float:
 
 
 class HeartbeatMonitor:
-    """Looks at the event file of one job whenever it is asked to.
+    """Checks the event file of one job for heartbeats.
 
-    Dates are compared with each other only, never with the clock, so setting the clock changes nothing. The time in
-    which nobody looks does not count, as while the computer sleeps.
+    File times are compared only with each other, never with the clock, so setting the clock changes nothing. Time in
+    which nobody checks does not count, as while the computer sleeps.
 
     Attributes:
-        limit: seconds of silence that are worth a warning; the job is given up after twice as many. 0: never.
+        limit: seconds of silence before a warning; the worker is ended after twice as many. 0: never.
     """
 
     def __init__(self, events_file: Path, clock: Callable[[], float] = time.monotonic):
@@ -63,7 +63,7 @@ class HeartbeatMonitor:
         self._told = Pulse.ALIVE
 
     def look(self) -> Pulse:
-        """How it is now."""
+        """Check now."""
         now = self._clock()
         interval, self._looked = min(now - self._looked, _LONGEST_INTERVAL), now
         state = self._state()
@@ -82,7 +82,7 @@ class HeartbeatMonitor:
         return Pulse.ALIVE
 
     def ignore_changes(self) -> None:
-        """What has been written just now was not written by the worker."""
+        """Ignore the last change of the file: the worker did not make it."""
         self._seen = self._state()
 
     def _state(self) -> tuple[int, int] | None:

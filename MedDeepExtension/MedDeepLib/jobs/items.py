@@ -30,12 +30,12 @@ def to_json(item: ApplyItem) -> dict[str, Any]:
 
 
 def from_json(entry: Any, task: Task, where: str) -> ApplyItem:
-    """The item that :func:`to_json` has written. Raises UserError, which begins with ``where``, when it is none."""
+    """The item that :func:`to_json` wrote. Raises UserError, which begins with ``where``, when it is not valid."""
     inputs, outputs = (entry.get("inputs"), entry.get("outputs")) if isinstance(entry, dict) else (None, None)
     if not isinstance(inputs, dict) or not isinstance(outputs, dict):
-        raise UserError(f"{where}: every one of 'items' needs 'inputs' and 'outputs', objects by the names of slots.")
+        raise UserError(f"{where}: each of the 'items' needs 'inputs' and 'outputs', objects keyed by slot name.")
     if not all(isinstance(file, str) for file in outputs.values()):
-        raise UserError(f"{where}: the 'outputs' of 'items' must name a file each.")
+        raise UserError(f"{where}: each of the 'outputs' of 'items' must name one file.")
     slots = {slot.name: slot for slot in task.inputs}
     return ApplyItem({name: _source(slots.get(name), name, value, where) for name, value in inputs.items()}, outputs)
 
@@ -44,7 +44,7 @@ def from_version_1(entry: Any, task: Task, where: str) -> ApplyItem:
     """The same from an entry of version 1."""
     images, output = (entry.get("images"), entry.get("output")) if isinstance(entry, dict) else (None, None)
     if not isinstance(images, list) or not isinstance(output, str):
-        raise UserError(f"{where}: every one of 'items' needs 'images', a list of files, and an 'output'.")
+        raise UserError(f"{where}: each of the 'items' needs 'images', a list of files, and an 'output'.")
     inputs, outputs = entry.get("inputs", {}), entry.get("outputs", {})
     if not isinstance(inputs, dict) or not isinstance(outputs, dict):
         raise UserError(f"{where}: 'inputs' and 'outputs' of 'items' must be objects that name files.")

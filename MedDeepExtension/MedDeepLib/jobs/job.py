@@ -33,21 +33,21 @@ class Job:
         method: name of the method to train.
         parameters: of the method (train, plan, crossvalidate) or of the application (apply, evaluate), by name.
         dataset: JSON, CSV or folder to train on or to evaluate with (its test cases).
-        folds: of a cross-validation: how many by patient, or "site" to leave one site out after the other.
+        folds: of a cross-validation: how many by patient, or "site" to leave out one site at a time.
         model: folder of the model to apply or evaluate, or a run that holds one.
         items: the cases to apply the model to.
         inputs: CSV list or folder of the cases of a cohort.
         output: the folder for the results of a cohort.
-        scheduler: address of the dask scheduler that knows the workers for a cohort; empty: this computer.
+        scheduler: address of the dask scheduler for a cohort; empty: this computer.
         workers: processes of this computer for a cohort; 0: as many as the devices and the memory allow.
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N, mps, or for a training all: every GPU of this computer.
-        processes: how many train together, each on a GPU of its own or all on the CPU; 0: one for each device that
+        processes: how many train together, each on its own GPU or all on the CPU; 0: one for each device that
             ``device`` means. The batch size is that of each of them.
-        seed: all randomness derives from it.
+        seed: of all randomness.
         threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
-        deterministic: whether a training on a GPU can be repeated to the last bit, which takes longer; on a CPU it
-            always can.
+        deterministic: whether a training on a GPU is repeatable to the last bit, which is slower; on a CPU it
+            always is.
     """
 
     task: str
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What it does, in two words for lists: "train unet", "apply lungs"."""
+        """Action and method or model, for lists: "train unet", "apply lungs"."""
         return f"{_VERBS.get(self.action, self.action)} {self.method or Path(self.model).name}"
 
     def validate(self) -> None:
@@ -84,7 +84,7 @@ class Job:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"The seed must be from 0 to {2**31 - 1}, not {self.seed}.")
         if self.action not in ("train", "plan") and (self.device == ALL or self.processes > 1):
-            raise UserError("Only a training runs on several devices or in several processes: name one device.")
+            raise UserError("Only training runs on several devices or in several processes: choose one device.")
         if not 0 <= self.processes <= MOST_PROCESSES:
             raise UserError(
                 f"The number of processes must be 0 (one for each device) to {MOST_PROCESSES}, not {self.processes}."
@@ -107,8 +107,8 @@ class Job:
         self._validate_train()
         if self.folds != BY_SITE and not (self.folds.isdecimal() and int(self.folds) >= 2):
             raise UserError(
-                f"The folds of a cross-validation must be a number from 2 on, or '{BY_SITE}' to leave one site out "
-                f"after the other, not '{self.folds}'."
+                f"The folds of a cross-validation must be a number of at least 2, or '{BY_SITE}' to leave out one site "
+                f"at a time, not '{self.folds}'."
             )
 
     def _validate_apply(self) -> None:
@@ -156,21 +156,21 @@ class Job:
         except OSError:
             raise UserError(f"The job file {path} cannot be read: give the folder of a job.") from None
         except ValueError as error:
-            raise UserError(f"The job file {path} is not valid JSON ({error}): write it anew.") from None
+            raise UserError(f"The job file {path} is not valid JSON ({error}): correct it.") from None
         if not isinstance(content, dict):
             raise UserError(f"The job file {path} must hold one JSON object.")
         version = content.pop("version", None)
         if type(version) is not int or version not in _READ_ITEM:
             raise UserError(
                 f"The job file {path} has version {version}, this program reads version {SCHEMA_VERSION}: "
-                "use the program that wrote it, or start the job anew."
+                "use the program that wrote it, or start a new job."
             )
         fields = {f.name: f for f in dataclasses.fields(cls)}
         unknown = sorted(set(content) - set(fields))
         if unknown:
             raise UserError(f"The job file {path} has an unknown entry '{unknown[0]}'.")
         for name, value in content.items():
-            _check_type(path, name, value, _JSON_TYPES[fields[name].type])
+            _check_type(path, name, value, _JSON_TYPES[str(fields[name].type)])
         for name in ("task", "action"):
             if name not in content:
                 raise UserError(f"The job file {path} lacks '{name}'.")

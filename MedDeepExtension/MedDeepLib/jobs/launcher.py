@@ -1,4 +1,4 @@
-"""Starts a job's worker, watches it and stops it, without ever making the caller wait.
+"""Starts a job's worker, watches it and stops it, without ever blocking the caller.
 
 The worker's events are read from its event file, so a panel that polls twice a second costs next to nothing, a worker
 can never block on a full pipe, and a job started before can be watched again after a restart.
@@ -22,7 +22,7 @@ from MedDeepLib.jobs.heartbeat import HeartbeatMonitor, Pulse
 from MedDeepLib.jobs.words import in_words
 
 WORKER = "MedDeepLib.worker"
-_PROGRAMS = {"cohort": "MedDeepLib.cohort"}  # actions whose worker is another program
+_PROGRAMS = {"cohort": "MedDeepLib.cohort"}  # actions that another worker program runs
 GRACE_SECONDS = 20.0
 _WAIT_SECONDS = 0.5
 _KILL_SECONDS = 2.0
@@ -31,8 +31,8 @@ _KILL_SECONDS = 2.0
 class RunningJob:
     """A worker process and the folder it works in.
 
-    Whoever polls it also finds out that the worker hangs or that its folder has been deleted: such a worker is ended,
-    and the last event says why, as if the worker had said so itself.
+    Polling also detects that the worker hangs or that its folder has been deleted: such a worker is ended,
+    and the last event gives the reason, as if the worker had reported it.
     """
 
     def __init__(self, folder: JobFolder, process: subprocess.Popen, reader: EventReader):
@@ -51,7 +51,7 @@ class RunningJob:
         return self._process.pid
 
     def poll(self) -> list[dict[str, Any]]:
-        """The events since the last call. Also ends a worker that was told to stop and has not done so in time."""
+        """The events since the last call. Also ends a worker that has not stopped within its grace period."""
         self._look_after()
         events, self._untold = [*self._untold, *self._reader.read()], []
         for event in events:
@@ -70,7 +70,7 @@ class RunningJob:
 
     @property
     def state(self) -> State:
-        """As the process says: the folder may still tell of an earlier worker if this one has died at once.
+        """The state from the process: the folder may still describe an earlier worker if this one died at once.
 
         Whether a running worker waits for its device is known from the events that :meth:`poll` has read.
         """
@@ -82,7 +82,7 @@ class RunningJob:
         return State.DONE if self.exit_code == EXIT_DONE and self.folder.result_file.exists() else State.FAILED
 
     def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Ask the worker to save its work and leave; after ``grace_seconds`` the next poll() ends it."""
+        """Ask the worker to save its work and exit; after ``grace_seconds`` the next poll() ends it."""
         try:
             self.folder.request_stop()
         except CannotWrite:
@@ -97,15 +97,16 @@ class RunningJob:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the worker to end and return its exit code (for scripts; a panel polls).
 
-        Looks after the worker as :meth:`poll` does, to which all events are left.
+        Supervises the worker as :meth:`poll` does, but leaves all events for it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_running():
             self._look_after()
             left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
             if left <= 0:
-                raise subprocess.TimeoutExpired("worker", timeout)
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
             self._wait_for_process(left)
+        assert self.exit_code is not None
         return self.exit_code
 
     def _wait_for_process(self, seconds: float) -> None:
@@ -113,7 +114,7 @@ class RunningJob:
             self._process.wait(seconds)
 
     def _look_after(self) -> None:
-        """Find out what the worker cannot say itself, and end it if it must be."""
+        """Detect what the worker cannot report itself, and end it if necessary."""
         now = time.monotonic()
         self._gone_since = None if self.folder.is_there() else self._gone_since or now
         if not self.is_running():
@@ -131,26 +132,26 @@ class RunningJob:
         pulse = self._heartbeat.look()
         silence = in_words(self._heartbeat.limit)
         if pulse is Pulse.SILENT:
-            sentence = f"The worker has given no sign of life for {silence}. It will be ended in another {silence}."
+            sentence = f"The worker has sent no heartbeat for {silence}. It will be ended in another {silence}."
             self._tell("warning", message=sentence, silent=True)
         elif pulse is Pulse.BACK:
-            self._tell("message", message="The worker gives signs of life again.", silent=False)
+            self._tell("message", message="The worker sends heartbeats again.", silent=False)
         elif pulse is Pulse.DEAD:
             self.kill()
             self._tell_failure(_silent(self.folder, 2 * self._heartbeat.limit), "silent")
 
     def _signal_stop(self) -> None:
-        """Another way to ask the worker to stop, where its folder takes no stop file; Windows has none that is kind."""
+        """Ask the worker to stop when the stop file cannot be written; Windows has no gentle way."""
         if os.name != "nt":
             self._process.send_signal(signal.SIGTERM)
 
     def _tell_failure(self, sentence: str, kind: str = "internal") -> None:
-        """The worker could not say why it failed: say it in its place."""
+        """Report a failure that the worker could not report itself."""
         self._failure_known = True
         self._tell("state", state=State.FAILED, message=sentence, kind=kind, exit_code=EXIT_FAILED)
 
     def _tell(self, event: str, **fields: Any) -> None:
-        """Add an event of the launcher's own: for the next poll(), and in the file for whoever asks later."""
+        """Add an event of the launcher itself: for the next poll(), and to the file for later readers."""
         self._untold += self._reader.read()
         if self.folder.is_there():
             with contextlib.suppress(OSError), contextlib.closing(EventWriter(self.folder.events_file)) as report:
@@ -161,18 +162,18 @@ class RunningJob:
 
 
 def launch(folder: JobFolder, background: bool = False) -> RunningJob:
-    """Start the worker of a job whose folder exists; a training goes on from its checkpoint if there is one.
+    """Start the worker of a job whose folder exists; a training resumes from its checkpoint if there is one.
 
     Args:
         folder: the job.
-        background: let the worker give way to the applications that people look at (lower priority).
+        background: run the worker at a lower priority, so that interactive applications stay responsive.
 
     Raises:
-        UserError: the job is done, another worker is at it, or its folder cannot be written.
+        UserError: the job is done, another worker is running it, or its folder cannot be written.
     """
     folder.prepare_restart()
     reader = EventReader(folder.events_file)
-    reader.read()  # what an earlier worker said is not news
+    reader.read()  # skip the events of an earlier worker
     arguments = [str(folder.path), "--quiet"] + (["--background"] if background else [])
     try:
         log = folder.log_file.open("ab")
@@ -187,7 +188,7 @@ def launch(folder: JobFolder, background: bool = False) -> RunningJob:
 def start_worker(
     arguments: list[str], folder: Path, stdin: Any, stdout: Any, stderr: Any, program: str = WORKER
 ) -> subprocess.Popen:
-    """Start a worker process that leaves when this one ends.
+    """Start a worker process that exits when this one ends.
 
     Args:
         arguments: of the program.
@@ -200,22 +201,24 @@ def start_worker(
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What torch cannot do yet on an Apple GPU, the processor does; without it the job would fail.
+    # The CPU runs operations that torch lacks on Apple GPUs; otherwise the job would fail.
     environment.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+    detached: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        detached = {"creationflags": subprocess.CREATE_NO_WINDOW}
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, env=environment, **detached)
 
 
 def kill_tree(worker: subprocess.Popen) -> None:
     """End a process and everything it has started, now."""
     end_tree(worker.pid)
-    # One that waits for a broken disk or network drive ends when the drive answers; nobody can wait for that.
+    # A process blocked on a broken disk or network drive ends only when the drive responds; do not wait for it.
     with contextlib.suppress(subprocess.TimeoutExpired):
         worker.wait(timeout=_KILL_SECONDS)
 
 
 def end_tree(pid: int) -> None:
-    """End a process, also one that another program has started, and everything it has started."""
+    """End a process, also one started by another program, and everything it has started."""
     import psutil
 
     try:
@@ -224,7 +227,7 @@ def end_tree(pid: int) -> None:
     except psutil.NoSuchProcess:
         return
     if os.name != "nt":
-        # Also what was started by children that have ended since: a worker is the first of a group of its own.
+        # Also orphans whose parents have ended: a worker leads its own process group.
         with contextlib.suppress(OSError):
             if os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGKILL)
@@ -235,22 +238,22 @@ def end_tree(pid: int) -> None:
 
 def _gone(folder: JobFolder) -> str:
     return (
-        f"The job folder {folder.path} was deleted or moved while the job ran, so the job has ended: leave the folder "
-        "of a running job where it is."
+        f"The job folder {folder.path} was deleted or moved while the job ran, so the job has ended: keep the folder "
+        "of a running job in place."
     )
 
 
 def _silent(folder: JobFolder, seconds: float) -> str:
     hope = "its last checkpoint is kept" if folder.has_checkpoint() else "start the job again"
-    return f"The worker gave no sign of life for {in_words(seconds)} and was ended; {hope}."
+    return f"The worker sent no heartbeat for {in_words(seconds)} and was ended; {hope}."
 
 
 def this_process() -> str:
-    """Who this process is, so that a worker cannot take a later process with the same number for it."""
+    """The identity of this process, so that a worker cannot confuse it with a later one with the same id."""
     try:
         identity = own_identity()
     except ImportError:
-        return str(os.getpid())  # psutil comes with the packages of the extension; the worker says what is missing
+        return str(os.getpid())  # psutil comes with the packages of the extension; the worker reports what is missing
     return ":".join(str(identity[key]) for key in ("pid", "started", "after_boot"))
 
 

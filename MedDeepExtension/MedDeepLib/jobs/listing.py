@@ -1,13 +1,13 @@
-"""The jobs of a runs folder, read again and again at little cost.
+"""The jobs of a runs folder; cheap to refresh.
 
-Files that have not changed are not read again, and the work can be done in steps: a panel with hundreds of jobs does a
+Unchanged files are not read again, and the work can be done in steps: a panel with hundreds of jobs refreshes a
 few of them at a time.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class _Known:
 
 
 class JobList:
-    """All jobs below a runs folder, also those whose results have gone into a scene.
+    """All jobs below a runs folder, including those whose results went into a scene.
 
     Attributes:
         overviews: of the jobs, the newest first, as they were at the end of the last :meth:`refresh`.
@@ -33,7 +33,7 @@ class JobList:
         self.overviews: list[Overview] = []
         self._known: dict[Path, _Known] = {}
 
-    def refresh(self, runs: Path) -> Iterator[None]:
+    def refresh(self, runs: Path) -> Generator[None]:
         """Look at all jobs; stops after each of them, for the caller to do something else."""
         known: dict[Path, _Known] = {}
         for path in [*folders_in(runs), *folders_in(runs / TEMPORARY)]:
@@ -49,16 +49,16 @@ class JobList:
         folder = JobFolder(path) if known is None else known.overview.folder
         stamp = _stamp(folder)
         if stamp[0] is None:
-            return None  # there is no job in this folder
+            return None  # not a job folder
         if known is None or known.stamp != stamp:
             return _Known(stamp, overview(folder))
-        # Whether a worker lives is in no file. One that has ended does not come back without a new file.
+        # No file shows whether a worker is alive. One that has ended does not come back without a new file.
         died = known.overview.alive and not folder.worker_alive()
         return _Known(stamp, overview(folder)) if died else known
 
 
 def _stamp(folder: JobFolder) -> tuple:
-    """Changes with everything that an overview is made from, but for the life of the worker."""
+    """A stamp that changes with everything an overview is made from, except whether the worker is alive."""
     files = (folder.job_file, folder.events_file, folder.worker_file, folder.stop_file, folder.result_file)
     return tuple(_state_of(file) for file in files)
 

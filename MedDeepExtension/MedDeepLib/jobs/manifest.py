@@ -43,7 +43,7 @@ class Manifest:
         self._folder, self._content, self._context, self._original = folder, content, context, original
 
     def complete(self, trained: dict[str, dict[str, torch.Tensor]]) -> None:
-        """The training has ended with these weights; says whether a repeated training has ended with the same."""
+        """Record the final weights; for a repeated training, report whether they are the same."""
         weights = weights_fingerprint(trained)
         write_json(self._folder.manifest_file, self._content | {"ended": _now(), "weights": weights})
         if not self._original:
@@ -61,7 +61,7 @@ def begin_manifest(job: Job, folder: JobFolder, method: Method, context: Context
     """Write the manifest of a training that begins or is resumed now; the method is configured.
 
     Raises:
-        UserError: the data are not those that the training began with or that it is to repeat.
+        UserError: the data are not those of the original run, or not those the training started with.
         Stopped: the user asked to stop.
     """
     context.report("phase", phase="Checking the data")
@@ -99,7 +99,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
     """The folder of a new job that trains again exactly as ``run`` was trained.
 
     Args:
-        dataset: where the same data lie now, if not where they lay.
+        dataset: where the same data are now, if they have moved.
 
     Raises UserError when the run cannot be repeated or ``output`` is in use.
     """
@@ -113,7 +113,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
     if not manifest:
         raise UserError(f"The run {run} has no manifest.json that can be read: train it again to have one.")
     if manifest.get("version") not in READABLE_VERSIONS:
-        raise UserError(f"The manifest of {run} has another version: repeat it with the program that wrote it.")
+        raise UserError(f"The manifest of {run} has another version: repeat the run with the program that wrote it.")
     if not manifest["weights"]:
         raise UserError(f"The training in {run} has not finished: resume it before repeating it.")
     repeated = replace(
@@ -125,7 +125,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
         threads=manifest["device"]["threads"] * _processes(manifest),
     )
     folder = JobFolder.create(output, repeated)
-    # What was left to the data and the device then is not decided anew.
+    # Parameters derived from data and device are taken from the run, not derived again.
     parameters = manifest["parameters"]
     write_json(folder.parameters_file, {"requested": parameters, "used": parameters, "found": {}})
     write_json(folder.repeated_file, {"run": str(original.path), "manifest": manifest})
@@ -133,7 +133,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
 
 
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is other than before in the program and the computer, in words: "torch 2.8.0 instead of 2.7.1"."""
+    """Changes in the program and the computer, in words: "torch 2.8.0 instead of 2.7.1"."""
     before, after = _facts(earlier), _facts(now)
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return [f"{name} {after.get(name) or 'none'} instead of {before.get(name) or 'none'}" for name in changed]
@@ -160,8 +160,9 @@ def source_fingerprint(names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
         module = importlib.import_module(name)
-        root = Path(module.__file__).parent
-        files = root.rglob("*.py") if hasattr(module, "__path__") else [Path(module.__file__)]
+        source = Path(str(module.__file__))
+        root = source.parent
+        files = root.rglob("*.py") if hasattr(module, "__path__") else [source]
         for file in sorted(files, key=lambda file: file.relative_to(root).as_posix()):
             digest.update(f"{name}/{file.relative_to(root).as_posix()}\n".encode())
             digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
@@ -183,7 +184,7 @@ def _processes(manifest: dict[str, Any]) -> int:
 
 
 def _sources(method: Method) -> list[str]:
-    """The packages and files that the method's class and its bases come from; the user may have written some."""
+    """The packages and files that define the method's class and its bases; some may be the user's own."""
     names = {base.__module__.partition(".")[0] for base in type(method).__mro__} | {"MedDeepLib"}
     return sorted(names - sys.stdlib_module_names)
 
@@ -223,7 +224,7 @@ def _warn(changed: list[str], since: str, context: Context) -> None:
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
-    """What is compared, by its name for people."""
+    """The compared facts, by their display names."""
     code = manifest["code"]
     facts = {"MedDeepExtension": f"{code['version']} (sources {code['sources'][:8]})"}
     facts |= {"Python": manifest["python"], "system": manifest["system"]}

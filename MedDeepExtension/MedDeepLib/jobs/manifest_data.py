@@ -1,4 +1,4 @@
-"""The data in a manifest: fingerprints of every file of every case and of what the cases share, and their values.
+"""The data in a manifest: fingerprints of every file and every value, of the cases and of what they share.
 
 A case is ``{"inputs": {slot: [SHA-256, ...]}, "targets": {slot: [SHA-256, ...] or a value}, "patients": [rank, ...]}``.
 Manifests of version 1 held images, label and patient only: ``{"images": [...], "label": ..., "patient": rank}``; what
@@ -52,12 +52,12 @@ def data_content(context: Context) -> dict[str, Any]:
 
 
 def check_data(earlier: Mapping[str, Any], now: Mapping[str, Any], dataset: Dataset, whose: str) -> None:
-    """Compare the data of a manifest, of whatever version, with those of today.
+    """Compare the data of a manifest, of any version, with the current data.
 
     Args:
         whose: ends the sentence "... is not the one that": "this training began with".
 
-    Raises UserError that names the first case that is another one, and what of it.
+    Raises UserError that names the first case that differs, and how.
     """
     for split in _SPLITS:
         before, after, cases = earlier[split], now[split], dataset.cases(split)
@@ -105,7 +105,7 @@ def _version_1(case: Case, entry: Mapping[str, Any], dataset: Dataset) -> dict[s
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], case: Case) -> str:
-    """What of a case is another one than before, in words: "image", "moving image", "fixed label"."""
+    """What differs in a case, in words: "image", "moving image", "fixed label"."""
     if "images" in old:
         if old["images"] != new["images"]:
             return "image"

@@ -1,4 +1,4 @@
-"""Imports, exports and trusts models in a process of its own, for programs that must not wait."""
+"""Imports, exports and trusts models in a separate process, for programs that must not block."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from MedDeepLib.jobs.launcher import end_tree
 
@@ -18,7 +19,7 @@ class ModelTransfer:
     """One running transfer; ask :meth:`is_running` from a timer.
 
     Attributes:
-        path: where the model lies at the end, None before and after a failure.
+        path: where the model is in the end; None before that and after a failure.
         error: why it failed, in a sentence; empty while it has not.
     """
 
@@ -39,7 +40,9 @@ class ModelTransfer:
             "--models",
             str(models_folder),
         ]
-        detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+        detached: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            detached = {"creationflags": subprocess.CREATE_NO_WINDOW}
         handle, name = tempfile.mkstemp(prefix="meddeep-", suffix=".log")
         self._output, self._position = Path(name), 0
         try:
@@ -55,7 +58,7 @@ class ModelTransfer:
             os.close(handle)
 
     def is_running(self) -> bool:
-        """Look at the process and what it has said since."""
+        """Check the process and read its new output."""
         running = self._process.poll() is None
         self._read()
         if not running:
@@ -65,11 +68,11 @@ class ModelTransfer:
         return running
 
     def share(self) -> float:
-        """How much is done, from 0 to 1."""
+        """Progress, from 0 to 1."""
         return self._done / self._total if self._total else 0.0
 
     def cancel(self) -> None:
-        """End it now; it removes what it has copied so far, unless the system or a slow disk leaves it no time."""
+        """End it now; it removes its partial copy, unless the system or a slow disk leaves it no time."""
         self._process.terminate()
         try:
             self._process.wait(timeout=_CLEAN_UP_SECONDS)
@@ -90,7 +93,7 @@ class ModelTransfer:
             try:
                 said = dict(json.loads(line))
             except (TypeError, ValueError):
-                continue  # a warning of some library
+                continue  # a library's warning
             self._done, self._total = said.get("done", self._done), said.get("total", self._total)
             self.error = said.get("error", self.error)
             self.path = Path(said["path"]) if "path" in said else self.path

@@ -1,10 +1,10 @@
-"""All models: those that come with the extension, those of the user's runs and imported ones, of every task."""
+"""All models of every task: released, trained in the user's runs, or imported."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,15 +35,15 @@ class ModelEntry:
         folder: the bundle.
         origin: where it comes from.
         name: of the run that has trained it, or of its own folder.
-        title: its own; its name when it cannot be read.
+        title: from its metadata; its name when that cannot be read.
         problem: why it cannot be used; then the entries below are empty.
         task: segment, register, ...
-        description: all that it says of itself, in a few sentences.
+        description: from its metadata, in a few sentences.
         needs: its inputs.
-        labels: names of what it finds.
-        data: on what it was trained.
-        asks: what it would run besides the usual building blocks, and only once the user trusts it.
-        figures: by name, of the validation.
+        labels: names of the classes it finds.
+        data: the training data, in words.
+        asks: code it would run beyond the allow-list, only once the user trusts it.
+        metrics: validation metrics by name.
         date: when it was made, as in ISO 8601.
         made_on: the device.
     """
@@ -59,7 +59,7 @@ class ModelEntry:
     labels: tuple[str, ...] = ()
     data: str = ""
     asks: tuple[str, ...] = ()
-    figures: tuple[tuple[str, float], ...] = ()
+    metrics: tuple[tuple[str, float], ...] = ()
     date: str = ""
     made_on: str = ""
 
@@ -70,7 +70,7 @@ class ModelEntry:
 
 
 class ModelList:
-    """Reads the models again and again at little cost, as :class:`~MedDeepLib.jobs.listing.JobList` does the jobs.
+    """The list of models; cheap to refresh, as :class:`~MedDeepLib.jobs.listing.JobList` does the jobs.
 
     Attributes:
         entries: of the models, the newest first, as they were at the end of the last :meth:`refresh`.
@@ -80,7 +80,7 @@ class ModelList:
         self.entries: list[ModelEntry] = []
         self._known: dict[Path, tuple[Any, ModelEntry]] = {}
 
-    def refresh(self, runs: Path) -> Iterator[None]:
+    def refresh(self, runs: Path) -> Generator[None]:
         """Look at all models; stops after each of them."""
         known = {}
         for folder, origin in _models(runs):
@@ -96,7 +96,7 @@ class ModelList:
 
 
 def describe(folder: Path, origin: Origin) -> ModelEntry:
-    """What a list shows of the model in ``folder``; nothing that lies in it makes this fail."""
+    """The list entry of the model in ``folder``; no content of the folder makes this fail."""
     name = (folder.parent if origin is Origin.RUN else folder).name
     problem = f"The model {folder} is damaged: its {METADATA} is not complete."
     try:
@@ -135,7 +135,7 @@ def _described(model: Model, origin: Origin, name: str) -> ModelEntry:
         labels=model.classes,
         data=_data(metadata["training_data"], model.is_foreign),
         asks=tuple(Finding(*finding).in_words() for finding in metadata.get("findings", ())),
-        figures=tuple(_figures(metadata.get("figures", {}))),
+        metrics=tuple(_metrics(metadata.get("figures", {}))),
         date=str(made.get("date", "")),
         made_on=", ".join(str(made[key]).partition("-")[0] for key in ("device", "system") if made.get(key)),
     )
@@ -151,7 +151,7 @@ def _data(data: dict[str, Any], is_foreign: bool) -> str:
     return f"{words}. {data.get('description', '')}".strip()
 
 
-def _figures(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
+def _metrics(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
     for stage, values in stages.items():
         for name, value in values.items():
             if name not in _NOT_A_FIGURE and isinstance(value, int | float):
@@ -159,7 +159,7 @@ def _figures(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]]:
 
 
 def _stamp(folder: Path) -> tuple:
-    """Changes when the model is written anew, is changed, or loses its weights."""
+    """A stamp that changes when the model is rewritten, edited, or loses its weights."""
     found = []
     for file in (METADATA, *CONFIGS, WEIGHTS, SCRIPT):
         with contextlib.suppress(OSError):

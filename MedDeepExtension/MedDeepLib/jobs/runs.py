@@ -25,6 +25,6 @@ def runs_folder(setting: Callable[[], str] = str) -> Path:
 
 
 def models_folder(runs: Path) -> Path:
-    """The folder with imported models: beside that with the runs, unless the environment variable says otherwise."""
+    """The folder with imported models: beside the runs folder, unless the environment variable sets another."""
     chosen = os.environ.get(MODELS_VARIABLE)
     return Path(chosen).expanduser() if chosen else runs.with_name(f"{runs.name}-models")

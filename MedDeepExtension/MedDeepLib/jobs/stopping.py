@@ -1,4 +1,4 @@
-"""Stopping a job by its folder, whichever Slicer or script has started it, and whether it computes or waits."""
+"""Stops a job by its folder, whichever Slicer or script started it, whether it runs or waits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from MedDeepLib.jobs.launcher import GRACE_SECONDS, end_tree
 
 
 class Stopping:
-    """A job that has been asked to save its work and leave; look at it until it has.
+    """A job that was asked to save its work and exit; poll it until it has.
 
     Attributes:
         folder: the job.
-        forced: whether it had to be ended, because it did not leave in time.
+        forced: whether it had to be ended because it did not exit in time.
     """
 
     def __init__(self, folder: JobFolder, grace_seconds: float = GRACE_SECONDS):
-        """Ask. Raises UserError when nothing runs that could be stopped, or the request cannot be written."""
+        """Request the stop. Raises UserError when the job is not running, or the request cannot be written."""
         self.folder = folder
         self.forced = False
         self._pid = folder.active_pid()
@@ -28,10 +28,10 @@ class Stopping:
         self._deadline = time.monotonic() + grace_seconds
 
     def ended(self) -> bool:
-        """Whether it has left; ends it with all it has started once the time of grace is over."""
+        """Whether it has exited; ends it with everything it has started once the grace period is over."""
         pid = self.folder.active_pid()
         if pid is None:
-            # One that was just being started may not have said who it is.
+            # A worker that is just starting may not have registered yet.
             return self._pid is not None or not self.folder.is_starting()
         self._pid = pid
         if time.monotonic() > self._deadline:

@@ -1,6 +1,6 @@
-"""What is known of a job, for tables and details: at a glance from the end of its events, or in full from all of them.
+"""Summaries of a job, for tables and details: a quick one from its last events, or a full one from all of them.
 
-Scripts and panels show the same; both read files only, whoever does the job.
+Scripts and panels show the same; both only read files, whichever process runs the job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from MedDeepLib.jobs.events import last_events
 from MedDeepLib.jobs.folder import JobFolder, State
 from MedDeepLib.jobs.job import Job
 
-_UNEXPLAINED = "Its worker has ended without a word: it was killed, or the computer was shut down."
+_UNEXPLAINED = "Its worker ended without a message: it was killed, or the computer was shut down."
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Overview:
     """A job at a glance.
 
     Attributes:
-        folder: where it lies.
+        folder: the job.
         job: what it does, None when its file cannot be read.
         problem: why it cannot be read.
         state: of the job.
-        alive: whether a process is at it, or waits for its device.
-        reason: why it has failed, or whom it waits for; empty otherwise.
+        alive: whether a process is running it or waiting for its device.
+        reason: why it failed, or which job it waits for; empty otherwise.
         progress: its last ``progress`` event, None before the first.
         begun: when it was made (seconds since 1970).
     """
@@ -50,7 +50,7 @@ class Overview:
 
     @property
     def share_done(self) -> float | None:
-        """From 0 to 1; None when it cannot be told."""
+        """From 0 to 1; None when unknown."""
         if self.state is State.DONE:
             return 1.0
         if not self.progress:
@@ -59,7 +59,7 @@ class Overview:
 
     @property
     def seconds_left(self) -> float | None:
-        """As estimated at its last step; None for a job that does not compute or cannot tell."""
+        """Estimated at its last step; None for a job that is not running or has no estimate."""
         if not self.alive or self.state is State.QUEUED or not self.progress:
             return None
         left = self.progress.get("remaining")
@@ -67,7 +67,7 @@ class Overview:
 
 
 def overview(folder: JobFolder) -> Overview:
-    """A job at a glance; reads the end of its events only. Nothing that lies in its folder makes it fail."""
+    """The overview of a job; reads only its last events. No content of its folder makes this fail."""
     job, problem = None, ""
     try:
         job = folder.job()
@@ -85,15 +85,15 @@ def overview(folder: JobFolder) -> Overview:
 
 @dataclass
 class Summary:
-    """What the events of a job amount to; hand them to :meth:`take` as they come.
+    """The summary of a job's events; pass them to :meth:`take` as they arrive.
 
     Attributes:
-        reason: of the last state, in words: why it failed, whom it waits for.
-        phase: what it does now.
+        reason: of the last state, in words: why it failed, or which job it waits for.
+        phase: what it is doing now.
         message: the last one.
         progress: the last ``progress`` event.
-        counts: whether that is of what it does now.
-        figures: the last values of all figures.
+        counts: whether that event belongs to the current phase.
+        metrics: the last values of all metrics.
         warnings: all of them, each once.
     """
 
@@ -102,11 +102,11 @@ class Summary:
     message: str = ""
     progress: dict[str, Any] | None = None
     counts: bool = False
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def take(self, events: Iterable[dict[str, Any]]) -> None:
-        """Add events; one that lacks what its kind should have is passed over."""
+        """Add events; malformed ones are skipped."""
         for event in events:
             try:
                 self._take(event)
@@ -124,7 +124,7 @@ class Summary:
             if event["total"] >= event["step"] >= 0 and all(isinstance(number, int | float) for number in numbers):
                 self.progress, self.counts = event, True
         elif kind == "metrics":
-            self.figures |= {name: float(value) for name, value in event["values"].items() if value is not None}
+            self.metrics |= {name: float(value) for name, value in event["values"].items() if value is not None}
         elif kind == "message":
             self.message = str(event["message"])
         elif kind == "warning" and event["message"] not in self.warnings:
@@ -132,17 +132,17 @@ class Summary:
 
 
 def reason_of(folder: JobFolder, state: State, summary: Summary) -> str:
-    """Why a job has failed or whom it waits for, in one sentence; empty for any other."""
+    """Why a job failed or which job it waits for, in one sentence; empty otherwise."""
     if state not in (State.FAILED, State.QUEUED):
         return ""
     if state is State.QUEUED or summary.reason:
         return summary.reason
-    # Only this process knows an exit code; of a job that was told to stop, the end is no riddle.
+    # Only this process knows the exit code; the end of a job that was asked to stop needs no explanation.
     return "It did not stop in time and was ended." if folder.stop_requested() else _UNEXPLAINED
 
 
 def resources(folder: JobFolder) -> dict[str, Any]:
-    """The device and the number of threads that a job computes with; empty before it has got them."""
+    """The device and number of threads of a job; empty until it has them."""
     try:
         content = json.loads(folder.resources_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

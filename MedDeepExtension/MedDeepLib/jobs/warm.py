@@ -1,11 +1,11 @@
-"""Warm workers: processes that stay for the next job, so that it begins at once instead of importing and loading.
+"""Warm workers: processes kept for the next job, so that it starts at once instead of importing and loading.
 
     workers = WarmWorkers()
-    job = workers.submit(folder)     # a RunningJob like any other; the caller never waits
+    job = workers.submit(folder)     # a RunningJob like any other; never blocks
     ...
     workers.retire()                 # give the memory back
 
-Nothing here runs by itself: whoever polls a job also hears what its worker has answered.
+Nothing here runs by itself: polling a job also reads its worker's answers.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class WarmWorkers:
     def __init__(self, idle_seconds: float | None = None, background: bool = True):
         """
         Args:
-            idle_seconds: after which a worker without a job leaves; 0: no worker stays after its job. The environment
+            idle_seconds: after which an idle worker exits; 0: no worker stays after its job. The environment
                 variable MEDDEEP_WARM_SECONDS says how long when None, and otherwise ten minutes.
-            background: let them give way to the applications that people look at (lower priority).
+            background: run them at a lower priority, so that interactive applications stay responsive.
         """
         self._idle_seconds = idle_seconds
         self._background = background
@@ -50,12 +50,12 @@ class WarmWorkers:
         atexit.register(self.close)
 
     def submit(self, folder: JobFolder) -> RunningJob:
-        """Do the job in ``folder``: at once where a worker for its device is warm and free.
+        """Start the job in ``folder``: at once if a worker for its device is warm and free.
 
-        While the worker of that device is at another job, this one gets a process of its own, which waits for the
-        device if it must.
+        While the worker of that device is busy, the job gets its own process, which waits for the
+        device if necessary.
 
-        Raises UserError when the job is not valid, is done, or another worker is at it.
+        Raises UserError when the job is not valid, is done, or another worker is running it.
         """
         job = folder.job()
         worker = self._free_worker(job.device)
@@ -63,11 +63,11 @@ class WarmWorkers:
             return launch(folder, self._background)
         folder.prepare_restart()
         reader = EventReader(folder.events_file)
-        reader.read()  # what an earlier worker said is not news
+        reader.read()  # skip the events of an earlier worker
         return WarmJob(folder, reader, worker or self._start(), self._start, job.device)
 
     def retire(self) -> None:
-        """Let all workers leave, with their memory: those without a job now, the others when theirs is done."""
+        """Retire all workers and free their memory: idle ones now, busy ones after their job."""
         workers, self._workers = self._workers, []
         self._leaving += workers
         for worker in workers:
@@ -75,7 +75,7 @@ class WarmWorkers:
         self._forget_ended()
 
     def close(self) -> None:
-        """End all workers now, whatever they do, and wait until they are gone."""
+        """End all workers now, busy or not, and wait until they are gone."""
         self.retire()
         for worker in self._leaving:
             kill_tree(worker.process)
@@ -93,7 +93,7 @@ class WarmWorkers:
         self._forget_ended()
         free = [worker for worker in self._workers if not worker.is_busy()]
         same = [worker for worker in free if worker.serves(device)]
-        # Any worker can compute on any device, but it would give up the model that it has kept on another one.
+        # Any worker can use any device, but would unload the model it keeps on another one.
         return (same or (free if device == "auto" else []) or [None])[0]
 
     def _is_taken(self, device: str) -> bool:
@@ -112,7 +112,7 @@ class WarmWorkers:
 
 
 class WarmJob(RunningJob):
-    """A job in the hands of a warm worker; to be used like any other running job."""
+    """A job run by a warm worker; used like any other running job."""
 
     def __init__(
         self, folder: JobFolder, reader: EventReader, worker: _Worker, replacement: Callable[[], _Worker], device: str
@@ -120,8 +120,8 @@ class WarmJob(RunningJob):
         """
         Args:
             worker: free, and alive a moment ago.
-            replacement: starts another worker, in case it has left in this very moment.
-            device: that the job asks for.
+            replacement: starts another worker, in case this one has just exited.
+            device: requested by the job.
         """
         super().__init__(folder, worker.process, reader)
         self._replacement: Callable[[], _Worker] | None = replacement
@@ -140,12 +140,12 @@ class WarmJob(RunningJob):
 
     @property
     def exit_code(self) -> int | None:
-        """As that of a process which does nothing but this job; None while it runs."""
+        """The exit code, as of a process that runs only this job; None while it runs."""
         self._settle()
         return self._exit_code
 
     def kill(self) -> None:
-        """End the worker with everything it has started, if it is still at this job."""
+        """End the worker with everything it has started, if it is still running this job."""
         if self.is_running():
             self._killed = True
             super().kill()
@@ -160,10 +160,10 @@ class WarmJob(RunningJob):
         self._number = worker.take(self, self._device)
 
     def _settle(self) -> None:
-        """Find out whether the job has ended, and how."""
+        """Check whether the job has ended, and how."""
         if self._exit_code is not None:
             return
-        alive = self._worker.is_alive()  # asked first: what it says last is heard below
+        alive = self._worker.is_alive()  # checked first: its last answer is read below
         answer = self._worker.answer(self._number)
         if answer is not None:
             self._exit_code = int(answer["exit_code"])
@@ -180,7 +180,7 @@ class WarmJob(RunningJob):
         elif self._killed:
             self._exit_code = exit_code
         elif left and not begun and self._replacement is not None:
-            # It ended while it had nothing to do, before it could know of this job.
+            # It exited while idle, before it could see this job.
             replacement, self._replacement = self._replacement, None
             self._hand_to(replacement())
         else:
@@ -189,20 +189,21 @@ class WarmJob(RunningJob):
 
 
 class _Worker:
-    """One process that serves jobs, and the way to talk with it.
+    """One process that serves jobs, and the connection to it.
 
     Attributes:
         process: the process.
-        experienced: whether it has done a job before the one that it has now.
+        experienced: whether it has finished a job before the current one.
     """
 
     def __init__(self, idle_seconds: float, background: bool):
-        # What it answers goes to a file: to read a pipe without waiting takes a thread on some systems.
+        # Answers go to a file: reading a pipe without blocking needs a thread on some systems.
         self._folder = Path(tempfile.mkdtemp(prefix="meddeep-worker-"))
         answers = self._folder / "answers.jsonl"
         arguments = ["--serve", "--idle", str(idle_seconds)] + (["--background"] if background else [])
         with answers.open("ab") as output, (self._folder / "log.txt").open("ab") as log:
             self.process = start_worker(arguments, self._folder, subprocess.PIPE, output, log)
+        self._requests: Any = self.process.stdin
         self._reader = EventReader(answers)
         self._answers: dict[int, dict[str, Any]] = {}
         self._number = 0
@@ -220,11 +221,11 @@ class _Worker:
         return self._job is not None and self._job.is_running()
 
     def serves(self, device: str) -> bool:
-        """Whether it is the worker of this device: the one it was asked for, or that ``auto`` turned out to be."""
+        """Whether it is the worker of this device: the requested one, or the one ``auto`` picked."""
         return device in self._devices
 
     def take(self, job: WarmJob, device: str) -> int:
-        """Hand it a job; the number under which it will answer."""
+        """Send it a job; returns the number of the request."""
         self._job = job
         self._devices = {device}
         self._number += 1
@@ -232,14 +233,14 @@ class _Worker:
         return self._number
 
     def answer(self, number: int) -> dict[str, Any] | None:
-        """What it has said at the end of the job with this number, None before."""
+        """Its answer to the request with this number, None until the job has ended."""
         for event in self._reader.read():
             self._answers[event["request"]] = event
             self._devices.add(event["device"])
         return self._answers.get(number)
 
     def dismiss(self) -> None:
-        """Let it leave, at once when it has nothing to do."""
+        """Let it exit, at once when it is idle."""
         if self.is_busy():
             self._send({"retire": True})
         elif self.is_alive():
@@ -247,18 +248,18 @@ class _Worker:
 
     def remove_files(self) -> None:
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._requests.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _send(self, request: dict[str, Any]) -> None:
-        # One that cannot be sent is noticed like one that is not answered: by the end of the process.
+        # A request that cannot be sent is noticed like an unanswered one: by the end of the process.
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
-            self.process.stdin.flush()
+            self._requests.write(json.dumps(request).encode("utf-8") + b"\n")
+            self._requests.flush()
 
 
 def end_in_words(exit_code: int) -> str:
-    """Why a process has ended that should not have, as far as its exit code can tell."""
+    """Why a process ended unexpectedly, as far as its exit code shows."""
     if os.name != "nt" and exit_code < 0:
         name = signal.Signals(-exit_code).name if -exit_code in signal.valid_signals() else str(-exit_code)
         if name == "SIGKILL":
@@ -266,5 +267,5 @@ def end_in_words(exit_code: int) -> str:
                 "The worker process was killed, most likely because the computer ran out of memory: close other "
                 "programs and try again."
             )
-        return f"The worker process crashed ({name}): try again; log.txt has what is known."
-    return f"The worker process ended unexpectedly (exit code {exit_code}): try again; log.txt has what is known."
+        return f"The worker process crashed ({name}): try again; log.txt has the details."
+    return f"The worker process ended unexpectedly (exit code {exit_code}): try again; log.txt has the details."

@@ -1,10 +1,10 @@
-"""Figures as people say them."""
+"""Numbers in words."""
 
 from __future__ import annotations
 
 
 def in_words(seconds: float) -> str:
-    """A duration as people say it: 40 s, 5 min, 2 h 10 min."""
+    """A duration in words: 40 s, 5 min, 2 h 10 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,6 @@
-"""Where applications get their workers from: a launcher starts them, a worker is watched until its job has ended.
+"""The interface for applications: a launcher starts workers, each is watched until its job has ended.
 
-Panels and scripts are given a launcher and know neither processes nor pipes, so that a test can give them one that
+Panels and scripts are given a launcher and know neither processes nor pipes, so a test can pass one that
 replays recorded jobs:
 
     logic = SegmentModuleLogic()                      # with the launcher of this application
@@ -18,9 +18,9 @@ from MedDeepLib.jobs.warm import WarmWorkers
 
 
 class Worker(Protocol):
-    """A job in the hands of a worker; :class:`~MedDeepLib.jobs.launcher.RunningJob` is the one with a process.
+    """A job run by a worker; :class:`~MedDeepLib.jobs.launcher.RunningJob` is the one with a process.
 
-    No method waits.
+    No method blocks.
 
     Attributes:
         folder: the job.
@@ -40,9 +40,10 @@ class Worker(Protocol):
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last call."""
+        ...
 
     def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Ask the worker to save its work and leave; a poll after ``grace_seconds`` ends it."""
+        """Ask the worker to save its work and exit; a poll after ``grace_seconds`` ends it."""
 
     def kill(self) -> None:
         """End the worker now."""
@@ -53,18 +54,20 @@ class Launcher(Protocol):
 
     def launch(self, folder: JobFolder) -> Worker:
         """Start a job, or resume it from its last checkpoint."""
+        ...
 
     def submit(self, folder: JobFolder) -> Worker:
         """Start an application: at once where a worker is warm."""
+        ...
 
     def release(self) -> None:
-        """Give the memory of warm workers back: idle ones end now, busy ones after their job."""
+        """Free the memory of warm workers: idle ones end now, busy ones after their job."""
 
 
 class ProcessLauncher:
     """A process for each training, and warm workers for applications.
 
-    All run at a lower priority: whoever looks at the scene meanwhile comes first.
+    All run at a lower priority, so that the scene stays responsive.
     """
 
     def __init__(self, warm: WarmWorkers | None = None):
@@ -82,5 +85,5 @@ class ProcessLauncher:
 
 @cache
 def application_launcher() -> Launcher:
-    """The launcher that all modules of this application share: a model stays warm whichever of them applied it."""
+    """The launcher shared by all modules of this application: a model stays warm whichever module applied it."""
     return ProcessLauncher()

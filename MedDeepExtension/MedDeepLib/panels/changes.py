@@ -1,4 +1,4 @@
-"""Telling others that a value of the panel has changed, and binding such a value to a typed parameter node."""
+"""Signals changes of a panel's values, and binds such values to a typed parameter node."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class ValueConnector(GuiConnector):
     def __init__(self, chooser: Any):
         super().__init__()
         self._chooser = chooser
-        # First: any other callback may change another field of the parameter node, which then writes all its fields to
-        # the panel, and would undo this change if it did not have it yet.
+        # First: another callback may change another field of the parameter node, which then writes all its fields to
+        # the panel, and would undo this change if it had not been stored yet.
         chooser.changes.connect_first(self._tell)
 
     def _tell(self) -> None:

@@ -1,4 +1,4 @@
-"""Python packages that the worker needs: looked for when a job is started, never before."""
+"""Python packages that the worker needs: checked when a job is started, never before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ensure_packages() -> None:
     torch is not imported here: it would stay in the application for the rest of the session.
 
     Raises:
-        UserError: something is still missing, and what to do about it.
+        UserError: something is still missing; the message gives the remedy.
     """
     try:
         from slicer import packaging
@@ -40,7 +40,7 @@ def ensure_packages() -> None:
         packaging.pip_ensure(requirements, skip_packages=_NEVER_BY_PIP, requester=REQUESTER)
     except RuntimeError:
         raise UserError(
-            _("The Python packages that computing needs were not installed: start again and agree to it.")
+            _("The required Python packages were not installed: start again and agree to the installation.")
         ) from None
     except subprocess.CalledProcessError as error:
         raise UserError(
@@ -68,4 +68,4 @@ def _install_torch() -> None:
     requirement = _TORCH.removeprefix("torch")
     installed = utilities.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=requirement)
     if installed is None:
-        raise UserError(_("PyTorch was not installed: start again and agree to it."))
+        raise UserError(_("PyTorch was not installed: start again and agree to the installation."))

@@ -1,12 +1,12 @@
-"""Follows one job at a time with a timer and shows how it goes; the event loop never waits for it."""
+"""Follows one job at a time with a timer and shows its progress; never blocks the event loop."""
 
 from __future__ import annotations
 
 import logging
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -17,7 +17,7 @@ from MedDeepLib.panels.status import JobLog, StatusLine, remaining_in_words
 from MedDeepLib.scene.scene_jobs import SceneJob
 
 POLL_MILLISECONDS = 200
-_GRACE_SECONDS = 20.0  # the step in hand has to end before a checkpoint can be written
+_GRACE_SECONDS = 20.0  # the current step has to finish before a checkpoint can be written
 _SHORT_GRACE_SECONDS = 2.0
 _SHUT_DOWN_SECONDS = 2.0
 _WHOLE = 1000
@@ -27,7 +27,7 @@ class JobMonitor:
     """Events become a status line, a progress bar and log entries.
 
     Attributes:
-        on_events: called with the events of each look at the job.
+        on_events: called with the new events at each poll.
         on_finished: called with the job and its final state, once its result is in the scene. It may set the status.
     """
 
@@ -37,11 +37,11 @@ class JobMonitor:
         """
         Args:
             title: of the section, for the log.
-            status: shows how it goes in words.
-            progress_bar: shows how far it is; hidden while nothing runs.
+            status: shows the state in words.
+            progress_bar: shows the progress; hidden while nothing runs.
             log: gets messages and warnings.
-            saves_work: whether a job that is told to stop has work to save, and so deserves time for it.
-            grace: how long in s, where that is not the usual time.
+            saves_work: whether a job that is stopped has work to save and needs time for it.
+            grace: that time in s, if not the default.
         """
         self._title, self._status, self._progress_bar, self._log = title, status, progress_bar, log
         self._grace_seconds = grace or (_GRACE_SECONDS if saves_work else _SHORT_GRACE_SECONDS)
@@ -77,16 +77,16 @@ class JobMonitor:
         self._timer.start()
 
     def stop(self) -> None:
-        """Ask the job to stop; it goes on being watched until it has. If that takes too long, it is ended."""
+        """Ask the job to stop; it is watched until it has. If that takes too long, it is ended."""
         if self._job is not None:
             self._job.stop(self._grace_seconds)
             self._show()
 
     def shut_down(self, deadline: float) -> None:
-        """End the job now, for good: the panel goes away.
+        """End the job now, for good: the panel is closed.
 
         Args:
-            deadline: moment of ``time.monotonic()`` until which the worker may save its work; then it is killed.
+            deadline: ``time.monotonic()`` until which the worker may save its work; then it is killed.
         """
         job, self._job = self._job, None
         self._timer.stop()
@@ -103,7 +103,7 @@ class JobMonitor:
         job = self._job
         if job is None:
             return
-        running = job.is_running()  # asked before reading, so that no event can come in between
+        running = job.is_running()  # checked before reading, so that no event can be missed
         events = job.poll()
         for event in events:
             self._take(event)
@@ -128,15 +128,19 @@ class JobMonitor:
         elif kind == "warning":
             self._log.add(self._title, _("Warning: {text}").format(text=event["message"]))
 
+    def stop_requested(self) -> bool:
+        """Whether the job has been asked to stop."""
+        return self._job is not None and self._job.folder.stop_requested()
+
     def _show(self) -> None:
-        stopping = self._job.running.folder.stop_requested()
+        stopping = self.stop_requested()
         if self._silence and not stopping:
             self._status.warning(self._silence)
         else:
             self._status.info(_("Stopping: saving the work...") if stopping else self._words())
         if self._progress is None or stopping:
             self._progress_bar.setRange(0, 0)  # busy, without a share
-        elif "overall" in self._progress:  # what is counted in words is a part of the whole
+        elif "overall" in self._progress:  # the count in the message is only part of the whole
             self._progress_bar.setRange(0, _WHOLE)
             self._progress_bar.value = round(_WHOLE * self._progress["overall"])
         else:
@@ -165,7 +169,7 @@ class JobMonitor:
         except UserError as error:
             state, problem = State.FAILED, str(error)
         except Exception as error:
-            logging.exception("The result of a job could not be taken over")
+            logging.exception("The result of a job could not be loaded")
             state, problem = (
                 State.FAILED,
                 _("The result could not be loaded ({error}); see the log.").format(error=error),
@@ -182,7 +186,15 @@ class JobMonitor:
         self.on_finished(job, state)
 
 
-def shut_down_all(monitors: list[JobMonitor], launcher: Launcher) -> None:
+class Following(Protocol):
+    """Whatever follows jobs of the application."""
+
+    def stop(self) -> None: ...
+
+    def shut_down(self, deadline: float) -> None: ...
+
+
+def shut_down_all(monitors: Sequence[Following], launcher: Launcher) -> None:
     """End the jobs of all monitors and the warm workers; takes about two seconds at most, whatever their number."""
     for monitor in monitors:
         monitor.stop()  # all at once, so that they save at the same time

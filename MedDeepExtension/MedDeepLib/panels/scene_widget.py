@@ -1,4 +1,4 @@
-"""The base of all panels: bound to the scene's parameter node, whatever becomes of the scene."""
+"""The base of all panels: stays bound to the scene's parameter node when scenes are closed or loaded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from slicer.util import VTKObservationMixin
 
 
 class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """A panel whose settings are in a parameter node; they outlive the scene that held it.
+    """A panel whose settings are in a parameter node; they survive closing the scene.
 
     A subclass makes its form and ``logic`` in ``setup`` and then calls :meth:`bindToScene`.
     """
 
     alwaysSet = ""
-    """A parameter that has a value in every node but a new or an emptied one."""
+    """A parameter that is set in every node except a new or cleared one."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -31,10 +31,10 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         raise NotImplementedError
 
     def sceneCloses(self):
-        """For subclasses: the scene is about to be emptied."""
+        """For subclasses: the scene is about to be cleared."""
 
     def shutDown(self):
-        """For subclasses: stop all that goes on, since the panel or the application goes away."""
+        """For subclasses: stop everything, since the panel or the application is closing."""
 
     def bindToScene(self):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -70,7 +70,7 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Bind the panel to the scene's parameter node; a new one gets the settings made before the scene closed."""
-        # Closing the scene does not remove the node but empties it.
+        # Closing the scene does not remove the node but clears it.
         isEmpty = not ScriptedLoadableModuleLogic.getParameterNode(self.logic).HasParameter(self.alwaysSet)
         parameterNode = self.logic.getParameterNode()
         if isEmpty:
@@ -89,7 +89,7 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 def _settings(parameterNode: Any) -> dict[str, Any]:
-    """What outlives the scene: everything that is not a node."""
+    """The settings that survive the scene: everything that is not a node."""
     values = {name: parameterNode.getValue(name) for name in parameterNode.allParameters}
     return {name: value for name, value in values.items() if not _holds_nodes(parameterNode, name)}
 

@@ -20,7 +20,7 @@ _ZERO_WIDTH_SPACE = "\u200b"
 
 
 class StatusLine:
-    """Says in one sentence how things stand; errors and warnings have an icon in front."""
+    """Shows the status in one sentence; errors and warnings get an icon."""
 
     def __init__(self, icon_label: Any, text_label: Any):
         self._icon_label, self._text_label = icon_label, text_label
@@ -75,7 +75,7 @@ class JobLog:
         self._folder = folder
         self._button.enabled = folder is not None
         self._button.toolTip = (
-            _("Show what the worker process has said besides its messages, tracebacks included.")
+            _("Show the log of the worker process, including tracebacks.")
             if folder is not None
             else _("No job has been started yet.")
         )
@@ -87,7 +87,7 @@ class JobLog:
 
 
 def remaining_in_words(seconds: float) -> str:
-    """A duration as a person would say it."""
+    """A duration in words."""
     minutes = round(seconds / 60)
     if seconds < 10:
         return _("a few seconds left")
@@ -103,13 +103,13 @@ def remaining_in_words(seconds: float) -> str:
 def show_text(label, text: str) -> None:
     """Show a text of several lines in a label and give it the height that it needs.
 
-    A label that wraps words tells its layout too late how high it is: within collapsible buttons it would be cut.
+    A label with word wrap reports its height too late to the layout: within collapsible buttons it would be cut off.
     """
     show_html(label, breakable(text))
 
 
 def show_html(label, html: str) -> None:
-    """As :func:`show_text`, for a text with marks in it."""
+    """As :func:`show_text`, for text with markup."""
     if label.text != html:
         label.text = html
     width = label.width if label.isVisible() else _USUAL_WIDTH
@@ -119,7 +119,7 @@ def show_html(label, html: str) -> None:
 
 
 def breakable(text: str) -> str:
-    """Lets a label break lines inside long paths, which would otherwise make the whole panel as wide as they are."""
+    """Lets a label break lines inside long paths, which would otherwise widen the whole panel."""
 
     def with_breaks(match: re.Match) -> str:
         return re.sub(r"([/\\._-])", r"\1" + _ZERO_WIDTH_SPACE, match.group())

@@ -1,4 +1,4 @@
-"""What the files of the modules have in common: a module for another task is its own form, section and parameters.
+"""The base classes of the modules: a module for another task adds its own form, section and parameters.
 
 Slicer finds the four classes of a module by their names, ``<Module>``, ``<Module>Widget``, ``<Module>Logic`` and
 ``<Module>Test``; they derive from :class:`TaskModule`, :class:`~MedDeepLib.panels.task_widget.TaskWidget`,
@@ -22,7 +22,7 @@ from MedDeepLib.scene.task_logic import TaskLogic
 
 
 class TaskModule(ScriptedLoadableModule):
-    """What Slicer shows of a module in its menus and help.
+    """The module as shown in Slicer's menus and help.
 
     A subclass sets title and categories and calls :meth:`describe`.
     """
@@ -34,7 +34,7 @@ class TaskModule(ScriptedLoadableModule):
         parent.acknowledgementText = _("Networks and training are built on PyTorch and MONAI.")
 
     def describe(self, text: str) -> None:
-        """Make ``text``, which says what the module does, the beginning of the module's help."""
+        """Start the module's help with ``text``, a description of the module."""
         where = _("All computing happens in the background, on this computer. Research use only.")
         self.parent.helpText = f"{text} {where}" + self.getDefaultModuleDocumentationLink()
 
@@ -86,7 +86,7 @@ class TaskModuleLogic(TaskLogic, ScriptedLoadableModuleLogic):
 
 
 class TaskModuleTest(ScriptedLoadableModuleTest):
-    """A quick test that needs neither data nor the network; the long ones run under pytest, see the README.
+    """A quick test that needs neither data nor network access; the long ones run under pytest, see the README.
 
     Runs every method whose name begins with ``test_``, each with an empty scene.
     """

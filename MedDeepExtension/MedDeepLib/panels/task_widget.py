@@ -14,7 +14,7 @@ _SHARED_FORMS = ("TrainForm", "EvaluateForm", "LogForm")
 
 
 class TaskWidget(SceneWidget):
-    """Base of the modules' panels; a subclass says how to make its logic and the section that applies a model.
+    """Base of the modules' panels; a subclass makes its logic and the section that applies a model.
 
     The module's own form, ``UI/<Module>.ui``, comes first; the forms for training, evaluation and the log are the same
     for all modules and follow.
@@ -75,10 +75,10 @@ class TaskWidget(SceneWidget):
         self._refreshModels()
 
     def exit(self):
-        """Jobs go on while another module is shown; the panel stays bound to its parameter node to show them."""
+        """Jobs continue while another module is shown; the panel stays bound to its parameter node to show them."""
 
     def shutDown(self):
-        """Stop all jobs: the panel or the application goes away. A training can be resumed later."""
+        """Stop all jobs: the panel or the application is closing. A training can be resumed later."""
         from MedDeepLib.panels.job_monitor import shut_down_all
 
         if self.logic is not None:  # else the panel was never finished

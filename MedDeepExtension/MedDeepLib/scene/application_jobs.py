@@ -1,4 +1,4 @@
-"""Applying a model to nodes of the scene: what all tasks share."""
+"""Applies a model to nodes of the scene, for all tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from MedDeepLib.scene.scene_jobs import SceneJob
 
 
 class ApplicationJob(SceneJob):
-    """Applies a model to nodes, which the worker reads from files; nothing of the job stays on disk."""
+    """Applies a model to nodes, which the worker reads from files; the job folder is deleted at the end."""
 
     def __init__(self, running: Worker, inputs: Mapping[Path, Any]):
         """
@@ -42,7 +42,7 @@ class ApplicationJob(SceneJob):
 
 @contextlib.contextmanager
 def application_folder(task: str) -> Iterator[Path]:
-    """A new folder for an application to nodes of the scene; gone again if the application cannot be started."""
+    """A new job folder for applying a model to nodes; removed if the job cannot be started."""
     folder = runs.temporary_folder(f"{task}_apply")
     try:
         yield folder
@@ -60,6 +60,6 @@ def start_application(
     device: str,
     options: Mapping[str, Any] | None,
 ) -> Worker:
-    """Apply a model to one item in the background, in a new folder. Raises UserError when something in it is wrong."""
+    """Apply a model to one item in the background, in a new folder. Raises UserError when the item is not valid."""
     job = Job(task, "apply", "", dict(options or {}), model=str(model), items=(item,), device=device)
     return launcher.submit(JobFolder.create(folder, job))

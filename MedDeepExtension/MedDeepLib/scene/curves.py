@@ -28,11 +28,11 @@ class TrainingCurves:
     """
 
     def __init__(self, name: str, chart: Any = None):
-        """Begin with empty curves.
+        """Start with empty curves.
 
         Args:
             name: of the run; the nodes are named after it.
-            chart: a chart of earlier curves that is to be used again; its series and their tables are
+            chart: a chart of earlier curves to reuse; its series and their tables are
             removed.
         """
         import slicer
@@ -66,7 +66,7 @@ class TrainingCurves:
                 continue
             for metric, value in event["values"].items():
                 table = self._table(event["stage"], metric) if value is not None else None
-                if table is not None:
+                if table is not None and value is not None:
                     _append(table, event["step"], value)
                     changed[table.GetID()] = table
         # One event for all rows that are new: every one makes the plot views draw again.
@@ -99,13 +99,13 @@ class TrainingCurves:
         series.SetYColumnName(metric)
         series.SetColor(*_COLORS[len(self._series_ids) % len(_COLORS)])
         series.SetLineStyle(series.LineStyleSolid)
-        # Validations are few: their points are worth seeing. The loss has thousands.
+        # Validations are few, so their points are shown. The loss has thousands.
         series.SetMarkerStyle(series.MarkerStyleNone if metric == "loss" else series.MarkerStyleCircle)
         self.chart.AddAndObservePlotSeriesNodeID(series.GetID())
         return series.GetID()
 
     def _name_the_first_stage(self) -> None:
-        """Its curves had no need for the stage's name as long as there was no other."""
+        """Add the stage's name to its curves: unneeded while there was only one stage."""
         import slicer
 
         for (stage, metric), series_id in self._series_ids.items():
@@ -115,7 +115,7 @@ class TrainingCurves:
 
 
 def show_chart(chart: Any) -> None:
-    """Show a chart in the plot view of the layout; a layout with a plot view is chosen if need be."""
+    """Show a chart in the plot view of the layout; a layout with a plot view is chosen if necessary."""
     import slicer
 
     slicer.modules.plots.logic().ShowChartInLayout(chart)

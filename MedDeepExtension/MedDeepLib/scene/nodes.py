@@ -2,7 +2,7 @@
 
 Arrays are channel first with axes in I, J, K order; affines are IJK to RAS in millimetres. A volume under a
 parent transform is taken as it is stored, without the transform; results made from it are put under the same
-transform, so they lie on the image wherever it is moved. Every function needs a scene: the application's, or
+transform, so they stay on the image when it is moved. Every function needs a scene: the application's, or
 the one ``headless.start()`` makes.
 """
 
@@ -173,7 +173,7 @@ def labels_from_segmentation(segmentation: Any, reference_volume: Any) -> tuple[
         ``(labels, segments)``: labels (I, J, K) as uint8 or uint16.
 
     Raises:
-        UserError: there are no segments, or two of them overlap.
+        UserError: there are no segments, or two overlap.
     """
     import slicer
 
@@ -202,7 +202,7 @@ def labels_from_segmentation(segmentation: Any, reference_volume: Any) -> tuple[
 
 
 def segmentation_to_file(segmentation: Any, folder: str | Path, reference_volume: Any) -> Path:
-    """Write a segmentation as .seg.nrrd on the whole grid of a volume; raises what its two halves raise."""
+    """Write a segmentation as .seg.nrrd on the whole grid of a volume; raises what its two steps raise."""
     labels, segments = labels_from_segmentation(segmentation, reference_volume)
     path = _new_file(folder, segmentation.GetName(), ".seg.nrrd")
     write_segmentation(path, labels, affine_of(reference_volume), segments)
@@ -246,7 +246,7 @@ def load_dicom_folder(path: str | Path, name: str | None = None) -> Any:
         path: a folder, or ``folder::SeriesInstanceUID``.
 
     Raises:
-        UserError: what ``data.dicom.choose_series`` and ``series_info`` raise, or the series cannot be
+        UserError: as for ``data.dicom.choose_series`` and ``series_info``, or the series cannot be
         loaded.
     """
     import slicer
@@ -256,7 +256,7 @@ def load_dicom_folder(path: str | Path, name: str | None = None) -> Any:
     series = dicom.choose_series(path)
     info = dicom.series_info(series)
     files = [str(file) for file in series.files]
-    properties = {"name": name or series.description or Path(files[0]).parent.name}
+    properties: dict[str, Any] = {"name": name or series.description or Path(files[0]).parent.name}
     if len(files) > 1:
         properties["fileNames"] = files
     try:
@@ -282,7 +282,7 @@ def _own_file(volume: Any) -> Path | None:
     if volume.GetModifiedSinceRead() or not path.is_file():
         return None
     if hasattr(storage_node, "GetCenterImage") and storage_node.GetCenterImage():
-        return None  # the node was centred while it was read, so it lies elsewhere than the file says
+        return None  # the node was centred when it was read, so its position differs from the file
     return path if path.name.lower().endswith(READABLE_ENDINGS) else None
 
 

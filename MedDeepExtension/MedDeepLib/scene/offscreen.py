@@ -87,7 +87,7 @@ class OffscreenView:
         save_png(self.pixels(), path)
 
     def close(self) -> None:
-        """Take the view out of the scene and free its graphics memory."""
+        """Remove the view from the scene and free its graphics memory."""
         self.managers.SetMRMLDisplayableNode(None)
         self.window.Finalize()
         for node in self.nodes():
@@ -99,7 +99,7 @@ class OffscreenView:
 
 
 def save_png(pixels: np.ndarray, path: str | Path) -> None:
-    """Write uint8 pixels (height, width, 3), first row on top, as a PNG file that is complete or not there.
+    """Write uint8 pixels (height, width, 3), first row on top, as a PNG file, completely or not at all.
 
     Raises:
         UserError: the file cannot be written.

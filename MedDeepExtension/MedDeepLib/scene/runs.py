@@ -33,7 +33,7 @@ def models_folder() -> Path:
 
 
 def set_runs_folder(folder: str | Path) -> None:
-    """Keep runs in another folder from now on; what lies in the old one stays there."""
+    """Keep runs in another folder from now on; existing runs stay where they are."""
     import slicer
 
     slicer.app.settings().setValue(SETTING, str(folder))
@@ -47,7 +47,7 @@ def new_folder(name: str) -> Path:
 
 
 def temporary_folder(name: str) -> Path:
-    """A path for a job whose result goes into the scene. Old leftovers of failed jobs are cleared away."""
+    """A path for a job whose result goes into the scene. Old folders of failed jobs are deleted."""
     root = runs_folder() / jobs_runs.TEMPORARY
     for folder in root.glob("*/"):
         if time.time() - folder.stat().st_mtime > _KEEP_FAILED_SECONDS and not JobFolder(folder).worker_alive():
@@ -64,7 +64,7 @@ def models_in_runs(task: str) -> list[tuple[Path, Model]]:
         try:
             found.append((job_folder.path, open_model(job_folder.path, task)))
         except UserError:
-            continue  # of another task, or damaged: not one to offer
+            continue  # of another task, or damaged
     return found
 
 
@@ -74,7 +74,7 @@ def imported_models(task: str) -> list[Model]:
 
 
 def latest_interrupted_training(task: str) -> JobFolder | None:
-    """The newest training or cross-validation for ``task`` if it did not come to its end and can be resumed."""
+    """The newest training or cross-validation for ``task`` if it did not finish and can be resumed."""
     for job_folder in jobs_in(runs_folder()):
         try:
             job = job_folder.job()

@@ -18,7 +18,7 @@ _LOG_TAIL_BYTES = 200_000
 
 
 class SceneJob:
-    """A running job together with what becomes of its result.
+    """A running job and the handling of its result.
 
     A script calls :meth:`wait`. A panel calls :meth:`poll` from a timer and :meth:`finish` once the worker has ended.
 
@@ -54,7 +54,7 @@ class SceneJob:
         return events
 
     def stop(self, grace_seconds: float = 20.0) -> None:
-        """Ask the worker to leave; a training saves a checkpoint first. Does not wait."""
+        """Ask the worker to exit; a training saves a checkpoint first. Does not wait."""
         self.running.stop(grace_seconds)
 
     def kill(self) -> None:
@@ -62,7 +62,7 @@ class SceneJob:
         self.running.kill()
 
     def wait(self, timeout: float | None = None) -> State:
-        """Wait for the end and take over the result; for scripts.
+        """Wait for the end and load the result; for scripts.
 
         Raises:
             JobError: the job failed; the message says why.
@@ -99,17 +99,17 @@ class SceneJob:
         return self._state
 
     def translate(self, event: dict[str, Any]) -> dict[str, Any]:
-        """For subclasses: put an event into words of the scene."""
+        """For subclasses: rephrase an event in terms of the scene."""
         return event
 
     def take_over(self) -> None:
-        """For subclasses: put the result into the scene. Raises UserError when it cannot be read."""
+        """For subclasses: load the result into the scene. Raises UserError when it cannot be read."""
 
     def clean_up(self) -> None:
-        """For subclasses: remove what nobody needs after the end, whatever the end was."""
+        """For subclasses: clean up after the end, whatever the final state."""
 
     def log(self) -> str:
-        """The end of what the worker said besides its events, tracebacks included."""
+        """The end of the worker's log, including tracebacks."""
         return log_tail(self.folder)
 
 
@@ -118,10 +118,10 @@ class TrainingJob(SceneJob):
 
 
 class PlanningJob(SceneJob):
-    """Says what a training would choose; nothing of it stays on disk.
+    """Plans a training; the job folder is deleted at the end.
 
     Attributes:
-        text: the plan, in lines for people; empty before the end.
+        text: the plan, as lines of text; empty before the end.
     """
 
     text = ""
@@ -169,10 +169,10 @@ class EvaluationJob(SceneJob):
 def start_training(launcher: Launcher, folder: JobFolder) -> TrainingJob | EvaluationJob:
     """Start a training or cross-validation, or resume it from its last checkpoint.
 
-    Raises UserError when the job is done or another worker is at it.
+    Raises UserError when the job is done or another worker is running it.
     """
     action = folder.job().action
-    launcher.release()  # a training can use all the memory that there is
+    launcher.release()  # a training can use all available memory
     worker = launcher.launch(folder)
     return TrainingJob(worker) if action == "train" else EvaluationJob(worker, folder.path.name)
 

@@ -1,4 +1,4 @@
-"""What the logic of every module that trains can do, whatever its task."""
+"""The logic shared by all modules that train."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from MedDeepLib.scene.scene_jobs import EvaluationJob, PlanningJob, TrainingJob,
 
 
 class TaskLogic:
-    """Starts jobs and brings their results into the scene; needs no panel.
+    """Starts jobs and loads their results into the scene; needs no panel.
 
     Each method returns at once with a job to ``wait()`` for. Wrong arguments raise
-    :class:`MedDeepLib.errors.UserError`; what goes wrong in the job makes ``wait()`` raise. A new run is put into a
-    dated folder in the runs folder where ``run_folder`` is None.
+    :class:`MedDeepLib.errors.UserError`; a failure of the job makes ``wait()`` raise. A new run is put into a
+    dated folder in the runs folder if ``run_folder`` is None.
 
     Attributes:
         task: name of the module's task.
@@ -37,7 +37,7 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> TrainingJob:
+    ) -> TrainingJob | EvaluationJob:
         """Train a network."""
         job = Job(self.task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
         folder = Path(run_folder) if run_folder else runs.new_folder(f"{self.task}_{method}")
@@ -46,7 +46,7 @@ class TaskLogic:
     def plan(
         self, dataset: str | Path, method: str, parameters: dict[str, Any] | None = None, device: str = "auto"
     ) -> PlanningJob:
-        """What a training would choose for these images and this device, and why; ``job.text`` after ``wait()``."""
+        """Plan a training for these images and this device, with reasons; read ``job.text`` after ``wait()``."""
         job = Job(self.task, "plan", method, dict(parameters or {}), dataset=str(dataset), device=device)
         folder = JobFolder.create(runs.temporary_folder(f"{self.task}_plan"), job)
         return PlanningJob(self.launcher.launch(folder))
@@ -60,11 +60,11 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> EvaluationJob:
+    ) -> TrainingJob | EvaluationJob:
         """Train and evaluate a network for every fold: each is evaluated on cases that it has not seen.
 
         Args:
-            folds: how many by patient, or "site" to leave one site out after the other.
+            folds: how many by patient, or "site" to leave out one site at a time.
         """
         settings = {"dataset": str(dataset), "folds": str(folds), "device": device, "seed": seed}
         job = Job(self.task, "crossvalidate", method, dict(parameters or {}), **settings)

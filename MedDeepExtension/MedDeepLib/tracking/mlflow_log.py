@@ -1,8 +1,8 @@
-"""Tells an MLflow server, or a local store, how a job goes; the job never waits for it.
+"""Tracks a job on an MLflow server or in a local store; the job never waits for it.
 
-The user says where with MLflow's own environment variables: MLFLOW_TRACKING_URI (``sqlite:///runs.db``, a server's
-address) and, if he wants, MLFLOW_EXPERIMENT_NAME. A training that is resumed goes on in the run that it began. A thread
-does all the talking, so that a server that is slow or away costs the job nothing; what it has missed it is told later.
+The target is set by MLflow's own environment variables: MLFLOW_TRACKING_URI (``sqlite:///runs.db``, a server's
+address) and, optionally, MLFLOW_EXPERIMENT_NAME. A resumed training continues its MLflow run. A thread
+does all communication, so a slow or missing server does not delay the job; what it missed is sent later.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ RUN_FILE = "mlflow.json"
 _EXPERIMENT = "MedDeepExtension"
 _STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 _BATCH_SECONDS = 2.0
-_BATCH_POINTS = 900  # MLflow takes a thousand at a time
+_BATCH_POINTS = 900  # MLflow accepts a thousand at a time
 _BATCH_PARAMETERS = 100
 _RETRY_SECONDS = 30.0
 _LAST_SECONDS = 15.0
 _MOST_POINTS = 200_000
-# MLflow tries for minutes by default, and tells its makers that it is used.
+# By default, MLflow retries for minutes and sends telemetry.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
@@ -39,7 +39,7 @@ class MlflowLog:
     """One job as a run of MLflow."""
 
     def __init__(self, job: Job, folder: JobFolder, warn: Callable[[str], None]):
-        """``warn`` is told once, in a sentence, when the server cannot be reached; may be called by another thread."""
+        """``warn`` is called once, with a sentence, when the server cannot be reached; maybe from another thread."""
         self._job, self._folder, self._warn = job, folder, warn
         self._uri = os.environ[TRACKING_URI]
         self._points: deque[tuple[str, float, int, int]] = deque(maxlen=_MOST_POINTS)
@@ -56,21 +56,21 @@ class MlflowLog:
         now = int(time.time() * 1000)
         self._points.extend((_key(f"{stage}/{name}"), value, step, now) for name, value in values.items())
 
-    def finish(self, parameters: dict[str, Any], figures: dict[str, float]) -> None:
+    def finish(self, parameters: dict[str, Any], metrics: dict[str, float]) -> None:
         now = int(time.time() * 1000)
         self._parameters = parameters
-        self._points.extend((_key(f"final/{name}"), value, 0, now) for name, value in figures.items())
+        self._points.extend((_key(f"final/{name}"), value, 0, now) for name, value in metrics.items())
 
     def close(self, ending: str) -> None:
         self._ending = ending
         self._woken.set()
         self._thread.join(0.0 if self._unreachable else _LAST_SECONDS)
         if self._thread.is_alive() and not self._unreachable:
-            self._say_once("it did not answer in time")
+            self._say_once("it did not respond in time")
 
     def _talk(self) -> None:
         while True:
-            ending = self._ending  # asked first: what was said before it is sent below
+            ending = self._ending  # read first: everything reported before it is sent below
             try:
                 self._send()
                 if ending:
@@ -86,7 +86,7 @@ class MlflowLog:
 
     def _send(self) -> None:
         """Everything that has not been told yet; what fails stays for the next time."""
-        if self._client is None:
+        if not self._client:
             self._begin()
         from mlflow.entities import Metric, Param
 
@@ -119,7 +119,7 @@ class MlflowLog:
                 self._client, self._run = client, earlier["run"]
                 return
             except MlflowException:
-                pass  # it has been deleted there: begin another one
+                pass  # the run was deleted there: start another one
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _EXPERIMENT
         experiment = client.get_experiment_by_name(name)
         number = client.create_experiment(name) if experiment is None else experiment.experiment_id
@@ -133,8 +133,8 @@ class MlflowLog:
         told, self._unreachable = self._unreachable, True
         if not told:
             self._warn(
-                f"MLflow at {self._uri} cannot be told how the job goes ({reason}): check the "
-                f"address in {TRACKING_URI}. The job goes on, and its curves are in the job folder."
+                f"MLflow at {self._uri} cannot be reached ({reason}): check the "
+                f"address in {TRACKING_URI}. The job continues, and its curves are in the job folder."
             )
 
 

@@ -1,12 +1,12 @@
-"""Curves and figures of a job for those who look at them elsewhere: TensorBoard always, MLflow where the user wants it.
+"""Curves and metrics of a job for other tools: TensorBoard always, MLflow on request.
 
-What a job reports as events is what they get, so that every task and every method is tracked in the same way. Files for
-TensorBoard lie in the job folder, a run for every stage::
+They receive the job's events, so that every task and every method is tracked in the same way. Files for
+TensorBoard are in the job folder, one run for every stage::
 
     tensorboard --logdir RUN/tensorboard
 
-MLflow is told when the environment variable MLFLOW_TRACKING_URI says where, see :mod:`MedDeepLib.tracking.mlflow_log`.
-Tracking is never a reason for a job to fail: what goes wrong with it is one warning.
+MLflow is used when the environment variable MLFLOW_TRACKING_URI is set, see :mod:`MedDeepLib.tracking.mlflow_log`.
+Tracking never makes a job fail: a tracking error becomes one warning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from MedDeepLib.errors import Stopped
 from MedDeepLib.jobs.folder import JobFolder
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.tracking.mlflow_log import TRACKING_URI, MlflowLog
-from MedDeepLib.tracking.values import figures_in, parameters_of
+from MedDeepLib.tracking.values import metrics_in, parameters_of
 
 TENSORBOARD_FOLDER = "tensorboard"
 _WITH_CURVES = ("train", "crossvalidate", "cohort")
@@ -30,23 +30,23 @@ _FLUSH_SECONDS = 10
 
 
 class Sink(Protocol):
-    """Someone who is told of curves and figures."""
+    """A receiver of curves and metrics."""
 
     def metrics(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Points of the curves of a stage."""
+        """Add points to the curves of a stage."""
 
-    def finish(self, parameters: dict[str, Any], figures: dict[str, float]) -> None:
-        """What the job has been asked for, and what it has come to."""
+    def finish(self, parameters: dict[str, Any], metrics: dict[str, float]) -> None:
+        """The parameters and the final metrics of the job."""
 
     def close(self, ending: str) -> None:
         """The job has ended: "done", "stopped" or "failed"."""
 
 
 class Tracking:
-    """Reports the events of a job, and tells them to whoever tracks it; a context that lasts as long as the job."""
+    """Reports the events of a job and forwards them to the trackers; a context that lasts as long as the job."""
 
     def __init__(self, job: Job, folder: JobFolder, report: Callable[..., None], tells: bool = True):
-        """``tells``: of several processes that train together, only one does."""
+        """``tells``: whether to forward; of several processes that train together, only one does."""
         self._tells = tells
         self._job, self._folder, self._report = job, folder, report
         self._sinks: dict[str, Sink] = {}
@@ -74,10 +74,10 @@ class Tracking:
             self._tell(name, "metrics", fields["stage"], fields["step"], values)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """The job is done and this is its result."""
-        figures = figures_in(result)
-        for name in list(self._sinks) if figures else []:
-            self._tell(name, "finish", parameters_of(self._job, self._folder), figures)
+        """The job is done with this result."""
+        metrics = metrics_in(result)
+        for name in list(self._sinks) if metrics else []:
+            self._tell(name, "finish", parameters_of(self._job, self._folder), metrics)
 
     def _open(self, name: str, make: Callable[[], Sink]) -> None:
         try:
@@ -97,17 +97,17 @@ class Tracking:
             self._warn(f"There are no curves for {name}: its Python package '{error.name}' is missing, install it.")
             return
         reason = " ".join(str(error).split()) or type(error).__name__
-        self._warn(f"There are no more curves for {name} ({reason}); the job goes on without.")
+        self._warn(f"There are no more curves for {name} ({reason}); the job continues without them.")
 
     def _warn(self, sentence: str) -> None:
         self._report("warning", message=sentence)
 
 
 class TensorBoard:
-    """Files for TensorBoard, a folder for every stage; torch's own writer does the work in a thread of its own."""
+    """Files for TensorBoard, a folder for every stage; torch's own writer works in its own thread."""
 
     def __init__(self, folder: Path, prepare: bool):
-        """``prepare`` loads what it needs at once instead of at the first point."""
+        """``prepare`` imports torch's writer now instead of at the first point."""
         self._folder = folder / TENSORBOARD_FOLDER
         self._writers: dict[str, Any] = {}
         if prepare:
@@ -118,19 +118,19 @@ class TensorBoard:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
-    def finish(self, parameters: dict[str, Any], figures: dict[str, float]) -> None:
+    def finish(self, parameters: dict[str, Any], metrics: dict[str, float]) -> None:
         plain = {
             name: value if isinstance(value, bool | int | float) else str(value) for name, value in parameters.items()
         }
         writer = self._writers.get("") or self._open("", None)
-        writer.add_hparams(plain, figures, run_name=".")
+        writer.add_hparams(plain, metrics, run_name=".")
 
     def close(self, ending: str) -> None:
         for writer in self._writers.values():
             writer.close()
 
     def _open(self, stage: str, step: int | None) -> Any:
-        """The writer of a stage; what a run that died has written from ``step`` on does not count any more."""
+        """The writer of a stage; points that a dead run wrote from ``step`` on are discarded."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self._folder / re.sub(r"[^\w\-. ]", "_", stage)

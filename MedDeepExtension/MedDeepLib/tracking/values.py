@@ -1,4 +1,4 @@
-"""What stands for a job in a table of runs: its parameters and its final metrics."""
+"""A job's row in a table of runs: its parameters and its final metrics."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from MedDeepLib.jobs.folder import JobFolder, read_json
 from MedDeepLib.jobs.job import Job
 
 
-def figures_in(result: dict[str, Any]) -> dict[str, float]:
-    """The final figures in a job's result by name: "unet/validation Dice" of a training, "liver/dice" of a report."""
-    figures = {
+def metrics_in(result: dict[str, Any]) -> dict[str, float]:
+    """The final metrics in a job's result by name: "unet/validation Dice" of a training, "liver/dice" of a report."""
+    metrics = {
         f"{stage}/{name}": value
         for stage, values in result.get("figures", {}).items()
         for name, value in values.items()
     }
     for line in result.get("summary", []):
-        figures |= {f"{next(iter(line.values()))}/{name}": line[name] for name in metrics_of(line)}
-    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+        metrics |= {f"{next(iter(line.values()))}/{name}": line[name] for name in metrics_of(line)}
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def parameters_of(job: Job, folder: JobFolder) -> dict[str, Any]:
-    """What stands for a job in a table of runs: its settings, with what was left to the data once that is decided."""
+    """A job's settings in a table of runs, including those derived from the data once they are decided."""
     parameters = read_json(folder.parameters_file).get("used") or job.parameters
     general = {
         "task": job.task,

@@ -1,1 +1,1 @@
-"""The worker process: what happens to a job once it runs. Imports torch, never Slicer or Qt."""
+"""The worker process: runs a job. Imports torch, never Slicer or Qt."""

@@ -1,6 +1,6 @@
 """The worker process: ``python -m MedDeepLib.worker JOBFOLDER``.
 
-Does one job and exits with 0 (done), 2 (bad input), 3 (failed) or 130 (stopped). It never imports Slicer or Qt: a
+Runs one job and exits with 0 (done), 2 (bad input), 3 (failed) or 130 (stopped). It never imports Slicer or Qt: a
 crash, a lack of memory or a kill costs the job and nothing else. With ``--serve`` it does one job after the other, see
 :mod:`MedDeepLib.worker.server`.
 """
@@ -24,7 +24,7 @@ Action = Callable[..., dict[str, Any]]
 
 
 def main(arguments: list[str] | None = None, more_actions: Mapping[str, Action] | None = None) -> int:
-    """Do the job or serve; ``more_actions`` are those of packages above this one, by name."""
+    """Run one job, or serve; ``more_actions`` maps names to the actions of packages above this one."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.background:
@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None, more_actions: Mapping[str, Action] 
     stop = StopRequest(folder)
     stop_when_told(stop, options.parent)
     try:
-        return run_job(folder, report, stop, more_actions=more_actions or {}).exit_code
+        options = {"more_actions": more_actions} if more_actions else {}
+        return run_job(folder, report, stop, **options).exit_code
     finally:
         report.close()
 
@@ -64,13 +65,13 @@ def _give_way() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m MedDeepLib.worker",
-        description="Do the job described by job.json in a folder; events go to events.jsonl and standard output.",
+        description="Run the job described by job.json in a folder; events go to events.jsonl and standard output.",
     )
     work = parser.add_mutually_exclusive_group(required=True)
     work.add_argument("folder", metavar="JOBFOLDER", nargs="?", help="folder with a job.json")
-    work.add_argument("--serve", action="store_true", help="do the jobs that standard input names, one after the other")
+    work.add_argument("--serve", action="store_true", help="run the jobs named on standard input, one after the other")
     parser.add_argument(
-        "--idle", type=float, default=600.0, metavar="SECONDS", help="stop serving after that time without a job"
+        "--idle", type=float, default=600.0, metavar="SECONDS", help="exit after this many seconds without a job"
     )
     parser.add_argument("--parent", type=process_argument, metavar="PID", help="save and exit when this process ends")
     parser.add_argument("--background", action="store_true", help="run at a lower priority")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from MedDeepLib.core import ApplyItem, Context, Predictor, registry
+from MedDeepLib.core import ApplyItem, Context, Predictor
 from MedDeepLib.core.endings import endings
 from MedDeepLib.data.sources.image import check_writable
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
@@ -22,7 +22,7 @@ from MedDeepLib.training.accounting import Accounting
 from MedDeepLib.worker.cross_validation import cross_validate
 from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.device_queue import leased_devices
-from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases
 from MedDeepLib.worker.last_model import LastModel, Load
 from MedDeepLib.worker.planning import make_plan
 from MedDeepLib.worker.repeatable import repeatable_operations
@@ -37,16 +37,16 @@ def perform(
     models: LastModel | None = None,
     more_actions: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Do the job in ``folder`` and return what goes into its result.
+    """Run the job in ``folder`` and return its result.
 
     Args:
-        models: loads the model to apply or evaluate, unless it has kept it from the job before.
-        more_actions: of packages above this one by name; they lease devices themselves.
+        models: loads the model to apply or evaluate, unless it is still loaded from the previous job.
+        more_actions: actions of packages above this one, by name; they lease devices themselves.
 
     Raises:
         UserError: the request or its data are at fault.
-        JobError: something went wrong on the way.
-        Stopped: the user asked to stop; what is worth keeping is on disk.
+        JobError: the job failed while it ran.
+        Stopped: the user asked to stop; whatever can be resumed is on disk.
     """
     job = folder.job()
     if job.action == "plan":
@@ -79,7 +79,7 @@ def perform(
 def train_here(
     folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train in this process on a device that it has already, alone or as one of several; what goes into the result."""
+    """Train in this process, on devices leased before, alone or as one of several processes; the result."""
     from MedDeepLib.training import ranks
 
     job = folder.job()
@@ -95,7 +95,7 @@ def _context(job: Job, folder: JobFolder, device: str, threads: int, report, sto
     import torch
 
     torch.set_num_threads(threads)
-    return Context(torch.device(device), job.seed, folder.path, None, report, stop_requested)
+    return Context(torch.device(device), job.seed, folder.path, report=report, stop_requested=stop_requested)
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
@@ -120,11 +120,11 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
         try:
             outputs.append(_apply_one(item, number, len(job.items), predictor, context))
         except UserError as error:
-            # One bad case must not cost the others; a single case is the job itself.
+            # One bad case must not stop the others; with a single case, its failure is the job's.
             if len(job.items) == 1:
                 raise
             failures.append({"input": item.name, "message": str(error)})
-            context.report("warning", message=f"{item.name} was left out: {error}")
+            context.report("warning", message=f"{item.name} was skipped: {error}")
     if failures and not outputs:
         raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
     return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
@@ -153,9 +153,7 @@ def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, c
 def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context = replace(context, dataset=read_dataset(job, context.report))
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
-    evaluation = registry.task(job.task).evaluation
-    if evaluation is None:
-        raise UserError(f"Models for the task '{job.task}' cannot be evaluated: apply them instead.")
+    evaluation = evaluation_of(job.task)
     if not evaluation.cases(context.dataset):
         raise UserError(f'The dataset {job.dataset} has no test {evaluation.judged}: add a "test" list.')
     check_writable(report_file)

@@ -1,6 +1,6 @@
-"""Trains and judges a network once for every fold, each time on cases that it has never seen, in one job.
+"""Cross-validation: trains a network for every fold and evaluates it on the held-out cases, in one job.
 
-Every fold is an ordinary run in a folder of its own; a fold that is done leaves its metrics there and is never done
+Every fold is an ordinary run in its own folder. A fold that is done keeps its metrics there and is not computed
 again, so that a resumed job continues with the next fold and ends with the same metrics.
 """
 
@@ -20,19 +20,19 @@ from MedDeepLib.evaluation.report import headline, overall, write_report
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import BY_SITE, Job
 from MedDeepLib.worker.dataset import read_dataset
-from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases
 from MedDeepLib.worker.last_model import LastModel, free_device_memory
 from MedDeepLib.worker.training import train_model
 
-_TRAINING_SHARE = 0.95  # of a fold's time; judging is quick
+_TRAINING_SHARE = 0.95  # share of a fold's time; evaluation is quick
 
 Rows = list[dict[str, Any]]
 
 
 def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    """Do all folds that are not done yet, and report on the held-out cases of all of them together.
+    """Run all folds that are not done yet, and report on the held-out cases of all folds together.
 
-    Raises UserError when the dataset cannot be dealt into folds, or is not the one with which the job began.
+    Raises UserError when the dataset cannot be split into folds, or has changed since the job began.
     """
     from MedDeepLib.training.checkpoint import remove_checkpoints
 
@@ -52,7 +52,7 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
         rows += [{"fold": fold.name} | row for row in own.result()["rows"]]
     report_file = folder.path / "metrics.csv"
     context.report("phase", phase="Writing the report")
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     tables = write_report(report_file, rows, job.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
     words = headline(tables["summary"][-1], evaluation.metrics)
@@ -60,14 +60,14 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
 
 
 def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
-    """Train and judge; what it has found is in the fold's result then."""
+    """Train and evaluate one fold; its metrics are then in the fold's result."""
     if context.stop_requested():
         raise Stopped
     folder.path.mkdir(exist_ok=True)
-    if not folder.model_folder.exists():  # it appears when it is complete
+    if not folder.model_folder.exists():  # appears only when complete
         train_model(job, folder, context)
     rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     context.report("message", message=f"{headline(overall(rows, job.seed, evaluation), evaluation.metrics)} held out.")
     folder.write_result({"model": folder.model_folder.name, "rows": rows})
     gc.collect()
@@ -75,7 +75,7 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
 
 
 def _check_the_same(job: Job, dataset: Dataset, folds: list[Fold], folder: JobFolder) -> None:
-    """Note who is in which fold; whoever resumes must not mix that with other folds, or judge by cases trained on."""
+    """Record the patients of every fold: a resumed job with other folds would test on training cases."""
     content = {
         "settings": {"method": job.method, "parameters": job.parameters, "folds": job.folds, "seed": job.seed},
         "dataset": {
@@ -94,13 +94,13 @@ def _check_the_same(job: Job, dataset: Dataset, folds: list[Fold], folder: JobFo
     for part, where in (("settings", folder.job_file), ("dataset", job.dataset)):
         if begun[part] != content[part]:
             raise UserError(
-                f"The {part} of this cross-validation changed after it began ({where}): put back what was there, or "
-                "cross-validate anew in another folder."
+                f"The {part} of this cross-validation changed after it began ({where}): restore it, or "
+                "start a new cross-validation in another folder."
             )
 
 
 class _FoldReport:
-    """Says with every event which fold it comes from, and with progress how far the whole is."""
+    """Adds to every event the fold it comes from, and to progress events the progress of the whole job."""
 
     def __init__(self, report: Callable[..., None], name: str, title: str, number: int, count: int):
         self._report, self._name, self._title = report, name, title
@@ -119,8 +119,8 @@ class _FoldReport:
         self._report(event, **fields)
 
     def _progress(self, step: int, total: int, remaining: float | None, stage: str = "") -> dict[str, Any]:
-        """What progress says in addition; the time left is that of all folds, each as long as this one."""
-        if stage:  # a second stage begins anew, the whole does not
+        """The fields added to progress events; the time left assumes that all folds take as long as this one."""
+        if stage:  # the step count restarts with each stage, overall progress does not
             self._share = max(self._share, _TRAINING_SHARE * step / total)
         if stage and remaining is not None and step < total:
             self._seconds = remaining / (total - step) * total

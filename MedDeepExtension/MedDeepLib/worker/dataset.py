@@ -1,4 +1,4 @@
-"""The dataset of a job, read as the slots of its task say."""
+"""The dataset of a job, read according to the slots of its task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from MedDeepLib.jobs.job import Job
 
 
 def read_dataset(job: Job, report: Callable[..., None]) -> Dataset:
-    """Read the dataset of a job, and report what of it was not read. Raises UserError as ``load_dataset`` does."""
+    """Read the dataset of a job, and report what was ignored. Raises UserError as ``load_dataset`` does."""
     report("phase", phase="Reading the dataset")
     dataset = load_dataset(job.dataset, task(job.task))
     for note in dataset.notes:

@@ -1,4 +1,4 @@
-"""A job waits for its device, and says so; then it has the device until it ends."""
+"""Waits until the job's device is free, reports the wait, and holds the device until the job ends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _POLL_SECONDS = 0.1
 def leased_devices(
     job: Job, folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> Iterator[tuple[list[Device], int]]:
-    """The device of each of the job's processes, nobody else's while the block lasts, and the processor threads of all.
+    """The device of each of the job's processes, leased inside the block, and the total number of CPU threads.
 
-    While others have every device that would do, the job is in the state "queued" and reports whom it waits for.
+    While every suitable device is taken, the job is in the state "queued" and reports which job it waits for.
 
     Raises:
-        Stopped: the user asked to stop while it waited.
+        Stopped: the user asked to stop while the job waited.
         UserError: there are no such devices, or torch cannot use them.
     """
     usable, reason = usable_devices(job.device)
     of_processes = devices_of_processes(usable, job.device, job.processes)
-    # One that is alone takes the first that is free; several know from the beginning which ones they take.
+    # One process takes the first free device; several processes need specific devices from the start.
     choices = [usable] if len(of_processes) == 1 else [[device] for device in dict.fromkeys(of_processes)]
     with contextlib.ExitStack() as stack:
         leases = []
@@ -69,10 +69,10 @@ def _wait(lease: Lease, report: Callable[..., None], stop_requested: Callable[[]
 
 
 def _threads(job: Job, folder: JobFolder) -> int:
-    """The number of threads that the job must have; 0: whatever is free.
+    """The number of threads that the job must use; 0: whatever is free.
 
-    The last bits of a training's weights depend on it, so it does not depend on what else runs, and a resumed training
-    keeps the number it began with.
+    The last bits of the weights depend on it, so it does not depend on what else runs, and a resumed training
+    keeps the number it started with.
     """
     if job.threads or job.action not in ("train", "crossvalidate"):
         return job.threads
@@ -80,7 +80,7 @@ def _threads(job: Job, folder: JobFolder) -> int:
 
 
 def _threads_before(folder: JobFolder) -> int:
-    """What a training has computed with so far; 0: it begins now."""
+    """The number of threads the training has used so far; 0: it starts now."""
     if not folder.has_checkpoint():
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Compares a model with the labels of the test cases, for a job of its own or for a fold of a cross-validation."""
+"""Evaluates a model on the test cases, as a job or for one fold of a cross-validation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.core import Context, registry
+from MedDeepLib.core.task import Evaluation
 from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.evaluation.overlap import cases_without_structures
@@ -15,15 +16,23 @@ from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import Load
 
 
+def evaluation_of(task: str) -> Evaluation:
+    """How a task's models are judged. Raises UserError when they are not."""
+    evaluation = registry.task(task).evaluation
+    if evaluation is None:
+        raise UserError(f"Models for the task '{task}' cannot be evaluated: apply them instead.")
+    return evaluation
+
+
 def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
     """A row of metrics for every usable test case of ``context.dataset`` and every structure.
 
     Raises:
-        UserError: the model has been trained on one of the patients, or a case does not fit it.
+        UserError: the model was trained on one of the patients, or a case does not fit it.
         Stopped: the user asked to stop.
     """
     predictor, model = load(job, context)
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     cases = evaluation.cases(context.dataset)
     if model.trained:
         _check_patients(model, cases)
@@ -42,7 +51,7 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         context.report(
             "message",
             message=f"{len(healthy)} of {len(cases)} cases {have} no structure at all: Dice is 0 where one was found "
-            "there, and left out where none was.",
+            "there, and undefined where none was.",
         )
     return rows
 
@@ -55,5 +64,5 @@ def _check_patients(model: Model, cases: Sequence[Case]) -> None:
     if both:
         raise UserError(
             f"The patient '{both[0]}' is in the test list and was trained on: take such patients out of the test "
-            "list, or the metrics would be too good."
+            "list, or the metrics would be too optimistic."
         )

@@ -1,4 +1,4 @@
-"""The model that a worker has loaded, kept for as long as the jobs ask for the same one."""
+"""The last model of a worker, kept in memory as long as jobs use the same one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Loaded:
 
 
 class LastModel:
-    """Loads the model of a job; the last one stays loaded, so that the next job with it need not wait.
+    """Loads the model of a job; the last one stays loaded, so that the next job with it starts at once.
 
-    A model counts as the same while its folder, its files, its task and its device are. Another one takes its place:
+    A model counts as the same while its folder, files, task and device are the same. Another model replaces it:
     there is never more than one in memory.
     """
 
@@ -33,7 +33,7 @@ class LastModel:
 
     @property
     def device(self) -> str:
-        """The device whose memory the model occupies; empty when there is none."""
+        """The device that holds the model; empty when no model is loaded."""
         return self._loaded.identity[-1] if self._loaded else ""
 
     def load(self, job: Job, context: Context) -> tuple[Predictor, Model]:
@@ -54,7 +54,7 @@ class LastModel:
         return predictor, model
 
     def forget(self) -> None:
-        """Give the memory of the model back."""
+        """Unload the model and free its memory."""
         self._loaded = None
         free_device_memory()
 
@@ -67,7 +67,7 @@ class LastModel:
 
 
 def free_device_memory() -> None:
-    """Return to the driver the memory that torch caches on a GPU; other programs may need it."""
+    """Release the GPU memory that torch caches; other programs may need it."""
     torch = sys.modules.get("torch")
     if torch is None:
         return

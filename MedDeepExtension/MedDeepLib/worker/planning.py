@@ -1,4 +1,4 @@
-"""Says what a training would decide before it begins, by deciding it; nothing is trained."""
+"""Plans a training: decides the parameters without training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from MedDeepLib.worker.training import configured_method
 def make_plan(
     job: Job, folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """What goes into the result: the parameters that would be used, and the plan in words.
+    """The result: the parameters that would be used, and the plan in words.
 
-    The device is looked at, busy or not: nobody should have to wait for a plan.
+    Does not wait for a busy device: a plan should be available at once.
     """
     import torch
 

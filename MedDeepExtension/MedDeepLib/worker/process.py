@@ -30,7 +30,7 @@ from MedDeepLib.jobs.heartbeat import HEARTBEAT_SECONDS, beat
 
 _PARENT_CHECK_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
-_GONE_SECONDS = 3.0  # after which a folder counts as deleted: network drives hide one for a moment
+_GONE_SECONDS = 3.0  # seconds until a missing folder counts as deleted: network drives can briefly hide one
 # Errors of a full disk or an exhausted quota...
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 # ... and of missing permissions.
@@ -38,7 +38,7 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Stoppable(Protocol):
-    """A job or a server that can be asked to stop; the request may come from a signal handler or another thread."""
+    """A stop flag for a job or a server; may be set by a signal handler or another thread."""
 
     def request(self) -> None: ...
 
@@ -61,7 +61,7 @@ class StopRequest:
         while not stop_requested():     # stop_requested is a StopRequest
             do_a_step()
 
-    Looks for the file at most ten times a second. Every loop of the worker calls it, so it also sends the heartbeat,
+    Checks for the file at most ten times a second. Every loop of the worker calls it, so it also sends the heartbeat,
     and notices when the job folder is gone.
     """
 
@@ -76,7 +76,7 @@ class StopRequest:
         self._requested = True
 
     def watch_folder(self, identity: dict[str, Any]) -> None:
-        """From now on raise FolderGone when the folder is no longer that of the worker with this identity."""
+        """From now on, raise FolderGone when the folder no longer belongs to the worker with this identity."""
         self._identity = identity
 
     def __call__(self) -> bool:
@@ -88,7 +88,7 @@ class StopRequest:
         return self.asked()
 
     def asked(self) -> bool:
-        """The same without a heartbeat: for a process that only waits for others, whose heartbeats are what counts."""
+        """The same without a heartbeat: for a process that only waits for others, which send the heartbeats."""
         now = time.monotonic()
         if not self._requested and now >= self._next_look:
             self._next_look = now + 0.1
@@ -107,11 +107,11 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job has ended.
+    """How a job ended.
 
     Attributes:
         exit_code: 0 (done), 2 (bad input), 3 (failed) or 130 (stopped).
-        sound: whether the process can do another job: no unexpected error has left it in an unknown state.
+        sound: whether the process can run another job: no unexpected error has left it in an unknown state.
     """
 
     exit_code: int
@@ -119,7 +119,7 @@ class JobEnd:
 
 
 def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options: Any) -> JobEnd:
-    """Do the job and report how it ends; ``options`` go to :func:`MedDeepLib.worker.actions.perform`."""
+    """Run the job and report how it ends; ``options`` go to :func:`MedDeepLib.worker.actions.perform`."""
     try:
         stop.watch_folder(folder.register_worker())
         report("state", state="running")
@@ -144,7 +144,7 @@ def run_job(folder: JobFolder, report: EventWriter, stop: StopRequest, **options
 
 
 def explain(error: Exception) -> UserError:
-    """The error as one sentence for people; an unknown one by its type and text, with a reference to the log."""
+    """The error as one sentence for users; an unexpected one by its type and text, with a reference to the log."""
     if isinstance(error, UserError):
         return error
     if is_out_of_memory(error):
@@ -156,8 +156,8 @@ def explain(error: Exception) -> UserError:
         return CannotWrite(f"The disk is full ({error.filename or 'job folder'}): free some space and resume the job.")
     if isinstance(error, OSError) and error.errno in _REFUSED:
         return CannotWrite(
-            f"{error.filename or 'A file of the job'} cannot be opened or written ({error.strerror}): allow it, or use "
-            "another folder."
+            f"{error.filename or 'A file of the job'} cannot be opened or written ({error.strerror}): "
+            "check its permissions, or use another folder."
         )
     if isinstance(error, ModuleNotFoundError):
         return JobError(f"The Python package '{error.name}' is missing: install the packages of the extension.")
@@ -168,7 +168,7 @@ def explain(error: Exception) -> UserError:
 
 
 def _watch_parent(pid: int, started: float, after_boot: float | None, stop: Stoppable) -> None:
-    """Exit when the process that started this worker has ended: nobody would ever stop it or use its result."""
+    """Exit when the process that started this worker has ended: nothing else would stop it or use its result."""
     while process_alive(pid, started, after_boot):
         time.sleep(_PARENT_CHECK_SECONDS)
     logging.warning("The application that started this job has ended: saving and exiting.")
@@ -188,7 +188,7 @@ def _end_children() -> None:
 
 
 def process_argument(text: str) -> tuple[int, float, float | None]:
-    """A process as the command line names it: PID, or PID:STARTED:AFTER_BOOT, which tells it
+    """A process from the command line: PID, or PID:STARTED:AFTER_BOOT, which distinguishes it
     from a later process with the same PID."""
     pid, *moments = text.split(":")
     if moments:

@@ -3,7 +3,7 @@
 The worker starts them for a job with several processes on this computer (:mod:`MedDeepLib.worker.together`). On several
 computers that share the job folder, torch's launcher is started on each of them, see Scripts/train_rank.py.
 
-The first process leads: it writes events, checkpoints, the model and, without a worker above it, the result.
+The first process is the leader: it writes events, checkpoints, the model and, without a parent worker, the result.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from MedDeepLib.jobs.folder import JobFolder, process_identity
 from MedDeepLib.worker.process import FolderGone, StopRequest, explain, process_argument, stop_when_told
 from MedDeepLib.worker.together import write_outcome
 
-_LONGEST_WAIT = timedelta(hours=12)  # for the leader, who decides and validates while the others wait
+_LONGEST_WAIT = timedelta(hours=12)  # seconds to wait for the leader, which plans and validates while the others wait
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return UserError.exit_code
     folder = JobFolder(options.folder)
     if not folder.job_file.exists():
-        print(f"The folder {folder.path} holds no job: make one with 'train --prepare'.", file=sys.stderr)
+        print(f"The folder {folder.path} contains no job: create one with 'train --prepare'.", file=sys.stderr)
         return UserError.exit_code
     under_worker = options.parent is not None
     if folder.result_file.exists():
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: StopRequest) -> dict[str, Any]:
-    """Train, and say how it ended."""
+    """Train, and return how it ended."""
     try:
         import torch
 
@@ -73,7 +74,7 @@ def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: 
             torch.cuda.set_device(device)
         torch.distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_LONGEST_WAIT)
         result = train_here(folder, device, threads or torch.get_num_threads(), report, stop)
-        # After a failure the group is left as it is: the others may wait in it for ever.
+        # After a failure the process group is not destroyed: the others may be blocked in it forever.
         torch.distributed.destroy_process_group()
         return {"exit_code": EXIT_DONE, "result": result}
     except Stopped:
@@ -82,7 +83,7 @@ def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: 
         return {
             "exit_code": EXIT_FAILED,
             "message": f"The job folder {folder.path} was deleted, moved or taken over by another worker: leave it "
-            "alone while the job runs.",
+            "in place while the job runs.",
             "kind": "input",
         }
     except Exception as error:
@@ -92,7 +93,7 @@ def _outcome(folder: JobFolder, devices: list[str], threads: int, report, stop: 
 
 
 def _device(devices: list[str]) -> str:
-    """The device of this process: one of those that a worker has leased, or else a GPU for each process."""
+    """The device of this process: one that the parent worker leased, or else one GPU for each process."""
     import torch
 
     local = int(os.environ["LOCAL_RANK"])
@@ -106,7 +107,7 @@ def _device(devices: list[str]) -> str:
     return f"cuda:{local}"
 
 
-def _tell(folder: JobFolder, report: EventWriter, outcome: dict[str, Any]) -> None:
+def _tell(folder: JobFolder, report: Callable[..., None], outcome: dict[str, Any]) -> None:
     """What a worker would say of the end."""
     if outcome["exit_code"] == EXIT_DONE:
         folder.write_result(outcome["result"])
@@ -118,7 +119,7 @@ def _tell(folder: JobFolder, report: EventWriter, outcome: dict[str, Any]) -> No
 
 
 def _silent(event: str, **fields: Any) -> None:
-    """The leader speaks for all."""
+    """Report for all processes; only the leader does."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="train_rank.py",
         description="One of several processes that train together, started by torchrun on each computer.",
     )
-    parser.add_argument("folder", metavar="RUN", help="run folder that all computers share, made by 'train --prepare'")
+    parser.add_argument("folder", metavar="RUN", help="run folder shared by all computers, made by 'train --prepare'")
     parser.add_argument(
         "--devices", type=lambda text: text.split(","), default=[], metavar="LIST",
         help="of each process of this computer, e.g. cuda:0,cuda:2 (default: its GPUs in their order, else the CPU)",

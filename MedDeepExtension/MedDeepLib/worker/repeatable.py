@@ -1,7 +1,7 @@
 """Computing so that the same input gives the same result to the last bit, also on a GPU.
 
-A CPU does so anyway, as long as the number of threads is the same. On a GPU some operations add up in whatever order
-their threads finish; their repeatable versions are slower, and a few operations have none.
+A CPU does so anyway, as long as the number of threads is the same. On a GPU some operations sum in whatever order
+their threads finish; deterministic versions are slower, and a few operations have none.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _NOT_REPEATABLE = re.compile(r"^(\S+) does not have a deterministic implementati
 
 @contextlib.contextmanager
 def repeatable_operations(wanted: bool, report: Callable[..., None]) -> Iterator[None]:
-    """Let torch choose repeatable operations while the block lasts, if ``wanted``.
+    """Make torch choose deterministic operations inside the block, if ``wanted``.
 
-    An operation that has no repeatable version is computed all the same, and reported in one warning when it is met
-    first. Must be entered before anything is computed on a GPU.
+    An operation without a deterministic version still runs, and is reported in one warning when it first
+    occurs. Must be entered before anything is computed on a GPU.
     """
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is used first
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it on first use
     import torch
 
     before = (
@@ -59,7 +59,7 @@ def _reported(report: Callable[..., None]) -> Iterator[None]:
                 known.add(match.group(1))
                 report(
                     "warning",
-                    message=f"The operation {match.group(1)} has no repeatable version on this device: the same "
+                    message=f"The operation {match.group(1)} has no deterministic version on this device: the same "
                     "training may give weights that differ in the last bits.",
                 )
 

@@ -1,16 +1,16 @@
-"""The warm worker: does one job after the other and keeps the last model loaded in between.
+"""The warm worker: runs one job after the other and keeps the last model loaded in between.
 
 ``python -m MedDeepLib.worker --serve`` reads requests from its standard input, one JSON object a line::
 
-    {"request": 1, "folder": "/path/of/a/job"}   do this job
+    {"request": 1, "folder": "/path/of/a/job"}   run this job
     {"retire": true}                             exit when the requests before this one are done
 
-Each job's events, result and log go to its folder, as ever. When the worker has let go of the folder it answers on
+Each job's events, result and log go to its folder, as always. When the worker has released the folder, it answers on
 its standard output with one line, which is an event of the kind "state" with ``request`` and ``exit_code``, and
 ``message`` where the folder could not be written, and ``device`` where it has kept a model.
 
-It exits, and so frees all memory, when there has been no request for some time, when its input is closed, when the
-process that started it has ended, when another job wants the GPU on which its model lies, and after any error that may
+It exits, and so frees all memory, after some time without a request, when its input is closed, when the
+process that started it has ended, when another job wants the GPU that holds its model, and after any error that may
 have left the process in a bad state. It holds no device between two jobs.
 """
 
@@ -41,13 +41,13 @@ _LOOK_SECONDS = 1.0
 
 
 class Server:
-    """Serves the requests that come through a pipe, in their order."""
+    """Serves the requests that arrive through a pipe, in order."""
 
     def __init__(self, idle_seconds: float):
-        """Takes standard input and output for itself.
+        """Takes over standard input and output.
 
         Args:
-            idle_seconds: after which it leaves when nothing is asked.
+            idle_seconds: exit after this long without a request.
         """
         self._idle_seconds = idle_seconds
         self._input, self._output = _take_streams()
@@ -64,7 +64,7 @@ class Server:
         self._requests.put(None)
 
     def serve(self) -> int:
-        """Do what is requested until it is time to exit; the exit code."""
+        """Serve requests until it is time to exit; returns the exit code."""
         faulthandler.enable()
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._next()) is not None:
@@ -100,7 +100,7 @@ class Server:
                 return self._requests.get(timeout=min(left, _LOOK_SECONDS))
             except queue.Empty:
                 if not collected:
-                    # Takes a third of a second with all that torch and MONAI have loaded: not between two jobs.
+                    # Takes a third of a second with everything torch and MONAI load: not between two jobs.
                     gc.collect()
                     free_device_memory()
                     collected = True
@@ -109,7 +109,7 @@ class Server:
         return None
 
     def _do(self, folder: JobFolder) -> tuple[JobEnd, str]:
-        """How the job has ended, and why if its folder cannot tell."""
+        """How the job ended, and why if its folder could not be written."""
         self._stop = StopRequest(folder)
         if self._leaving:
             self._stop.request()
@@ -118,7 +118,7 @@ class Server:
                 try:
                     return run_job(folder, report, self._stop, models=self._models), ""
                 finally:
-                    # The process lives on; it must not look as if the job did.
+                    # The process stays alive; the job must not look as if it did.
                     folder.forget_worker()
         except OSError as error:
             reason = error.strerror or str(error)
@@ -135,14 +135,14 @@ class Server:
         try:
             os.write(self._output, json.dumps(answer).encode("utf-8") + b"\n")
         except OSError:
-            return False  # nobody listens, but the end of the process will be noticed
+            return False  # nobody reads the answer, but the end of the process will be noticed
         return True
 
 
 def gpu_is_wanted(device_id: str) -> bool:
-    """Whether a job has or waits for the GPU ``device_id``, on which an idle worker has kept its model.
+    """Whether a job holds or waits for the GPU ``device_id``, on which an idle worker keeps its model.
 
-    Always false for the CPU, which is shared, and for an empty ``device_id``, where no model has been kept.
+    Always false for the CPU, which is shared, and for an empty ``device_id`` (no model is loaded).
     """
     if device_id in ("", "cpu"):
         return False
@@ -154,10 +154,10 @@ def gpu_is_wanted(device_id: str) -> bool:
 
 
 def _take_streams() -> tuple[int, int]:
-    """Standard input and output as descriptors that no library and no child process can touch.
+    """Standard input and output as private descriptors that no library and no child process can touch.
 
-    What anything prints goes to standard error from now on. That nothing else reads the input matters on Windows,
-    where loading a library waits for whoever reads it at that moment.
+    From now on, anything printed goes to standard error. That nothing else reads the input matters on Windows,
+    where loading a library blocks while another thread reads it.
     """
     sys.stdout.flush()
     streams = os.dup(0), os.dup(1)
@@ -170,7 +170,7 @@ def _take_streams() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _output_to(file: Path) -> Iterator[None]:
-    """Let everything that is printed meanwhile, also by libraries in C, go to the end of ``file``."""
+    """Append everything printed inside the block, also by C libraries, to ``file``."""
     with file.open("ab") as log:
         kept = os.dup(1), os.dup(2)
         for number in (1, 2):

@@ -1,7 +1,7 @@
-"""One training by several processes of this computer, under torch's elastic launcher.
+"""One training in several processes on this computer, under torch's elastic launcher.
 
-The worker leases the devices and waits; the processes (:mod:`MedDeepLib.worker.rank`) train, and each says in a file
-how it ended. torch's launcher ends all of them when one dies; the training can then be resumed, also with another
+The worker leases the devices and waits; the processes (:mod:`MedDeepLib.worker.rank`) train, and each writes to a file
+how it ended. torch's launcher ends all of them when one dies; the training can then be resumed, even with a different
 number of processes.
 """
 
@@ -28,21 +28,21 @@ _SUMMED = ("processor_seconds", "resident_bytes", "device_bytes", "device_second
 def train_together(
     folder: JobFolder, devices: Sequence[str], threads: int, stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train the job in ``folder`` with a process for each of ``devices`` and return what goes into its result.
+    """Train the job in ``folder`` with one process for each of ``devices`` and return its result.
 
     Args:
-        devices: of each process: GPUs, or "cpu" several times.
-        threads: processor threads that all processes have together.
+        devices: one for each process: GPUs, or "cpu" several times.
+        threads: CPU threads of all processes together.
 
     Raises:
         Stopped: the user asked to stop; a checkpoint has been written.
-        JobError: one of the processes ended unexpectedly, or something went wrong on the way.
+        JobError: one of the processes ended unexpectedly, or the job failed while it ran.
         UserError: the request or its data are at fault.
     """
     outcomes = folder.path / _OUTCOMES
     shutil.rmtree(outcomes, ignore_errors=True)
     outcomes.mkdir()
-    # A process that hangs must be found out: this one, which only waits for them, gives no sign of life.
+    # A hanging process must be noticed: this one only waits for the others, so it sends no heartbeat itself.
     stop_requested = getattr(stop_requested, "asked", stop_requested)
     each = max(1, threads // len(devices))
     command = [
@@ -53,7 +53,7 @@ def train_together(
     ]  # fmt: skip
     environment = dict(os.environ, OMP_NUM_THREADS=str(each))
     if sys.platform.startswith("linux"):
-        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nothing of it is for other computers
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no other computer needs to reach it
     launcher = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     try:
         while launcher.poll() is None:
@@ -68,7 +68,7 @@ def train_together(
 
 
 def write_outcome(folder: JobFolder, rank: int, outcome: dict[str, Any]) -> None:
-    """Called by a process at its end: its exit code and a result, or the message and the kind of a failure."""
+    """Called by a process when it ends: its exit code and a result, or the message and kind of a failure."""
     write_json(folder.path / _OUTCOMES / f"{rank}.json", outcome)
 
 
@@ -85,7 +85,7 @@ def _result(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         return results[0] | {"usage": usage}
     if EXIT_STOPPED in ends:
         raise Stopped
-    # Where one has died, the others only know that it is gone: what it said itself comes first.
+    # When one has died, the others only know that it is gone: its own message comes first.
     for outcome in outcomes:
         if outcome.get("message") and outcome.get("kind") != "internal":
             raise _ERRORS.get(outcome["kind"], JobError)(outcome["message"])
@@ -93,6 +93,6 @@ def _result(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         raise JobError(next(outcome["message"] for outcome in outcomes if outcome.get("message")))
     missing = " and ".join(str(rank) for rank, end in enumerate(ends) if end is None)
     raise JobError(
-        f"Of the {len(ends)} processes that trained together, number {missing} ended unexpectedly, and so all had to: "
-        "resume the training, also with another number of processes; log.txt has what is known."
+        f"Of the {len(ends)} processes that trained together, number {missing} ended unexpectedly, so all were ended: "
+        "resume the training, with the same or another number of processes; log.txt has the details."
     )

@@ -1,4 +1,4 @@
-"""Trains one network in one folder, for a job of its own or for a fold of a cross-validation."""
+"""Trains one method in one folder, as a job or for one fold of a cross-validation."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 
 def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    """Train the job's method on ``context.dataset`` and leave the model in ``folder``; the figures of every stage.
+    """Train the job's method on ``context.dataset`` and save the model in ``folder``; the metrics of every stage.
 
     Resumes from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
     """
     from MedDeepLib.training import ranks
     from MedDeepLib.training.engine import train
 
-    # Of several processes one decides and writes; the others are told the parameters.
+    # Of several processes, the leader plans and writes; the others receive the parameters.
     method = _for_all(job, lambda: configured_method(job, folder, context))
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
     prepared = method.prepare(context)
-    trained = train(method.stages(prepared, context), context, identity)
+    stages: Any = method.stages(prepared, context)  # train() refuses what is no stage
+    trained = train(stages, context, identity)
     if manifest is None:
         return trained.metrics
     _warn_of_failure(trained, context)
@@ -51,7 +52,7 @@ def _for_all(job: Job, configure: Callable[[], Method]) -> Method:
 
 
 def _warn_of_failure(trained: Trained, context: Context) -> None:
-    """Say when a network has learned next to nothing; it is saved all the same."""
+    """Warn when a network has learned next to nothing; it is saved nonetheless."""
     for stage, metric in trained.key_metrics.items():
         if metric.learned_nothing:
             context.report(
@@ -62,9 +63,9 @@ def _warn_of_failure(trained: Trained, context: Context) -> None:
 
 
 def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
-    """The job's method with every parameter decided for ``context``, which is told what was decided, and why.
+    """The job's method with every parameter decided for ``context``; the decisions and their reasons are reported.
 
-    A resumed run keeps what was decided when it began.
+    A resumed run keeps the decisions it started with.
     """
     method_class = get(job.task, job.method)
     method = method_class(from_mapping(method_class.Parameters, job.parameters))
@@ -74,7 +75,7 @@ def configured_method(job: Job, folder: JobFolder, context: Context) -> Method:
         content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
         if content["requested"] != requested:
             raise UserError(
-                f"The settings in {folder.job_file} have changed since this training began: put them back, or train "
+                f"The settings in {folder.job_file} have changed since this training began: restore them, or train "
                 "with the new ones in another folder."
             )
         return type(method)(from_mapping(method.Parameters, content["used"]))

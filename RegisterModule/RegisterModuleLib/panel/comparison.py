@@ -20,7 +20,7 @@ class Comparison:
 
     def __init__(self, ui: Any):
         self._ui = ui
-        self._ids: dict[str, str] = {}  # not the nodes: they must be free to go with their scene
+        self._ids: dict[str, str] = {}  # not the nodes: they must not outlive their scene
         ui.compareBlendSlider.connect("valueChanged(double)", self._blend)
         ui.compareSwapButton.connect("clicked()", self._swap)
         ui.compareComboBox.connect("currentIndexChanged(int)", self._chosen)

@@ -24,7 +24,7 @@ from RegisterModuleLib.worker.grids import (
     to_grid,
 )
 from RegisterModuleLib.worker.inputs import Pair, check_overlap, same_dimensions
-from RegisterModuleLib.worker.networks import fitted_matrix
+from RegisterModuleLib.worker.networks import PointNetwork, StructureNetwork, fitted_matrix
 from RegisterModuleLib.worker.objectives import middles
 from RegisterModuleLib.worker.refinement import MatrixRefinement, Scan, VelocityRefinement, level
 from RegisterModuleLib.worker.similarity import Similarity, similarity
@@ -104,7 +104,7 @@ class Alignment:
             check_overlap(self.pair, self.box, self.matrix)
         self.initial_matrix = self.matrix
 
-    def network_matrix(self, network: torch.nn.Module, spacing: float, count: int | None, kind: str) -> np.ndarray:
+    def network_matrix(self, network: PointNetwork, spacing: float, count: int | None, kind: str) -> np.ndarray:
         """The matrix that a point network finds."""
         points = []
         for scan in (self.fixed, self.moving):
@@ -117,7 +117,7 @@ class Alignment:
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
         return fitted_matrix(points[0].float(), points[1].float(), kind).double().numpy()
 
-    def structure_matrix(self, network: torch.nn.Module, spacing: float, kind: str) -> np.ndarray:
+    def structure_matrix(self, network: StructureNetwork, spacing: float, kind: str) -> np.ndarray:
         """The matrix that takes the middles of the structures found in one image to those found in the other."""
         found = []
         for scan in (self.fixed, self.moving):
@@ -137,7 +137,7 @@ class Alignment:
             )
             return self._middle_to_middle()
         points = [torch.from_numpy(places[known]).float() for places in (fixed, moving)]
-        return fitted_matrix(*points, kind).double().numpy()
+        return fitted_matrix(points[0], points[1], kind).double().numpy()
 
     def refine_matrix(
         self,
@@ -177,6 +177,7 @@ class Alignment:
             tried.run(coarse, steps, _COARSE_RATE * self.box.unit, self._step)
             if best is None or tried.loss < best.loss:
                 best = tried
+        assert best is not None  # there is one start at least
         for spacing, rate in zip(spacings[1:], (_FINE_RATE, _FINEST_RATE), strict=False):
             if not self.stopped:
                 at = level(fixed, moving, self.box, spacing)
@@ -184,7 +185,7 @@ class Alignment:
         self.matrix = best.best
 
     def network_field(
-        self, network: torch.nn.Module, spacing: float, structures: torch.nn.Module | None = None
+        self, network: torch.nn.Module, spacing: float, structures: StructureNetwork | None = None
     ) -> tuple[Grid, torch.Tensor]:
         """The velocity field that a network predicts, and its grid; the box grows to what the network needs.
 

@@ -80,14 +80,14 @@ def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels, check: C
     if [Path(path).resolve() for path in fixed] == [Path(path).resolve() for path in moving]:
         raise UserError(f"Fixed and moving image are the same ({Path(fixed[0]).name}): choose another moving image.")
     images = [stack_channels([read_image(path) for path in paths]) for paths in (fixed, moving)]
-    check(*images)
-    _check_different(*images)
+    check(images[0], images[1])
+    _check_different(images[0], images[1])
     transform = SpatialTransform()
     for path in initial:
         transform = transform.then(read_transform(path, Grid(images[0].affine, images[0].shape)))
         if any(isinstance(step, np.ndarray) and np.linalg.cond(step[:3, :3]) > _SINGULAR for step in transform.steps):
             raise UserError(f"The transform {path} flattens space and cannot be undone: choose another initial one.")
-    return Pair(*images, transform, _read_labels(labels, images[1]) if labels else None)
+    return Pair(images[0], images[1], transform, _read_labels(labels, images[1]) if labels else None)
 
 
 def check_alike(fixed: Image, moving: Image) -> None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from RegisterModuleLib.worker.transforms import SpatialTransform, write_transfor
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
+    from MedDeepLib.data.image import Image
 
-    from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.parameters import ApplyParameters
 
 _LEAST_GAIN, _LOW_SIMILARITY = 0.01, 0.85  # of pairs hardly aligned; chests 20 mm apart have 0.5 to 0.8, matched 0.96
@@ -128,7 +128,8 @@ class RegistrationPrediction(Prediction):
         warped = self.warped()
         warped = warped if warped.ndim == 3 else warped[0]
         pair = (np.array(self.pair.fixed.array[0], np.float32, order="C"), np.array(warped, np.float32, order="C"))
-        return tuple(rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        fixed, warped = (rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        return fixed, warped
 
     def _write_labels(self, path: Path) -> None:
         labels = self.pair.labels
@@ -144,12 +145,22 @@ class RegistrationPrediction(Prediction):
         write_segmentation(path, warped, affine, segments)
 
 
+class Aligning(Protocol):
+    """What is applied: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+
+    needs_overlap: ClassVar[bool]
+
+    def check_pair(self, fixed: Image, moving: Image) -> None: ...
+
+    def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None: ...
+
+
 class RegistrationPredictor(Predictor):
     """A registration method with its networks, if it has any, ready for any number of pairs."""
 
     def __init__(
         self,
-        method: RegistrationMethod,
+        method: Aligning,
         networks: dict[str, torch.nn.Module],
         model: TrainedModel,
         context: Context,

@@ -6,8 +6,9 @@ This is what a network's answer is refined with, and all there is where no netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ class Scan:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(self.values.shape[1:])
+        _, i, j, k = self.values.shape
+        return i, j, k
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,10 +209,11 @@ def roughness(field: torch.Tensor, bending: bool = False) -> torch.Tensor:
     parts = gradients(field)
     if bending:
         parts = [second for first in parts for second in gradients(first)]
-    return sum((part**2).mean() for part in parts)
+    total: Any = sum((part**2).mean() for part in parts)
+    return total
 
 
-def _volume(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
+def _volume(affine: np.ndarray, shape: Sequence[int]) -> float:
     """In mm³; of single slices the area in mm²."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.prod([size * count for size, count in zip(spacing, shape, strict=True) if count > 1]))

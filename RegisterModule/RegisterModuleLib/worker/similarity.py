@@ -35,6 +35,7 @@ class Similarity(Protocol):
         Gradients must flow through ``moving``, the moving image at the voxels of the fixed one. ``weight``
         (1, I, J, K) from 0 to 1 says which voxels count, and is 0 where the moving image does not reach.
         """
+        ...
 
 
 @runtime_checkable
@@ -48,6 +49,7 @@ class Prepares(Protocol):
             fixed: (C, I, J, K) on the grid that both images will be compared on.
             spacing: (3,) voxel size of this grid in mm.
         """
+        ...
 
 
 def prepared(metric: Similarity, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:

@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from MedDeepLib.core.stages import Sample
     from MedDeepLib.training.stages import TrainStage
 
-    from RegisterModuleLib.worker.networks import PointNetwork, StructureNetwork
     from RegisterModuleLib.worker.training import Changes, PairSampler, TrainingSet
 
 _AVERAGE = 0.99
 
 
 def point_stage(
-    network: PointNetwork,
+    network: Any,  # a PointNetwork
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,
@@ -42,7 +41,7 @@ def point_stage(
 
 
 def structure_stage(
-    network: StructureNetwork,
+    network: Any,  # a StructureNetwork
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,

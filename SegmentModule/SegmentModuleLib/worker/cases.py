@@ -28,7 +28,7 @@ def read_reference(case: Case, image: Image, classes: Sequence[Segment], resampl
     Raises UserError when there is no label, it lies on another grid, or it has values that no class declares.
     """
     if not case.files("label"):
-        raise UserError(f"The case {case.name} has no label: add it, or take the case out of the dataset.")
+        raise UserError(f"The case {case.name} has no label: add it, or remove the case from the dataset.")
     (file,) = case.files("label")
     labels, affine, segments = read_segmentation(file)
     labels = _as_indices(file, labels, segments, classes)
@@ -72,7 +72,7 @@ def load_case(
         )
     weight = weights(label[0].numpy(), plan)
     volumes = {
-        "image": Volume(prepared.image, linear=True, recoloured=True),
+        "image": Volume(prepared.image, linear=True, intensity=True),
         "label": Volume(label, dtype=torch.long),
     }
     if weight is not None:

@@ -32,7 +32,7 @@ from SegmentModuleLib.worker.losses import SegmentationLoss
 from SegmentModuleLib.worker.postprocessing import keep_largest_components
 
 if TYPE_CHECKING:
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 _NOTHING_LEARNED = 0.05  # Dice
 _CLEANED_METRIC = "validation Dice as applied"
@@ -53,7 +53,7 @@ class TrainingData:
         self.cache.remove()
 
 
-def patch_stage(method: SegmentationMethod, prepared: Prepared, context: Context) -> TrainStage:
+def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> TrainStage:
     """The stage that trains the method's network on patches of ``prepared.data``, a :class:`TrainingData`."""
     settings, dataset = method.parameters, context.dataset
     plan, data = Plan.from_dict(prepared.facts["plan"]), prepared.data
@@ -138,7 +138,7 @@ class _WholeCases:
         for case in self._cases:
             shape = case.shape
             prepared = PreparedImage(
-                case["image"], np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+                case["image"], np.eye(4), (0, 1, 2), (False, False, False), shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
             labels = apply_within_memory(

@@ -92,7 +92,7 @@ def test_a_killed_training_is_offered_and_resumed(interrupted, panel, launcher):
     panel.wait(lambda: panel.status("jobs") == "killed is done.", 120)
     panel.wait(lambda: state(panel, interrupted) == "done")
     panel.settle()
-    assert "in all" in panel.text("jobsDetails") and "of processor time" in panel.text("jobsDetails")
+    assert "in all" in panel.text("jobsDetails") and "of CPU time" in panel.text("jobsDetails")
     assert [entry.run for entry in panel.home.models.entries] == [interrupted.path]
     assert panel.row("models", interrupted.model_folder)["Task"] == "segment"
 

@@ -61,7 +61,7 @@ def test_export_to_a_folder_never_overwrites(panel, trained, tmp_path):
     (target / "trained" / "mine.txt").write_text("x", encoding="utf-8")
     with panel.host.answers(str(target)):
         panel.home.models.export_folder_action.trigger()
-    panel.wait(lambda: "is there already: give the exported model another name" in panel.status("models"), 20)
+    panel.wait(lambda: "already exists: give the exported model another name" in panel.status("models"), 20)
     assert (target / "trained" / "mine.txt").exists() and len(list(target.iterdir())) == 1
 
 
@@ -120,7 +120,7 @@ def test_what_comes_with_the_extension_stays(panel, toy_run, tmp_path, monkeypat
     panel.choose("models", tmp_path / "Models" / "Balls")
     assert panel.row("models", tmp_path / "Models" / "Balls")["From"] == "comes with the extension"
     assert not panel.ui.modelsDeleteButton.enabled
-    assert panel.ui.modelsDeleteButton.toolTip == "It belongs to the extension."
+    assert panel.ui.modelsDeleteButton.toolTip == "It comes with the extension."
     assert panel.ui.modelsExportButton.enabled
 
 
@@ -169,7 +169,7 @@ def has_no_weights(model) -> str:
 def is_empty(model) -> str:
     shutil.rmtree(model)
     model.mkdir()
-    return "holds no model"
+    return "contains no model"
 
 
 @pytest.mark.parametrize("damage", [lacks_an_entry, has_odd_entries, is_no_json, has_no_weights, is_empty])

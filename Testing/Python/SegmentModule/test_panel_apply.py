@@ -237,7 +237,7 @@ def test_one_volume_selector_for_each_channel(panel_with_recorded_model):
 def test_a_folder_without_a_model_says_so(panel, tmp_path):
     with panel.host.answers(str(tmp_path)):
         panel.ui.applyModelBrowseButton.click()
-    assert "holds no trained model" in panel.section("apply").model_chooser.problem
+    assert "contains no trained model" in panel.section("apply").model_chooser.problem
     assert panel.ui.applyButton.toolTip == panel.section("apply").model_chooser.problem
     assert not panel.ui.applyButton.enabled
 

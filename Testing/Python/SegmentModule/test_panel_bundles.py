@@ -96,7 +96,7 @@ def test_what_cannot_be_imported_says_so(panel, tmp_path):
     (tmp_path / "empty").mkdir()
     with panel.host.answers(str(tmp_path / "empty")):
         panel.section("apply").model_chooser.transfers.import_folder.trigger()
-    assert "holds no model" in wait_for_transfer(panel)
+    assert "contains no model" in wait_for_transfer(panel)
     with panel.host.answers(""):
         panel.section("apply").model_chooser.transfers.import_folder.trigger()
     assert not panel.section("apply").model_chooser.transfers.is_busy()
@@ -121,7 +121,7 @@ def test_the_user_is_asked_before_code_of_its_own_runs(panel, with_code):
         chooser.transfers.import_folder.trigger()
         text = wait_for_transfer(panel)
     assert "scripts.net.UNet" in asked[1] and "read, change and send away" in asked[1]
-    assert "would run more than MONAI's own building blocks" in text
+    assert "would run more than MONAI's own components" in text
     assert chooser.model is None and not panel.ui.applyButton.enabled
     assert chooser.transfers.trust.enabled
     with panel.host.answers(qt.QMessageBox.Ok):

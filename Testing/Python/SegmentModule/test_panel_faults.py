@@ -30,16 +30,16 @@ def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, mo
     worker = psutil.Process(folder.worker_pid())
     panel.section("train").monitor.job.running._heartbeat.limit = 2.0
     os.kill(worker.pid, signal.SIGSTOP)
-    panel.wait_for_status("train", "The worker has given no sign of life for 2 s. It will be ended in another 2 s.", 30)
+    panel.wait_for_status("train", "The worker has sent no heartbeat for 2 s. It will be ended in another 2 s.", 30)
     assert panel.is_busy("train") and panel.ui.trainStopButton.enabled
     os.kill(worker.pid, signal.SIGCONT)
     panel.wait_for_status("train", "of 3000", 30)
-    assert "The worker gives signs of life again." in panel.ui.logTextEdit.plainText
+    assert "The worker sends heartbeats again." in panel.ui.logTextEdit.plainText
 
     os.kill(worker.pid, signal.SIGSTOP)
     status = panel.wait("train", 60)
     assert status == (
-        "The worker gave no sign of life for 4 s and was ended; its last checkpoint is kept. "
+        "The worker sent no heartbeat for 4 s and was ended; its last checkpoint is kept. "
         "Resume continues from the last checkpoint."
     )
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replay import at_start, recorded
 
-DONE = "This is what a training would choose. Nothing has been trained yet."
+DONE = "This is the plan of a training. Nothing has been trained yet."
 
 
 def test_the_plan_is_shown_and_leaves_nothing_behind(panel, runs_folder):
@@ -15,7 +15,7 @@ def test_the_plan_is_shown_and_leaves_nothing_behind(panel, runs_folder):
     assert ui.trainPlanButton.enabled and ui.trainPlanTextEdit.isHidden()
     panel.replay(plan=recorded("segment_plan"))
     ui.trainPlanButton.click()
-    assert not ui.trainStartButton.enabled and ui.trainStartButton.toolTip == "A plan is being made."
+    assert not ui.trainStartButton.enabled and ui.trainStartButton.toolTip == "A training is being planned."
     assert panel.wait("train") == DONE
     text = ui.trainPlanTextEdit.toPlainText()
     assert not ui.trainPlanTextEdit.isHidden() and ui.trainPlanTextEdit.readOnly
@@ -38,7 +38,7 @@ def test_a_plan_can_be_stopped_and_fails_in_words(panel, tmp_path):
     launcher.hold(at_start)
     panel.choose_training()
     panel.ui.trainPlanButton.click()
-    assert panel.ui.trainStopButton.toolTip == "Stop making the plan."
+    assert panel.ui.trainStopButton.toolTip == "Stop planning."
     panel.ui.trainStopButton.click()
     assert panel.wait("train") == "Stopped; there is no plan."
     assert panel.ui.trainPlanTextEdit.toPlainText() == ""

@@ -160,7 +160,7 @@ def test_channels_on_other_grids_are_refused_or_resampled():
     first, _ = ball(np.eye(4))
     second, _ = ball(GRIDS["LPS"])
     second = Image(second.array, GRIDS["LPS"] - GRIDS["LPS"] + np.diag([0.9, 0.9, 2.5, 1]))
-    with pytest.raises(UserError, match=r"lies on another grid than .* \(option resample_inputs\)"):
+    with pytest.raises(UserError, match=r"is on another grid than .* \(option resample_inputs\)"):
         predictor(channels=("T1", "T2")).predict([first, second], CONTEXT)
 
     class Second(Bright):

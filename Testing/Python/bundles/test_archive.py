@@ -166,7 +166,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "a.zip", {"model/a": os.urandom(5000)})
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CannotWrite, match="make room"):
+    with pytest.raises(CannotWrite, match="free some space"):
         archive.unpack(path, tmp_path / "target")
     assert not (tmp_path / "target").exists()
 

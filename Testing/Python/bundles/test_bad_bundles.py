@@ -72,7 +72,7 @@ def changed(**pred) -> dict:
 
 
 def test_missing_files(sentence, tmp_path):
-    assert "holds no trained model" in sentence(spoil=remove("configs/metadata.json"))
+    assert "contains no trained model" in sentence(spoil=remove("configs/metadata.json"))
     assert "does not say how it is applied" in sentence(spoil=remove("configs/inference.json"))
     assert "has no weights, models/model.pt is missing: copy the whole bundle" in sentence(spoil=remove("models"))
 

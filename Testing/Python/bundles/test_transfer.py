@@ -65,10 +65,10 @@ def test_what_is_no_model_leaves_nothing(tmp_path, models, bundle):
         content.writestr("readme.txt", b"x")
     (bundle / INFERENCE).unlink()
     for source, reason in (
-        (tmp_path / "empty", "holds no model"),
+        (tmp_path / "empty", "contains no model"),
         (tmp_path / "nowhere", "does not exist"),
-        (tmp_path / "file.zip", "is no zip file"),
-        (tmp_path / "other.zip", "holds no model"),
+        (tmp_path / "file.zip", "is not a zip file"),
+        (tmp_path / "other.zip", "contains no model"),
         (bundle, "does not say how it is applied"),
     ):
         with pytest.raises(UserError, match=reason):
@@ -88,7 +88,7 @@ def test_an_import_that_is_cut_short_leaves_nothing(bundle, models, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(archive.shutil, "copyfile", full)
-    with pytest.raises(CannotWrite, match="make room"):
+    with pytest.raises(CannotWrite, match="free some space"):
         import_bundle(bundle, models)
     assert not models.exists() or not list(models.iterdir())
 
@@ -163,7 +163,7 @@ def test_a_torchscript_file_comes_in_and_needs_trust(toy_run, tmp_path, models, 
 
 def test_an_export_overwrites_no_folder_and_fails_whole(toy_run, tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         export_bundle(toy_run, tmp_path / "there")
 
     def full(*_):

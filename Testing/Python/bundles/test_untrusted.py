@@ -233,7 +233,7 @@ def test_files_inside_are_included(bundle, apply):
 def test_included_entries_do_not_grow_without_end(bundle, apply):
     big = [0] * 50_000
     code, errors = apply(bundle(big=big, more=["%big"] * 100))
-    assert code == 2 and "grows without end" in errors
+    assert code == 2 and "includes itself" in errors
 
 
 @pytest.mark.parametrize("file", ["inference.json", "metadata.json"])
@@ -249,7 +249,7 @@ def test_endless_nesting(bundle, apply, file, depth):
 
 def test_a_huge_configuration(bundle, apply):
     code, errors = apply(bundle(padding="x" * 11_000_000))
-    assert code == 2 and "far too large" in errors
+    assert code == 2 and "too large" in errors
 
 
 def test_names_that_yaml_multiplies(bundle, apply):

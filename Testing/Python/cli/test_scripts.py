@@ -173,7 +173,7 @@ def test_delete_says_what_is_lost(runs, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
     assert jobs_command.main(["delete", "first"]) == 0
-    assert "the checkpoint from which it could go on" in questions[0] and "anna.nrrd" in questions[0]
+    assert "the checkpoint to resume from" in questions[0] and "anna.nrrd" in questions[0]
     assert list(runs.iterdir()) == []
 
 

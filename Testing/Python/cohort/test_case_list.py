@@ -150,7 +150,7 @@ def test_a_folder_with_several_channels(tmp_path):
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "scans").mkdir()
-    assert "holds no image that can be read" in refused(tmp_path / "scans")
+    assert "contains no readable image" in refused(tmp_path / "scans")
 
 
 def test_the_results_are_no_images(tmp_path):

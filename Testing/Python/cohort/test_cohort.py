@@ -187,7 +187,7 @@ def test_usage_that_cannot_be_meant(refused, segment, toy_run, tmp_path):
 
 def test_inputs_that_cannot_be_used(refused, tmp_path, own_runs):
     (tmp_path / "empty").mkdir()
-    assert "holds no image" in refused(inputs=tmp_path / "empty")
+    assert "contains no readable image" in refused(inputs=tmp_path / "empty")
     assert "does not exist" in refused(inputs=tmp_path / "nothing.csv")
     assert "cannot go into the folder of the images" in refused(**{"output-dir": tmp_path / "scans"})
     assert not list((tmp_path / "scans").glob("summary.csv"))

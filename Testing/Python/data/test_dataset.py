@@ -300,7 +300,7 @@ def test_what_is_no_dataset(tmp_path):
     assert "does not exist" in sentence(tmp_path / "gone.json")
     assert "neither .json nor .csv nor a folder" in sentence(tmp_path / "list.txt")
     assert "is not a dataset" in sentence(tmp_path)
-    assert "holds no label images" in sentence(tmp_path / "empty")
+    assert "contains no label images" in sentence(tmp_path / "empty")
 
 
 def test_folder_with_a_label_without_image(tmp_path):

@@ -163,9 +163,9 @@ def test_what_is_not_read_is_said_once(folder):
     entries = [{"image": "a.nrrd", "class": "x", "lable": "b.nrrd", "fold": n} for n in range(3)]
     dataset = load_dataset(write(folder, training=entries, train=entries, labels={"1": "x"}), CLASSIFY)
     notes = "\n".join(dataset.notes)
-    assert '"train" was not read; cases are listed under training, validation, test.' in notes
-    assert 'has "lable" in 3 cases, which was not read: a case has image, features, age, class, name' in notes
-    assert '"fold" in 3 cases' in notes and 'has "labels", which was not read' in notes
+    assert '"train" was ignored; cases are listed under training, validation, test.' in notes
+    assert 'has "lable" in 3 cases, which was ignored: a case has image, features, age, class, name' in notes
+    assert '"fold" in 3 cases' in notes and 'has "labels", which was ignored' in notes
     assert len(dataset.notes) == 4
     segment = load_dataset(write(folder, training=[{"image": "a.nrrd", "points": "a.csv"}]), task("segment"))
     assert len(segment.notes) == 1 and '"points" in 1 case,' in segment.notes[0]

@@ -214,7 +214,7 @@ def test_impossible_header(tmp_path):
     slices = dicom_slices(volume(), OBLIQUE)
     slices[1].PixelSpacing = [1]
     save_dicom(slices, tmp_path)
-    refused(tmp_path, "its DICOM header makes no sense")
+    refused(tmp_path, "its DICOM header is invalid")
 
 
 def test_truncated_slice(tmp_path):

@@ -66,11 +66,11 @@ def test_a_worker_that_hangs_is_announced_and_then_ended_with_its_children(folde
     events = finish(job)
     seconds = time.monotonic() - began
     assert [event["message"] for event in announced(events)] == [
-        "The worker has given no sign of life for 2 s. It will be ended in another 2 s."
+        "The worker has sent no heartbeat for 2 s. It will be ended in another 2 s."
     ]
     failure = last_state(events)
     assert failure["state"] == "failed" and failure["kind"] == "silent"
-    assert failure["message"] == "The worker gave no sign of life for 4 s and was ended; start the job again."
+    assert failure["message"] == "The worker sent no heartbeat for 4 s and was ended; start the job again."
     wait_for(lambda: gone(child) and gone(job.pid), 5)
     assert job.state is State.FAILED and folder.state() is State.FAILED
     assert last_state(folder.events())["message"] == failure["message"], "who asks later is told as well"
@@ -102,7 +102,7 @@ def test_a_worker_that_comes_back_is_left_alone(folder, tmp_path, monkeypatch):
     wait_for(lambda: [events.extend(job.poll()), announced(events)][-1])
     os.kill(job.pid, signal.SIGCONT)
     wait_for(lambda: [events.extend(job.poll()), any(e.get("silent") is False for e in events)][-1])
-    assert events[-1]["message"] == "The worker gives signs of life again."
+    assert events[-1]["message"] == "The worker sends heartbeats again."
     job.stop()
     assert last_state(finish(job))["state"] == "stopped"
 
@@ -162,8 +162,8 @@ def test_what_a_person_at_a_terminal_sees(folder, tmp_path, monkeypatch):
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     lines = text.splitlines()
-    assert "Warning: The worker has given no sign of life for 2 s. It will be ended in another 2 s." in lines
-    assert lines[-1] == "Error: The worker gave no sign of life for 4 s and was ended; start the job again."
+    assert "Warning: The worker has sent no heartbeat for 2 s. It will be ended in another 2 s." in lines
+    assert lines[-1] == "Error: The worker sent no heartbeat for 4 s and was ended; start the job again."
 
 
 def test_a_script_that_only_waits_is_not_kept_for_ever(folder, tmp_path, monkeypatch):

@@ -31,10 +31,10 @@ def do(steps) -> None:
 def test_what_is_lost(folder):
     for name in ("events.jsonl", "log.txt", "checkpoint.previous.pt", "best.0.pt", "stage.0.pt", "parameters.json"):
         (folder.path / name).touch()
-    assert losses(folder) == ["the trained model", "the checkpoint from which it could go on"]
+    assert losses(folder) == ["the trained model", "the checkpoint to resume from"]
     folder.write_result({})
     (folder.path / "metrics.csv").touch()
-    assert losses(folder) == ["the trained model", "its figures"]
+    assert losses(folder) == ["the trained model", "its metrics"]
     (folder.path / "images").mkdir()
     for number in range(4):
         (folder.path / f"anna{number}.nrrd").touch()

@@ -126,9 +126,9 @@ def test_a_summary_of_all_events(tmp_path):
     summary = Summary()
     summary.take(job.events())
     assert summary.phase == "Training: unet" and summary.progress["step"] == 7
-    assert summary.figures == {"loss": 1.0, "validation Dice": 0.5} and summary.warnings == ["Few cases."]
+    assert summary.metrics == {"loss": 1.0, "validation Dice": 0.5} and summary.warnings == ["Few cases."]
     summary.take([{"event": "progress", "step": "x"}, {"event": "metrics", "values": 3}, {"event": "phase"}])
-    assert summary.phase == "Training: unet" and summary.figures["loss"] == 1.0
+    assert summary.phase == "Training: unet" and summary.metrics["loss"] == 1.0
 
 
 def look(jobs: JobList, runs) -> list[str]:

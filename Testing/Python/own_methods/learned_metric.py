@@ -1,4 +1,4 @@
-"""A registration method of one's own: a small network learns what misalignment is; gradient steps follow it.
+"""A registration method of your own in one file: a small network learns a similarity, and the steps follow it.
 
 After Simonovsky et al. 2016, arXiv 1609.05396, in miniature.
 """
@@ -43,7 +43,10 @@ class LearnedMetric(RegistrationMethod):
             return {"image": torch.cat([fixed, moving]), "apart": torch.full(fixed.shape, float(apart))}
 
         network = self.untrained_networks(prepared, context)["metric"]
-        loss = lambda output, batch: torch.nn.functional.binary_cross_entropy_with_logits(output, batch["apart"])  # noqa: E731
+
+        def loss(output, batch):
+            return torch.nn.functional.binary_cross_entropy_with_logits(output, batch["apart"])
+
         yield pair_stage("metric", network, sample, loss, None, self.parameters, self.parameters.steps)
 
     def align(self, alignment, networks, model, options):

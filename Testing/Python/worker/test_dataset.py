@@ -17,4 +17,4 @@ def test_keys_that_are_not_read_are_warned_of(tmp_path):
     dataset = read_dataset(job, lambda event, **fields: events.append((event, fields)))
     assert [case.name for case in dataset.training] == ["a"]
     assert [event for event, _ in events] == ["phase", "warning"]
-    assert 'has "lable" in 1 case, which was not read' in events[1][1]["message"]
+    assert 'has "lable" in 1 case, which was ignored' in events[1][1]["message"]

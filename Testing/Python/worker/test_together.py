@@ -128,7 +128,7 @@ def test_one_that_hangs_is_found_out(toy_dataset, tmp_path):
     processes[1].suspend()
     events = finish(job, 60)
     assert any(event.get("silent") for event in events)
-    assert "no sign of life" in last_state(events)["message"]
+    assert "no heartbeat" in last_state(events)["message"]
     wait_for(lambda: all(gone(process.pid) for process in processes.values()), 10)
 
 

@@ -1,1 +1,1 @@
-"""Bundles from elsewhere: inspected as data, run only as far as the allow-list goes or you trust them."""
+"""Bundles from elsewhere: inspected as data, and run only within the allow-list or if you trust them."""

@@ -1,4 +1,4 @@
-"""What a bundle may name without being trusted: building blocks of networks and images, and pure functions.
+"""The names that a bundle may use without being trusted: network components, image transforms and pure functions.
 
 Everything that is not listed needs the user's trust: what runs commands, imports by a name in a string, reads pickles,
 fetches from the network or writes files. This file knows names only and imports neither torch nor MONAI, so that a
@@ -167,7 +167,7 @@ FUNCTIONS = _names(
     """
 )
 
-# No honest bundle has these, not even in the parts that are never run here.
+# No legitimate bundle has these, not even in the parts that are never run here.
 _HOSTILE_NAMES = _names(
     """
     __import__ breakpoint builtins compile ctypes eval exec globals importlib input locals marshal pickle pty runpy
@@ -247,7 +247,7 @@ def is_allowed_chain(parts: list[str]) -> bool:
 
 
 def hostile_name(names: set[str], attributes: set[str]) -> str:
-    """The first name that no honest configuration uses; empty when there is none."""
+    """The first name that no legitimate configuration uses; empty when there is none."""
     bad = names & _HOSTILE_NAMES | attributes & {"popen", "system"}
     bad |= {name for name in names | attributes if name.startswith("__") and name != "__local_refs"}
     return min(bad, default="")

@@ -1,4 +1,4 @@
-"""Judges the objects that a configuration leads to: what may be made, called, and read from values.
+"""Checks the objects that a configuration leads to: what may be made, called, and read from values.
 
 The names were judged before (:mod:`~MedDeepLib.bundles.foreign.allowlist`); here the objects themselves are, since a
 name may lead to something else than it says: ``monai.transforms.io.array.locate`` is no transform.
@@ -51,7 +51,7 @@ def find(target: Any, locator: ComponentLocator) -> Any:
         UnknownComponent: there is none of that name.
     """
     if not isinstance(target, str):
-        raise RefusedComponent("it is no name")
+        raise RefusedComponent("it is not a name")
     path = target
     if "." not in target:
         found = locator.get_component_module_name(target)
@@ -85,7 +85,7 @@ def is_component(value: Any) -> bool:
 
 
 def only_called(value: Any) -> bool:
-    """Whether a value may not be handed on: whoever calls it would not look at the arguments.
+    """Whether a value must not be passed on: its caller would not check the arguments.
 
     This holds for every class and function of MONAI's and of torch's modules, also where it is no component.
     """

@@ -25,7 +25,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path} is far too large for a configuration: it is not read.")
+            raise UserError(f"{path} is too large for a configuration: it was not read.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} is missing or cannot be read: copy the whole bundle again.") from None
@@ -52,7 +52,7 @@ def resolve_macros(config: dict[str, Any], root: Path) -> dict[str, Any]:
             target = copy.deepcopy(_macro_target(value, place[2:], config, root))
             budget[0] -= sum(1 for _ in items(target))
             if budget[0] < 0:
-                raise UserError(f"The configuration in {root} grows without end by its entry '{value}'.")
+                raise UserError(f"The configuration in {root} includes itself through its entry '{value}'.")
             return target
         return value
 
@@ -82,15 +82,17 @@ def entry(config: Any, name: str) -> Any:
 
 
 def _macro_target(value: str, place: str, config: dict[str, Any], root: Path) -> Any:
-    file, name = _MACRO.fullmatch(value).groups()
+    macro = _MACRO.fullmatch(value)
+    assert macro is not None  # it was recognised by this pattern
+    file, name = macro.groups()
     if file:
         path = (root / file).resolve()
         if not path.is_relative_to(root.resolve()):
-            raise UserError(f"The configuration in {root} wants to read {path}, outside its folder: it is not run.")
+            raise UserError(f"The configuration in {root} wants to read {path}, outside its folder: it was not run.")
         config = read_config(path)
     name = name.replace("#", "::")
     levels = (len(name) - len(name.lstrip(":"))) // 2
-    if levels and not file:  # counted upwards from where it stands
+    if levels and not file:  # levels upwards from its own position
         name = "::".join([*place.split("::")[:-levels], name.lstrip(":")])
     name = name.lstrip(":")
     try:
@@ -101,11 +103,11 @@ def _macro_target(value: str, place: str, config: dict[str, Any], root: Path) ->
 
 def _json(path: Path, text: str) -> Any:
     depth = deepest = 0
-    for character in _JSON_STRING.sub("", text):  # before the parser, whose recursion has an end of its own
+    for character in _JSON_STRING.sub("", text):  # before the parser, which has its own recursion limit
         depth += (character in "[{") - (character in "]}")
         deepest = max(deepest, depth)
     if deepest > _MOST_DEPTH:
-        raise UserError(f"{path} is nested {deepest} levels deep, as no configuration is: it is not read.")
+        raise UserError(f"{path} is nested {deepest} levels deep, deeper than any configuration: it was not read.")
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
@@ -137,4 +139,4 @@ def _check_extent(path: Path, content: Any) -> None:
     """YAML can name one value many times, so that a small file becomes an endless configuration."""
     for number, (place, _) in enumerate(items(content)):
         if number > _MOST_ITEMS or place.count("::") > _MOST_DEPTH:
-            raise UserError(f"{path} holds more, or more deeply nested, values than any configuration: it is not read.")
+            raise UserError(f"{path} has more, or more deeply nested, values than any configuration: it was not read.")

@@ -1,4 +1,4 @@
-"""Reads a bundle from elsewhere without running anything of it: what it is for, what it needs, what it would run.
+"""Inspects a bundle from elsewhere without running it: its task, its inputs, and the code it would run.
 
 Neither torch nor MONAI is loaded, so that a panel can do it.
 """
@@ -38,7 +38,7 @@ _REGISTERS = ("GlobalNet", "LocalNet", "VoxelMorph")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that needs the user's trust: where it stands, what it is, and why it is not simply done."""
+    """Something that needs the user's trust: its entry, what it is, and why it needs trust."""
 
     where: str
     what: str
@@ -92,16 +92,16 @@ class Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle; raises UserError with one sentence when it is incomplete, damaged, or of no use here."""
+    """Read a bundle; raises UserError with one sentence when it is incomplete, damaged, or unusable here."""
     content = read_config(folder / METADATA)
     if not isinstance(content.get("network_data_format"), dict):
         raise UserError(
-            f"The bundle {folder} is damaged: its {METADATA} lacks 'network_data_format', which says what goes in and "
-            "comes out."
+            f"The bundle {folder} is damaged: its {METADATA} lacks 'network_data_format', which describes its inputs "
+            "and outputs."
         )
     file = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
     if file is None:
-        raise UserError(f"The bundle {folder} does not say how it is applied: its {CONFIGS[0]} is missing.")
+        raise UserError(f"The bundle {folder} has no inference configuration: its {CONFIGS[0]} is missing.")
     config = resolve_macros(read_config(file), folder)
     if not any(root in config for root in ("network_def", "network")) and not (folder / SCRIPT).is_file():
         raise UserError(f"The bundle {folder} defines no network: its {file.name} lacks 'network_def'.")
@@ -110,8 +110,8 @@ def read_bundle(folder: Path) -> Bundle:
     if task is None:
         kind = metadata.tensor_format(content, "outputs", "pred")
         raise UserError(
-            f"The bundle {folder} gives an output of the kind '{kind.get('type', '?')}, {kind.get('format', '?')}', "
-            "which no module of this extension shows."
+            f"The bundle {folder} has an output of the kind '{kind.get('type', '?')}, {kind.get('format', '?')}', "
+            "which no module of this extension supports."
         )
     channels, outputs = _channels(folder, content, config), _outputs(folder, content, config, task)
     findings = _findings(config, checkpoint)
@@ -122,7 +122,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def findings_in(folder: Path) -> tuple[Finding, ...]:
-    """What the inference configuration of one of our own models asks for that needs the user's trust.
+    """The findings in the inference configuration of one of our own models.
 
     Raises UserError when it cannot be read.
     """
@@ -211,7 +211,7 @@ def _imports(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _findings(config: dict[str, Any], checkpoint: str, own: bool = False) -> list[Finding]:
-    """First what is used and not allowed; then what no honest configuration holds, even where it is not used.
+    """First entries that are used but not allowed; then those of no legitimate configuration, even if unused.
 
     ``own`` configurations may also name what only our own models do.
     """
@@ -261,12 +261,12 @@ def _expression_finding(place: str, value: Any, imports: dict[str, str], entries
 
 
 def _hostile(place: str, value: Any) -> Finding | None:
-    """Parts that are not used are not run; what only an attacker writes there gives the whole bundle away."""
+    """Unused parts are not run; but one that only an attacker would write makes the whole bundle suspect."""
     if _has_target(value):
         target = value["_target_"]
         root = target.partition(".")[0]
         if root in _HOSTILE_MODULES or ("." not in target and hasattr(builtins, target)):
-            return Finding(place, target, "it reaches into the computer")
+            return Finding(place, target, "it accesses the computer")
     if isinstance(value, str) and value.startswith("$"):
         parsed = parse_import(value[1:])
         harmless = parsed is not None and parsed[1].partition(".")[0] in ("io", "os", "pathlib", "sys")
@@ -327,14 +327,14 @@ def _facts(config: dict[str, Any]) -> list[str]:
             facts.append(f"It works on {_times(size)} voxels, whatever the image's size.")
         if is_target(step, LOADERS) and step.get("affine_lps_to_ras") is False:
             facts.append(
-                "It reads positions as LPS, where left and right, front and back are exchanged: this is done as in its "
-                "training, and the result lies on the image's own voxels all the same."
+                "It reads positions as LPS, with left and right, front and back exchanged: this is done as in its "
+                "training, and the result is still on the image's own voxels."
             )
     inverted = any(is_target(v, ("Invertd", "InvertD", "InvertDict")) for _, v in items(config.get("postprocessing")))
     facts.append(
         "Its own steps bring the result back to the image's grid."
         if inverted
-        else "It leaves the result on the grid of its network; here it is brought back to the image's own."
+        else "It leaves the result on the network's grid; it is resampled to the image's own grid here."
     )
     return list(dict.fromkeys(facts))
 

@@ -1,14 +1,14 @@
-"""MONAI's own configuration parser, with components and expressions that are judged before they are made.
+"""MONAI's own configuration parser, with components and expressions that are checked before they are made.
 
-References, relative names, the order of things and ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
-what would execute: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
-since nobody would look at the arguments of that call.
+References, relative names, the order of evaluation, ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
+code execution: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
+since nothing would check the arguments of that call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent, ConfigExpression, ConfigItem
@@ -18,11 +18,11 @@ from MedDeepLib.bundles.foreign.expressions import Evaluator, RefusedExpression,
 
 
 class NeedsTrust(Exception):
-    """The configuration asks for something that is not done without the user's trust.
+    """The configuration asks for something that needs the user's trust.
 
     Attributes:
         where: the entry of the configuration.
-        what: the name or expression that it holds.
+        what: its name or expression.
         why: the reason, as half a sentence.
     """
 
@@ -62,7 +62,7 @@ class SafeParser(ConfigParser):
         if ConfigComponent.is_instantiable(config):
             item: ConfigItem = _Component(config, id, self.locator)
         elif ConfigExpression.is_expression(config):
-            item = _Expression(config, id, self.__dict__["evaluator"])
+            item = _Expression(cast(str, config), id, self.__dict__["evaluator"])
         else:
             item = ConfigItem(config=config, id=id)
         self.ref_resolver.add_item(item)

@@ -1,8 +1,8 @@
-"""Which bundles the user trusts to run code of their own: by the content of all their files.
+"""Remembers which bundles the user trusts to run their own code, by the content of all their files.
 
-A bundle that was changed since is another one, and the user is asked anew.
+A bundle that has changed since is a different one, and the user is asked again.
 
-The record lies in the user's state folder, never in the bundle.
+The record is in the user's state folder, never in the bundle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RECORD = "trusted_bundles.json"
 
 
 def content_hash(folder: Path) -> str:
-    """A number for the names and contents of all files below ``folder``; reads all of them."""
+    """A hash of the names and contents of all files below ``folder``; reads all of them."""
     total = hashlib.sha256()
     for file in files_below(folder):
         with file.open("rb") as stream:
@@ -31,7 +31,7 @@ def content_hash(folder: Path) -> str:
 
 
 def trust(folder: Path, name: str) -> None:
-    """Remember that the user trusts what lies in ``folder`` now. Raises UserError when that cannot be written."""
+    """Remember that the user trusts the current content of ``folder``. Raises UserError when that cannot be written."""
     trusted = _read()
     trusted[content_hash(folder)] = {
         "name": name,
@@ -69,7 +69,7 @@ def _read() -> dict[str, dict[str, Any]]:
     try:
         content = json.loads((state_folder() / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # a damaged record trusts nobody
+        return {}  # a damaged record trusts nothing
     return (
         {key: entry for key, entry in content.items() if isinstance(entry, dict)} if isinstance(content, dict) else {}
     )

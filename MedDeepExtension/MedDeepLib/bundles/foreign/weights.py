@@ -1,4 +1,4 @@
-"""The weights of bundles: tensors and nothing else, from whole files, that fit their network."""
+"""The weights of bundles: only tensors, from undamaged files, that fit their network."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def check_large_files(folder: Path) -> None:
         path = folder / listed.get("path", "")
         kind, expected = listed.get("hash_type", "md5").lower(), listed.get("hash_val", "").lower()
         if not path.is_file() or kind not in _HASHES or not expected:
-            continue  # what is needed and missing is found when it is opened
+            continue  # a missing file that is needed is noticed when it is opened
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, kind).hexdigest()
         if found != expected:
             raise UserError(
-                f"{path} is not the file that the bundle was made with (its {kind} checksum is {found}, not "
+                f"{path} is not the bundle's original file (its {kind} checksum is {found}, not "
                 f"{expected}): fetch it again."
             )
 
@@ -52,13 +52,13 @@ def large_files(folder: Path) -> list[dict[str, str]]:
 
 
 def read_checkpoint(folder: Path, path: Path) -> dict[str, Any]:
-    """What a file of weights holds, on the CPU; nothing in it is executed.
+    """The content of a weight file, on the CPU; nothing in it is executed.
 
     Raises UserError when it is missing, damaged, outside the bundle, or holds more than tensors and plain values.
     """
     path = path if path.is_absolute() else folder / path
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"The bundle {folder} wants its weights from {path}, outside its folder: it is not run.")
+        raise UserError(f"The bundle {folder} wants its weights from {path}, outside its folder: it was not run.")
     if not path.is_file():
         urls = [
             listed["url"]
@@ -71,8 +71,8 @@ def read_checkpoint(folder: Path, path: Path) -> dict[str, Any]:
         content = _load(path)
     except (DamagedFileError, ValueError):
         raise UserError(
-            f"The weights {path} cannot be read: the file is damaged, or holds more than tensors, which is not loaded "
-            "since it could execute code."
+            f"The weights {path} cannot be read: it is damaged, or contains more than tensors, which is not loaded "
+            "because it could run code."
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"The weights {path} are not those of a network: choose another bundle.")
@@ -115,7 +115,7 @@ def _load(path: Path) -> Any:
         return load_tensors(path)
     import torch
 
-    try:  # torch's older format is no archive
+    try:  # torch's older format is not an archive
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file makes its readers raise is anybody's guess
+    except Exception as error:  # a damaged file can make its readers raise anything
         raise DamagedFileError(str(path)) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Workflow:
         self.network = self._loaded_network(config).to(device).eval()
         self._before = _steps(self._built("preprocessing") if "preprocessing" in config else None)
         self._after = _steps(self._built("postprocessing") if "postprocessing" in config else None)
-        self.inferer = self._built("inferer") if config.get("inferer") else SimpleInferer()
+        self.inferer: Any = self._built("inferer") if config.get("inferer") else SimpleInferer()
         if not given_keys(self._before):
             self._before.insert(0, GivenImaged("image", ensure_channel_first=True))
         self._saving = self._built(_SAVED)
@@ -84,7 +84,7 @@ class Workflow:
             data = self._applied(step, data, "preprocessing")
         if stop_requested():
             raise Stopped
-        batch = list_data_collate([data])
+        batch: Any = list_data_collate([data])
         key = given_keys(self._before)[0][1]
         key = "image" if "image" in batch else key
         inputs = batch[key].to(self._device)
@@ -93,7 +93,7 @@ class Workflow:
         amp = self._amp and self._device.type == "cuda"
         with torch.no_grad(), torch.autocast("cuda", enabled=True) if amp else contextlib.nullcontext():
             output["pred"] = self._inferred(inputs, network)
-        apart = Decollated(keys=None, detach=True)
+        apart: Any = Decollated(keys=None, detach=True)
         data = {**apart(batch)[0], **apart(output)[0]}
         del batch, output, inputs
         for step in self._after:
@@ -102,14 +102,14 @@ class Workflow:
         return self._on_grid_of(image, result, report)
 
     def use_less_memory(self, allow_cpu: bool) -> str:
-        """Take the next step to less memory, which lasts, and say which in half a sentence; empty when none is left."""
+        """Take the next step to use less memory, from now on; returns it in words, empty when none is left."""
         windows = isinstance(self.inferer, SlidingWindowInferer)
         if windows and int(self.inferer.sw_batch_size) > 1:
             self.inferer.sw_batch_size = 1
             return "applying the network to one window at a time"
         if windows and self._device.type != "cpu" and str(self.inferer.device) != "cpu":
             self.inferer.device = torch.device("cpu")
-            return "adding the windows up in the computer's memory"
+            return "summing the windows in main memory"
         if allow_cpu and self._device.type != "cpu":
             self._device = torch.device("cpu")
             self.network = self.network.to(self._device)
@@ -156,7 +156,7 @@ class Workflow:
             ) from None
         except UserError:
             raise
-        except Exception as error:  # whatever the makers of components raise for wrong arguments
+        except Exception as error:  # components raise anything for wrong arguments
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
                 f"The part '{name}' of the bundle {folder} cannot be made ({reason}): it may need another version of "
@@ -168,7 +168,7 @@ class Workflow:
             return torch.jit.load(self._bundle.folder / SCRIPT, map_location="cpu")
         network = self._built("network" if "network" in config else "network_def")
         if not isinstance(network, torch.nn.Module):
-            raise UserError(f"The bundle {self._bundle.folder} makes no network: correct its 'network_def'.")
+            raise UserError(f"The bundle {self._bundle.folder} defines no network: correct its 'network_def'.")
         self._load_weights(network)
         return network
 
@@ -189,8 +189,8 @@ class Workflow:
         flat = _mapping(config.get("network_def")).get("spatial_dims") == 2
         if flat and not isinstance(self.inferer, (SliceInferer,)):
             raise UserError(
-                f"The bundle {self._bundle.folder} is made for single two-dimensional pictures, which cannot be "
-                "applied to volumes: choose one that goes through volumes slice by slice."
+                f"The bundle {self._bundle.folder} is made for single two-dimensional images and cannot be "
+                "applied to volumes: choose one that processes volumes slice by slice."
             )
 
     def _given(self, image: Image) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class Workflow:
     def _applied(self, step: Any, data: Any, part: str) -> Any:
         try:
             return apply_transform(step, data)
-        except Exception as error:  # transforms raise whatever they like
+        except Exception as error:  # transforms can raise anything
             cause = error.__cause__ or error
             if isinstance(cause, UserError):
                 raise cause from None
@@ -245,9 +245,9 @@ class Workflow:
         return result
 
     def _on_grid_of(self, image: Image, result: Any, report: Callable[[str], None]) -> torch.Tensor:
-        """The result on the image's own voxels, and a word on how it came there."""
+        """The result on the image's own voxels, and a note on how it got there."""
         if not isinstance(result, torch.Tensor) or result.ndim != 4:
-            raise UserError(f"The bundle {self._bundle.folder} gives no image as its result: it cannot be shown.")
+            raise UserError(f"The bundle {self._bundle.folder} does not return an image: its result cannot be shown.")
         shape = tuple(result.shape[1:])
         loader = given_keys(self._before)[0][0]
         expected = loader.affine(image)
@@ -257,11 +257,11 @@ class Workflow:
             return plain
         if shape == image.shape and affines_match(LPS_TO_RAS @ affine, expected, shape, 0.05):
             report(
-                "Geometry: the bundle calls its result's positions LPS where they are RAS, or the other way round; it "
-                "was placed by the image's own voxels."
+                "Geometry: the bundle confuses LPS and RAS in its result; it "
+                "was placed on the image's own voxels."
             )
             return plain
-        report("Geometry: the result came on a grid of its own and was brought to the image's grid.")
+        report("Geometry: the result was on its own grid and was resampled to the image's grid.")
         discrete = not torch.is_floating_point(plain) or bool((plain == plain.round()).all())
         mode = (
             self._saving.get("mode", "nearest")
@@ -270,12 +270,13 @@ class Workflow:
             if discrete
             else "bilinear"
         )
-        resample = SpatialResample(mode=mode, padding_mode=self._saving.get("padding_mode", "border"), dtype=np.float64)
+        padding = self._saving.get("padding_mode", "border")
+        resample: Any = SpatialResample(mode=mode, padding_mode=padding, dtype=np.float64)
         source = MetaTensor(plain.float(), affine=torch.as_tensor(affine))
         return resample(source, dst_affine=torch.as_tensor(expected), spatial_size=image.shape).as_tensor()
 
     def _window_count(self, inputs: torch.Tensor) -> int:
-        """How often a sliding window goes through the network; 0 when it cannot be told."""
+        """The number of windows; 0 when unknown."""
         if not isinstance(self.inferer, SlidingWindowInferer) or isinstance(self.inferer, SliceInferer):
             return 0
         sizes = inputs.shape[2:]
@@ -310,9 +311,9 @@ class _Watched:
 
 
 def _make_importable(folder: Path) -> None:
-    """Let a trusted bundle import its own code, in place of that of the one before: both call theirs ``scripts``."""
+    """Let a trusted bundle import its own code instead of the previous bundle's: both are named ``scripts``."""
     global _importable
-    sys.dont_write_bytecode = True  # a file more would be another bundle than the one that is trusted
+    sys.dont_write_bytecode = True  # an additional file would make it another bundle than the trusted one
     if _importable is not None:
         sys.path[:] = [path for path in sys.path if path != str(_importable)]
         for name, module in list(sys.modules.items()):
@@ -337,5 +338,5 @@ def _channels(value: Any) -> int:
     return int(value.shape[0]) if isinstance(value, torch.Tensor) and value.ndim > 1 else 0
 
 
-def _is_binary(value: Sequence) -> bool:
+def _is_binary(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and bool(((value == 0) | (value == 1)).all())

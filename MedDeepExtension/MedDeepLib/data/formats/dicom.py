@@ -1,4 +1,4 @@
-"""DICOM series: which are in a folder, whether one is a complete stack of slices, and its voxels.
+"""DICOM series: the series in a folder, their completeness, and their voxels.
 
 A series is named by its folder, or by ``folder::SeriesInstanceUID`` where a folder holds several. Slices are
 put in order by their position in the patient; file names and instance numbers do not matter.
@@ -33,7 +33,7 @@ __all__ = ["Series", "choose_series", "is_dicom", "read_series", "series_in", "s
 SEPARATOR = "::"
 MAGIC_OFFSET = 128
 MAGIC = b"DICM"
-# Objects that come in image series folders but are no images of the patient.
+# Objects found in image series folders that are not images of the patient.
 NOT_IMAGES = {"SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "DOC"}
 
 
@@ -55,8 +55,7 @@ def is_dicom(path: str | Path) -> bool:
 def series_in(folder: str | Path) -> list[Series]:
     """All image series in a folder and its sub-folders, each in slice order, sorted by description.
 
-    The series are not checked for being complete volumes; :func:`read_series` and :func:`series_info` do
-    that.
+    The series are not checked for completeness; :func:`read_series` and :func:`series_info` do that.
 
     Args:
         folder: a folder, or one DICOM file.
@@ -101,7 +100,7 @@ def series_info(series: Series) -> ImageInfo:
     """Grid and voxel type of a series from its headers.
 
     Raises:
-        UserError: a slice is missing or double, or the slices do not form one regular volume.
+        UserError: a slice is missing or duplicate, or the slices do not form one regular volume.
     """
     shape, affine = volume_grid(series)
     return ImageInfo(series.folder, shape, affine, voxel_type(series), channels=1)
@@ -111,12 +110,12 @@ def read_series(series: Series) -> Image:
     """Voxels of a series with rescale slope and intercept applied (so CT is in Hounsfield units).
 
     Raises:
-        UserError: what :func:`series_info` raises; damaged pixels; a compression that cannot be decoded here.
+        UserError: as for :func:`series_info`; damaged pixels; a compression that cannot be decoded here.
     """
     shape, affine = volume_grid(series)
     # Planes are stored one after the other, as in the files; the caller gets a (1, I, J, K) view of them.
     planes = np.empty(shape[::-1], voxel_type(series))
-    path, frames = None, None
+    path, frames = series.slices[0].path, _decode(series.slices[0])
     for number, one in enumerate(series.slices):
         if one.path != path:
             path, frames = one.path, _decode(one)
@@ -149,13 +148,13 @@ def _read_header(path: Path) -> pydicom.Dataset | None:
         header.filename = str(path)
         if "Rows" not in header or header.get("Modality") in NOT_IMAGES:
             return None
-        slices_of(header)  # pydicom converts values when they are asked for, and complains only then
+        slices_of(header)  # pydicom converts values lazily, and raises only then
     except InvalidDicomError as error:
         if path.suffix.lower() == ".dcm":
             raise damaged(path, "its DICOM header is missing") from error
         return None
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-        raise damaged(path, "its DICOM header makes no sense") from error
+        raise damaged(path, "its DICOM header is invalid") from error
     return header
 
 
@@ -170,18 +169,18 @@ def _rescaled(plane: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
 def _decode(one: Slice) -> np.ndarray:
     """Frames (frames, rows, columns) of a file; float32 means that slope and intercept are already
     applied."""
-    import pydicom
+    import pydicom.uid
 
     dataset = pydicom.dcmread(one.path)
     expected = (int(dataset.get("NumberOfFrames", 1) or 1), one.rows, one.columns)
     try:
         frames = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise many kinds
+    except Exception as error:  # pydicom's decoders raise many kinds of errors
         if not dataset.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian).is_compressed:
             raise damaged(one.path, "its pixels are incomplete") from error
         frames = _decode_with_itk(one.path, dataset.file_meta.TransferSyntaxUID.name)
     if frames.size != np.prod(expected):
-        raise damaged(one.path, f"it holds {frames.size} pixels instead of {np.prod(expected)}")
+        raise damaged(one.path, f"it has {frames.size} pixels instead of {np.prod(expected)}")
     return frames.reshape(expected)
 
 

@@ -1,5 +1,4 @@
-"""What the headers of a DICOM series say: slices in order, the grid they form, and everything wrong with
-it."""
+"""The headers of a DICOM series: slices in order, the grid they form, and all their errors."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,10 +39,10 @@ HEADER_TAGS = [
     "PerFrameFunctionalGroupsSequence",
 ]
 DIRECTION_TOLERANCE = 1e-3  # of a direction cosine; headers round them
-SAME_POSITION = 0.01  # share of the step below which two slices are the same one
-NOTED_UNEVENNESS = 0.005  # share of the step that is mentioned
+SAME_POSITION = 0.01  # share of the step below which two slices are duplicates
+NOTED_UNEVENNESS = 0.005  # share of the step that is reported
 LARGEST_UNEVENNESS = 0.10  # share of the step that is tolerated
-GAP = 1.5  # steps between neighbours from which a slice is missing
+GAP = 1.5  # steps between neighbours that mean a missing slice
 LARGEST_DRIFT = 0.1  # sideways, in pixels over the whole stack
 
 
@@ -62,6 +61,12 @@ class Slice:
     intercept: float
     samples: int
     stored_range: tuple[int, int]
+
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Position, orientation and pixel spacing of a slice that has them all."""
+        assert self.position is not None and self.orientation is not None and self.pixel_spacing is not None
+        return self.position, self.orientation, self.pixel_spacing
 
     @property
     def name(self) -> str:
@@ -85,7 +90,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        """How to call the series in a list, for instance ``CT "Thorax 1 mm", 240 slices``."""
+        """The name of the series in a list, for instance ``CT "Thorax 1 mm", 240 slices``."""
         return f'{self.modality or "?"} "{self.description}", {len(self.slices)} slices'
 
 
@@ -112,7 +117,7 @@ def slices_of(header: pydicom.Dataset) -> list[Slice]:
     per_frame = list(header.get("PerFrameFunctionalGroupsSequence", None) or [])
     if len(per_frame) == frame_count:
         return [_slice(header, number, [frame, shared]) for number, frame in enumerate(per_frame)]
-    if frame_count > 1:  # a film, or frames whose places are said in another way (RT dose)
+    if frame_count > 1:  # a film, or frames with positions in other fields (RT dose)
         slices = [_slice(header, number, []) for number in range(frame_count)]
         return [dataclasses.replace(one, position=None) for one in slices]
     return [_slice(header, 0, [shared])]
@@ -123,7 +128,7 @@ def _slice(header: pydicom.Dataset, frame: int, groups: Sequence[pydicom.Dataset
     bits = int(header.get("BitsStored", 0) or header.get("BitsAllocated", 16))
     signed = bool(header.get("PixelRepresentation", 0))
 
-    def value(keyword: str, sequence: str) -> object:
+    def value(keyword: str, sequence: str) -> Any:
         for group in groups:
             item = _first(group, sequence)
             if item is not None and item.get(keyword) not in (None, ""):
@@ -163,7 +168,7 @@ def volume_grid(series: Series) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (I, J, K) and IJK to RAS affine of the volume that the slices form.
 
     Raises:
-        UserError: the slices do not form one regular volume; names the files or positions at fault.
+        UserError: the slices do not form one regular volume; names the faulty files or positions.
     """
     slices = series.slices
     _check_planes(series)
@@ -172,26 +177,26 @@ def volume_grid(series: Series) -> tuple[tuple[int, int, int], np.ndarray]:
     depths = np.array([float(one.position @ normal) for one in slices])
     step = _checked_step(series, depths)
     _check_drift(series, normal, depths)
-    row_spacing, column_spacing = first.pixel_spacing
+    position, _, (row_spacing, column_spacing) = first.place
     affine = geometry.affine_from_lps(
         [column_spacing, row_spacing, step],
         np.column_stack([row_direction, column_direction, normal]),
-        first.position,
+        position,
     )
     geometry.check_affine(affine, str(series.folder))
     return (first.columns, first.rows, len(slices)), affine
 
 
 def _check_planes(series: Series) -> None:
-    """Every slice has a place, and all have the same size, direction and pixel spacing."""
+    """Check that every slice has a position, and all have the same size, direction and pixel spacing."""
     first = series.slices[0]
     for one in series.slices:
         if one.samples != 1:
-            raise UserError(f"{one.path} is a colour image; choose a series of grey values.")
+            raise UserError(f"{one.path} is a colour image; choose a greyscale series.")
         if one.position is None or one.orientation is None or one.pixel_spacing is None:
             kind = "frames" if len(series.slices) > len(series.files) else "slices"
             raise UserError(
-                f"{one.path} does not say where its {kind} lie in the patient, so they form no volume; "
+                f"{one.path} has no positions for its {kind}, so they form no volume; "
                 "choose another series or save the volume as NRRD."
             )
         if not (one.pixel_spacing > 0).all():
@@ -199,17 +204,17 @@ def _check_planes(series: Series) -> None:
         if (one.rows, one.columns) != (first.rows, first.columns):
             raise UserError(
                 f"{series.folder} mixes slices of {first.columns} x {first.rows} pixels ({first.name}) and "
-                f"{one.columns} x {one.rows} ({one.name}); separate them into folders of their own."
+                f"{one.columns} x {one.rows} ({one.name}); put them into separate folders."
             )
         if np.abs(one.orientation - first.orientation).max() > DIRECTION_TOLERANCE:
             raise UserError(
                 f"{series.folder} mixes slices of different directions ({first.name} and {one.name}), as a "
-                "localizer does; separate them into folders of their own."
+                "localizer does; put them into separate folders."
             )
         if np.abs(one.pixel_spacing / first.pixel_spacing - 1).max() > DIRECTION_TOLERANCE:
             raise UserError(
                 f"{series.folder} mixes slices of different pixel spacing ({first.name} and {one.name}); "
-                "separate them into folders of their own."
+                "put them into separate folders."
             )
     if len(series.slices) < 2:
         raise UserError(
@@ -227,7 +232,7 @@ def _checked_step(series: Series, depths: np.ndarray) -> float:
         if gap <= SAME_POSITION * usual:
             raise UserError(
                 f"{series.folder} has two slices at one position, {before.name} and {after.name} at "
-                f"{depths[number]:.2f} mm; remove the double one, or separate the time points."
+                f"{depths[number]:.2f} mm; remove the duplicate, or separate the time points."
             )
         if gap >= GAP * usual:
             raise UserError(
@@ -245,11 +250,12 @@ def _checked_step(series: Series, depths: np.ndarray) -> float:
 
 
 def _check_drift(series: Series, normal: np.ndarray, depths: np.ndarray) -> None:
-    """Slices must lie straight above each other; they do not if the gantry was tilted."""
+    """Slices must be stacked without a shift; a tilted gantry shifts them."""
     first = series.slices[0]
-    moved = np.array([one.position - first.position for one in series.slices])
+    position, _, pixel_spacing = first.place
+    moved = np.array([one.place[0] - position for one in series.slices])
     sideways = np.linalg.norm(moved - np.outer(depths - depths[0], normal), axis=1)
-    if sideways.max() > LARGEST_DRIFT * first.pixel_spacing.min():
+    if sideways.max() > LARGEST_DRIFT * pixel_spacing.min():
         raise UserError(
             f"{series.folder} was taken with a tilted gantry or its slices are shifted by up to "
             f"{sideways.max():.1f} mm; load it in 3D Slicer, harden the transform it adds, and "
@@ -259,7 +265,8 @@ def _check_drift(series: Series, normal: np.ndarray, depths: np.ndarray) -> None
 
 def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors along a row, along a column and across the slice; exactly perpendicular."""
-    row, column = one.orientation[:3], one.orientation[3:]
+    _, orientation, _ = one.place
+    row, column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if np.abs(np.array(lengths) - 1).max() > 0.01 or abs(row @ column) > 0.01:
         raise UserError(f"{one.path} has directions that are not perpendicular; export the series again.")
@@ -270,6 +277,7 @@ def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _normal(one: Slice) -> np.ndarray:
+    assert one.orientation is not None  # the callers have looked
     return np.cross(one.orientation[:3], one.orientation[3:])
 
 
@@ -278,7 +286,7 @@ def _first(dataset: pydicom.Dataset | None, sequence: str) -> pydicom.Dataset | 
     return items[0] if items else None
 
 
-def _vector(values: object, length: int) -> np.ndarray | None:
+def _vector(values: Any, length: int) -> np.ndarray | None:
     if values is None or values == "":
         return None
     vector = np.array([float(value) for value in values])

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _FLOATS = {16: "f4", 64: "f8", 32: "f4", 1792: "f8"}  # NIfTI's codes; the last 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The fields of a NIfTI-1 or -2 header that this module judges by; sizes in voxels, spacing in mm."""
+    """The fields of a NIfTI-1 or -2 header that this module checks; sizes in voxels, spacing in mm."""
 
     sizes: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -54,7 +54,7 @@ def check_integrity(path: Path) -> int:
 
 
 def damaged(path: Path, reason: str) -> UserError:
-    """The error for a file whose contents are not what they should be."""
+    """The error for a file with invalid contents."""
     return UserError(f"{path} is damaged or incomplete ({reason}); copy or export it again.")
 
 
@@ -62,7 +62,7 @@ def not_finite(path: Path | str, voxels: int) -> UserError:
     """The error for voxels that are not a number or infinite."""
     return UserError(
         f"{path} has {voxels} {'voxels that are' if voxels > 1 else 'voxel that is'} not a number or infinite; replace "
-        "such values, for instance by that of the background, before using the image."
+        "such values, for instance with the background value, before using the image."
     )
 
 
@@ -76,7 +76,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     """Read the header of a ``.nii`` or ``.nii.gz`` file.
 
     Raises:
-        UserError: it is no NIfTI file, or ends within the header.
+        UserError: it is not a NIfTI file, or ends within the header.
     """
     try:
         with _open_maybe_compressed(path) as file:
@@ -106,11 +106,11 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     return NiftiHeader(sizes, spacing[1 : dimensions + 1], int(offset), math.prod(sizes) * bits // 8, float_type)
 
 
-def _open_maybe_compressed(path: Path) -> BinaryIO:
+def _open_maybe_compressed(path: Path) -> IO[bytes]:
     # The contents decide, not the name: compressed files called .nii are common.
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def _check_nifti(path: Path) -> int:
@@ -134,7 +134,7 @@ def _check_nifti(path: Path) -> int:
 
 
 class _FiniteVoxels:
-    """Counts the voxels of a NIfTI file that are not a number or infinite, while it passes by in pieces."""
+    """Counts the voxels of a NIfTI file that are not a number or infinite, while it is read in pieces."""
 
     def __init__(self, header: NiftiHeader):
         self.bad = 0

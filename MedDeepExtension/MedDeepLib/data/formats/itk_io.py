@@ -52,9 +52,9 @@ WRITTEN_TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What ITK reads of an image before its voxels; see ``ImageInfo`` for the meaning."""
+    """What ITK reads of an image before its voxels; the fields are those of ``ImageInfo``."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
     channels: int
@@ -63,7 +63,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read and judge the header of an image file.
+    """Read and check the header of an image file.
 
     Raises:
         UserError: no header, not 3D, no voxels, impossible spacing or axes, complex numbers.
@@ -133,11 +133,11 @@ def write_voxels(path: Path, array: np.ndarray, affine: np.ndarray, compress: bo
     except (RuntimeError, UserError) as error:
         raise OSError(f"the disk may be full: {_reason(error)}") from error
     if read_back.shape != array.shape[-3:]:
-        raise OSError("the file does not hold what was written, the disk may be full")
+        raise OSError("the file is incomplete, the disk may be full")
 
 
 def _check_complete(path: Path, stored: np.ndarray, compressed: bool) -> None:
-    """ITK does not always notice that a write fell short, so look at the file itself."""
+    """ITK does not always notice an incomplete write, so check the file itself."""
     check_integrity(path)
     if not compressed and not path.name.endswith(".gz") and path.stat().st_size < stored.nbytes:
         raise damaged(path, "voxels are missing")
@@ -145,7 +145,7 @@ def _check_complete(path: Path, stored: np.ndarray, compressed: bool) -> None:
 
 @contextlib.contextmanager
 def _without_twin(path: Path) -> Iterator[Path]:
-    """A name of the file that ITK cannot mix up: of ``x.nii.gz`` beside ``x.nii`` it takes the voxels of the
+    """A name of the file that ITK cannot mix up: for ``x.nii.gz`` beside ``x.nii`` it reads the voxels of the
     latter."""
     if not (path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()):
         yield path
@@ -160,13 +160,13 @@ def _open(path: Path, readable: Path) -> Any:
     try:
         image_io = itk.ImageIOFactory.CreateImageIO(str(readable), itk.CommonEnums.IOFileMode_ReadMode)
         if image_io is None:
-            raise damaged(path, f"its contents are not what the ending {path.suffix} says")
+            raise damaged(path, f"its contents do not match the ending {path.suffix}")
         image_io.SetFileName(str(readable))
         image_io.ReadImageInformation()
     except RuntimeError as error:
-        if "orthonormal" in str(error):  # the NIfTI reader judges the axes itself
+        if "orthonormal" in str(error):  # the NIfTI reader checks the axes itself
             raise UserError(
-                f"{path} has slanted or useless axes; correct its header or resample it to a straight grid."
+                f"{path} has slanted or invalid axes; correct its header or resample it to a straight grid."
             ) from error
         if "size is zero" in str(error):
             raise UserError(f"{path} holds no voxels; export it again.") from error
@@ -182,7 +182,7 @@ def _check_sizes(path: Path, sizes: tuple[int, ...]) -> None:
         raise UserError(f"{path} is a 2D image ({shown}), but a 3D volume is needed; choose another file.")
     if len(sizes) > 3:
         raise UserError(
-            f"{path} has {len(sizes)} dimensions ({shown}); save the 3D volume you need as a file of its own."
+            f"{path} has {len(sizes)} dimensions ({shown}); save the 3D volume you need as a separate file."
         )
 
 
@@ -201,7 +201,7 @@ def _writable_type(array: np.ndarray) -> np.ndarray:
 def _reason(error: Exception) -> str:
     """The last meaningful line of ITK's long message, without addresses and names of its functions."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # MetaImageIO adds the system's last error, which has nothing to do with the file.
+    # MetaImageIO appends the system's last error, which is unrelated to the file.
     lines = [line for line in lines if not line.startswith(("/", "Reason:"))] or ["it cannot be read"]
     reason = re.sub(r"^.*(ERROR|File cannot be read): .*$", "its voxels cannot be read", lines[-1])
     return re.sub(r"\[nrrd\] |_?nrrd\w+: ", "", reason).rstrip(".:")

@@ -1,4 +1,4 @@
-"""Reading files of weights that may be damaged, or made by somebody with bad intentions."""
+"""Reads weight files that may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class DamagedFileError(Exception):
-    """The file is not what torch.save has written."""
+    """The file was not written by torch.save, or is damaged."""
 
 
 def load_tensors(path: Path) -> Any:
@@ -16,17 +16,17 @@ def load_tensors(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFileError: it is cut short, altered, of another kind, or holds more than tensors and plain values.
+        DamagedFileError: it is truncated, altered, of another type, or contains more than tensors and plain values.
     """
     import torch
 
     try:
         with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()  # torch does not look at the checksums itself
+            altered = archive.testzip()  # torch does not verify the checksums itself
         if altered is None:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # what a damaged file makes its readers raise is anybody's guess
+    except Exception as error:  # a damaged file can make its readers raise anything
         raise DamagedFileError(str(path)) from error
     raise DamagedFileError(f"{path}: {altered}")

@@ -1,1 +1,1 @@
-"""Readers of dataset lists; which entries they look for is said by a task's slots."""
+"""Readers of dataset lists; a task's slots define the entries they look for."""

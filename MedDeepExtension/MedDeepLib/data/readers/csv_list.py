@@ -10,11 +10,11 @@ from MedDeepLib.data.readers.listing import SPLITS, Entry, Listing
 from MedDeepLib.data.slots import CaseSlots
 from MedDeepLib.errors import UserError
 
-_FREE = "image"  # further columns of this slot may be called as one likes: image2, imageT1, image_flair
+_FREE = "image"  # further columns of this slot may have any suffix: image2, imageT1, image_flair
 
 
 def read_csv(path: Path, slots: CaseSlots) -> Listing:
-    """Read a list in CSV. Raises UserError when it is none, or a line names an unknown split."""
+    """Read a CSV list. Raises UserError when it is not valid, or a line names an unknown split."""
     lines = read_lines(path, f"The dataset {path.name}")
     header = [cell.lower() for cell in lines[0].cells] if lines else []
     columns = {slot.name: columns_of(slot.name, header, slots) for slot in slots.inputs + slots.targets if slot.many}
@@ -57,7 +57,7 @@ def _notes(path: Path, header: list[str], too_long: list[int]) -> tuple[str, ...
         notes.append(f"The dataset {path.name} has the column '{twice[0]}' twice: the last one was read.")
     if too_long:
         notes.append(
-            f"The dataset {path.name}, line {too_long[0]}: there are more cells than the {len(header)} columns, and "
-            f"what stands beyond them was not read{' (nor in other lines)' if len(too_long) > 1 else ''}."
+            f"The dataset {path.name}, line {too_long[0]}: there are more cells than the {len(header)} columns; "
+            f"the extra cells were ignored{' (in other lines too)' if len(too_long) > 1 else ''}."
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""From the entries of a list to cases, as a task's slots say."""
+"""Turns the entries of a list into cases, according to a task's slots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDENTITY = ("name", "patient", "site")
 
 @dataclass(frozen=True)
 class Draft:
-    """A case as its entry gives it; its name and its patients may still be missing.
+    """A case as given by its entry; its name and patients may still be missing.
 
     Attributes:
         leading: the slots whose files give the case its name: one, or those of a pair.
@@ -37,13 +37,13 @@ class Draft:
     site: str
 
     def named_after(self) -> list[tuple[Path, str]]:
-        """The first file of each leading slot with what the case is called after it; none without files."""
+        """The first file of each leading slot with the case name derived from it; none without files."""
         sources = [(self.inputs | self.targets)[slot] for slot in self.leading]
         return [(source.files[0], own_name(source.files[0], source.kind)) for source in sources if source.files]
 
 
 def read_entry(entry: Entry, slots: CaseSlots) -> Draft:
-    """What one entry names. Raises UserError when something is missing, does not exist or makes no sense."""
+    """The draft of one entry. Raises UserError when something is missing, does not exist or is invalid."""
     content, where = entry.content, entry.where
     if isinstance(content, str):  # the Decathlon's lists of test cases
         content = {_single_input(slots): content}
@@ -69,10 +69,10 @@ def read_entry(entry: Entry, slots: CaseSlots) -> Draft:
 
 
 def named_cases(splits: Mapping[str, Sequence[Draft]]) -> dict[str, tuple[Case, ...]]:
-    """All drafts as cases with a name and patients: where none is given, the name is that of the leading file.
+    """All drafts as cases with a name and patients; by default the name is that of the leading file.
 
-    Where patients have a folder each and their files the same names, the folder becomes part of the name. A case
-    without a patient is taken for a patient of its own, and so is every further image of a pair.
+    If each patient has a folder and the files have the same names, the folder becomes part of the name. A case
+    without a patient counts as its own patient, and so does every further image of a pair.
     """
     files_of_name: dict[str, set[Path]] = {}
     for draft in (draft for drafts in splits.values() for draft in drafts):
@@ -100,27 +100,27 @@ def named_cases(splits: Mapping[str, Sequence[Draft]]) -> dict[str, tuple[Case, 
 
 
 def own_name(file: Path, kind: str = "image") -> str:
-    """What a case is called after a file: its name without ending, that of a DICOM folder with the series."""
+    """The case name from a file: its name without ending; for a DICOM folder, with the series."""
     folder, _, series = str(file).partition(SEPARATOR)
     return f"{stem(folder)}_{series}" if series else stem_of(file, kind)
 
 
 def keys_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
-    """One sentence for each key of the entries that is no slot, for typing errors and parts of other tasks."""
+    """One sentence for each key that is not a slot: typing errors and entries of other tasks."""
     names = [slot.name for slot in (*slots.inputs, *slots.targets)]
     known = {*names, *_IDENTITY, *(f"{slot.name}_patient" for slot in slots.inputs)}
     entries = [*(entry for entries in listing.splits.values() for entry in entries), *listing.shared.values()]
     contents = [entry.content for entry in entries if isinstance(entry.content, Mapping)]
     others = Counter(key for content in contents for key in content if key not in known and _given(content, key))
     return [
-        f'{listing.where} has "{key}" in {count} case{"s" if count > 1 else ""}, which was not read: a case has '
+        f'{listing.where} has "{key}" in {count} case{"s" if count > 1 else ""}, which was ignored: a case has '
         f"{', '.join([*names, *_IDENTITY])}."
         for key, count in others.items()
     ]
 
 
 def _single_input(slots: CaseSlots) -> str:
-    """The input that a mere file name stands for."""
+    """The input that a plain file name stands for."""
     single = [form[0] for form in slots.forms if len(form) == 1]
     return single[0] if single else slots.inputs[0].name
 
@@ -141,7 +141,7 @@ def _needed(content: Mapping[str, Any], slots: CaseSlots, where: str) -> tuple[s
 
 
 def _alternatives(forms: Iterable[Sequence[str]], slots: CaseSlots) -> str:
-    """What a case can be made of, in words: 'an "image" (a file, or a list of files: one per channel)'."""
+    """The possible inputs of a case, in words: 'an "image" (a file, or a list of files: one per channel)'."""
     of_name = {slot.name: slot for slot in (*slots.inputs, *slots.targets)}
     words = []
     for form in forms:
@@ -194,7 +194,7 @@ def _value(said: Any, slot: Slot, where: str) -> Any:
 
 
 def _resolved(named: Any, folder: Path) -> Path:
-    """A file or ``folder::SeriesInstanceUID`` by its whole path; names from Windows are understood everywhere."""
+    """The full path of a file or ``folder::SeriesInstanceUID``; Windows paths work everywhere."""
     if isinstance(named, Path):
         return named
     file, separator, series = str(named).partition(SEPARATOR)

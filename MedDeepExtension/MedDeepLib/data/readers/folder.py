@@ -49,7 +49,7 @@ def folder_entries(path: Path, slots: CaseSlots) -> list[Entry]:
         entries.append(Entry(content, f"{path.name}, {name}", path))
     if not entries:
         what = "label images" if leading.kind == "labels" else f"{leading.name} files"
-        raise UserError(f"The folder {folders[leading]} holds no {what}.")
+        raise UserError(f"The folder {folders[leading]} contains no {what}.")
     return entries
 
 
@@ -66,7 +66,7 @@ def stem_of(file: str | Path, kind: str) -> str:
 
 
 def _needed(slots: CaseSlots) -> list[Slot]:
-    """The slots that must have a folder; the last one tells which cases there are."""
+    """The slots that must have a folder; the last one defines the cases."""
     single = [form[0] for form in slots.forms if len(form) == 1]
     inputs = [slot for slot in slots.inputs if slot.kind not in VALUES and (slot.required or slot.name in single[:1])]
     targets = [slot for slot in slots.targets if slot.kind not in VALUES]

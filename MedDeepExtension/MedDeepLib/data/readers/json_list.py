@@ -16,7 +16,7 @@ _CHANNELS = ("channels", "modality", "channel_names")
 
 
 def read_json(path: Path, slots: CaseSlots) -> Listing:
-    """Read a list in JSON. Raises UserError when it is none."""
+    """Read a JSON list. Raises UserError when it is not valid."""
     where = f"The dataset {path.name}"
     try:
         content = json.loads(decoded(path.read_bytes()))
@@ -72,11 +72,11 @@ def _names(listed: Any, key: str, where: str) -> tuple[str, ...]:
 
 
 def _lists_not_read(content: dict[str, Any], where: str) -> tuple[str, ...]:
-    """Lists of cases under keys that are no split, e.g. "train"."""
+    """Lists of cases under keys that are not a split, e.g. "train"."""
     others = [
         key
         for key, value in content.items()
         if key not in SPLITS and isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
     ]
     keys = ", ".join(f'"{key}"' for key in others)
-    return (f"{where}: {keys} was not read; cases are listed under {', '.join(SPLITS)}.",) if others else ()
+    return (f"{where}: {keys} was ignored; cases are listed under {', '.join(SPLITS)}.",) if others else ()

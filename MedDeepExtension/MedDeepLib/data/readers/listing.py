@@ -1,4 +1,4 @@
-"""What a list of cases says, before anything is made of it."""
+"""The raw content of a list of cases."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Entry:
     """One case as it is listed.
 
     Attributes:
-        content: what the list says by the names of slots, or as ``name``, ``patient`` and ``site``. A ``Path`` is
-            taken as it is, text is relative to ``folder``. Anything but a mapping is a mistake of the list's.
+        content: the entry's values by slot name, and ``name``, ``patient`` and ``site``. A ``Path`` is
+            used as it is, text is relative to ``folder``. Anything but a mapping is an error in the list.
         where: file and line, for messages.
-        folder: that file names are relative to.
+        folder: base of relative file names.
     """
 
     content: Any
@@ -28,17 +28,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """A list of cases as it stands in a file or folder.
+    """A list of cases, as read from a file or folder.
 
     Attributes:
-        where: what the list is, at the beginning of a message: "The dataset cohort.json".
+        where: the list, as the start of a message: "The dataset cohort.json".
         splits: the entries of the training, validation and test cases.
         shared: entries that all cases share, by their names.
-        says_labels: whether the list itself says what its label values mean, in ``labels``.
-        labels: what stands there; it is not checked yet.
-        names_labels: whether this kind of list could say it, so that it must where label maps have to be understood.
+        says_labels: whether the list itself defines its label values, in ``labels``.
+        labels: that definition, not checked yet.
+        names_labels: whether this kind of list can define them, and so must if there are label maps.
         classes, channels: their names, as far as the list gives them.
-        notes: what was not read, in sentences.
+        notes: what was ignored, in sentences.
     """
 
     name: str

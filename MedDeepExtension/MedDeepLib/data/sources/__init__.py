@@ -1,1 +1,1 @@
-"""Readers of the kinds of inputs and targets that a case names, one file a kind."""
+"""Readers for the kinds of inputs and targets, one file per kind."""

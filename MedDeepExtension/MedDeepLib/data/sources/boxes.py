@@ -1,4 +1,4 @@
-"""Boxes in RAS millimetres, turned as they may be, from Slicer's ROI markups or from a table."""
+"""Boxes in RAS millimetres, oriented or not, from Slicer's ROI markups or from a table."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Box:
         size: (3,) edge lengths in mm along its own axes.
         axes: (3, 3), orthonormal; the columns are its own axes in RAS.
         name: of the box; may be empty.
-        class_name: of what it holds; may be empty.
-        score: from 0 to 1 where a model has found it, None where somebody has drawn it.
+        class_name: class of its content; may be empty.
+        score: from 0 to 1 if a model found it, None if it was drawn by hand.
     """
 
     center: np.ndarray
@@ -46,7 +46,7 @@ class Box:
 
 
 def read_boxes(path: str | Path) -> list[Box]:
-    """The ROIs of a ``.mrk.json``, or the lines of a ``.csv``; none in a file that holds none.
+    """The ROIs of a ``.mrk.json``, or the lines of a ``.csv``; there may be none.
 
     In a ``.mrk.json`` the class is the description of the ROI's first control point, or else its label without the
     number that Slicer adds, and the score is a measurement called "score". A CSV has the columns r, a, s (the centre)
@@ -102,7 +102,7 @@ def _of_line(path: Path, header: list[str], place: tuple[str, ...], line: Line) 
         try:
             return float(row.get(name, ""))
         except ValueError:
-            raise UserError(f"{where}: '{row.get(name, '')}' in the column '{name}' is no number.") from None
+            raise UserError(f"{where}: '{row.get(name, '')}' in the column '{name}' is not a number.") from None
 
     center, size = ([number(name) for name in names] for names in (place, _SIZE))
     score = number("score") if row.get("score") else None
@@ -112,7 +112,7 @@ def _of_line(path: Path, header: list[str], place: tuple[str, ...], line: Line) 
 
 def _checked(box: Box, where: str) -> Box:
     if not (np.isfinite(box.center).all() and np.isfinite(box.size).all() and (box.size > 0).all()):
-        raise UserError(f"{where}: a box needs a place and three edges longer than 0 mm.")
+        raise UserError(f"{where}: a box needs a position and three edges longer than 0 mm.")
     if box.score is not None and not (math.isfinite(box.score) and 0 <= box.score <= 1):
         raise UserError(f"{where}: the score {box.score} of a box must be from 0 to 1.")
     return box

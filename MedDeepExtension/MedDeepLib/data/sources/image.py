@@ -39,7 +39,7 @@ def read_image(path: str | Path) -> Image:
     Integer types are kept, everything else becomes float32.
 
     Raises:
-        UserError: the file is missing, damaged, of an unknown type, not 3D, empty or of impossible geometry.
+        UserError: the file is missing, damaged, of an unknown type, not 3D, empty or has an impossible geometry.
     """
     if dicom.is_dicom(path):
         return dicom.read_series(dicom.choose_series(path))
@@ -79,7 +79,7 @@ def write_image(path: str | Path, array: np.ndarray, affine: np.ndarray, compres
     ending = _ending(path, WRITABLE_ENDINGS)
     if ending is None:
         raise UserError(
-            f"{path} cannot be written as an image; let its name end in one of {', '.join(WRITABLE_ENDINGS)}."
+            f"{path} cannot be written as an image; its name must end in one of {', '.join(WRITABLE_ENDINGS)}."
         )
     array = np.asarray(array)
     if array.ndim not in (3, 4) or array.size == 0:
@@ -99,7 +99,7 @@ def check_finite(image: Image) -> None:
 
 
 def check_not_constant(image: Image) -> None:
-    """Raise a UserError if a channel has the same value everywhere, so that there is nothing to see in it."""
+    """Raise a UserError if a channel is constant, and so has no content."""
     for number, channel in enumerate(image.array, start=1):
         lowest, highest = channel.min(), channel.max()
         if lowest == highest:
@@ -122,7 +122,7 @@ def _existing_file(path: str | Path) -> Path:
         raise UserError(f"{path} does not exist; check the name and the folder.")
     if _ending(path, READABLE_ENDINGS) is None:
         raise UserError(
-            f"{path} is of a type that cannot be read; give a DICOM folder or a file that ends in one of "
+            f"{path} has an unsupported type; give a DICOM folder or a file that ends in one of "
             f"{', '.join(READABLE_ENDINGS)}."
         )
     try:

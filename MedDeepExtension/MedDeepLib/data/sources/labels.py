@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ Code = tuple[str, str, str]
 
 
 class OtherGridError(UserError):
-    """Labels lie on another voxel grid than their image, so that only resampling would put them there."""
+    """Labels are on another voxel grid than their image; only resampling could match them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def write_segmentation(path: str | Path, labels: np.ndarray, affine: np.ndarray,
     """
     path = Path(path)
     if not path.name.lower().endswith(".seg.nrrd"):
-        raise UserError(f"{path} cannot be written as a segmentation; let its name end in .seg.nrrd.")
+        raise UserError(f"{path} cannot be written as a segmentation; its name must end in .seg.nrrd.")
     geometry.check_affine(affine, str(path))
     stored = _stored_labels(labels, segments, path)
     affine = np.asarray(affine, float)
@@ -88,7 +89,7 @@ def write_layers(path: str | Path, masks: np.ndarray, affine: np.ndarray, segmen
 
     Args:
         masks: (S, I, J, K), not 0 where a voxel belongs to the structure; in the order of ``segments``.
-        path, affine, segments: as for :func:`write_segmentation`, which also says what is raised.
+        path, affine, segments: as for :func:`write_segmentation`, and so are the errors.
     """
     path = Path(path)
     if masks.ndim != 4 or len(masks) != len(segments):
@@ -117,7 +118,7 @@ def read_segmentation(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[Se
         image's grid; :func:`place_on_grid` puts the labels onto the whole of it.
 
     Raises:
-        UserError: what :func:`~MedDeepLib.data.sources.image.read_image` raises; values that are no labels; segments
+        UserError: as for :func:`~MedDeepLib.data.sources.image.read_image`; values that are not labels; segments
             that overlap or share a value.
     """
     image = read_image(path)
@@ -134,13 +135,12 @@ def read_segmentation(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[Se
 def place_on_grid(
     labels: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray, grid_shape: Sequence[int], name: str
 ) -> np.ndarray:
-    """Put labels that cover part of a grid, or have its axes turned round, onto the grid; nothing is
-    interpolated.
+    """Put labels that cover part of a grid, or have flipped axes, onto the grid; nothing is interpolated.
 
     Args:
         labels: (i, j, k) on ``affine``.
         grid_affine, grid_shape: the image's grid.
-        name: how to call the labels in an error.
+        name: of the labels, for error messages.
 
     Returns:
         Labels of ``grid_shape``, 0 where ``labels`` does not reach.
@@ -176,7 +176,7 @@ def _stored_labels(labels: np.ndarray, segments: Sequence[Segment], path: Path) 
     if labels.ndim != 3 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers of shape (I, J, K), not {labels.dtype} {labels.shape}")
     if len(set(values)) != len(values) or not all(1 <= value <= LARGEST_LABEL for value in values):
-        raise ValueError(f"every segment needs a value of its own from 1 to {LARGEST_LABEL}, not {values}")
+        raise ValueError(f"every segment needs its own value from 1 to {LARGEST_LABEL}, not {values}")
     unknown = sorted(set(np.unique(labels).tolist()) - set(values) - {0})
     if unknown:
         shown = ", ".join(str(value) for value in unknown[:10])
@@ -222,7 +222,7 @@ def _parse_segments(fields: Mapping[str, str]) -> tuple[list[Segment], list[int]
     while f"Segment{len(segments)}_ID" in fields:
         number = len(segments)
         tags = dict(tag.split(":", 1) for tag in fields.get(f"Segment{number}_Tags", "").split("|") if ":" in tag)
-        color = tuple(float(value) for value in fields.get(f"Segment{number}_Color", "0.5 0.5 0.5").split())
+        color: Any = tuple(float(value) for value in fields.get(f"Segment{number}_Color", "0.5 0.5 0.5").split())
         segments.append(
             Segment(
                 value=int(fields.get(f"Segment{number}_LabelValue", 1)),

@@ -1,4 +1,4 @@
-"""What all files of 3D Slicer's markups (``.mrk.json``) have in common."""
+"""Shared code for 3D Slicer's markup files (``.mrk.json``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERS = {"0": "RAS", "1": "LPS"}
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns whatever is wrong within a file into a UserError that names it."""
+    """Turns any error in a file into a UserError that names the file."""
     try:
         yield
     except UserError:
@@ -29,7 +29,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def read_markups(path: Path) -> list[dict[str, Any]]:
-    """The markups of a file as they stand there. Raises UserError when it is none."""
+    """The raw markups of a file. Raises UserError when it is not a markups file."""
     with readable(path):
         listed = json.loads(decoded(path.read_bytes()))["markups"]
         if not isinstance(listed, list) or not all(isinstance(markup, dict) for markup in listed):
@@ -38,7 +38,7 @@ def read_markups(path: Path) -> list[dict[str, Any]]:
 
 
 def to_ras(markup: dict[str, Any], path: Path) -> np.ndarray:
-    """The matrix (3x3) from a markup's own coordinates to RAS; Slicer writes LPS unless it is told otherwise.
+    """The matrix (3x3) from a markup's own coordinates to RAS; Slicer writes LPS by default.
 
     Raises UserError for coordinates that are neither, or not in millimetres.
     """

@@ -32,7 +32,7 @@ class Matrix:
 def read_matrix(path: str | Path) -> Matrix:
     """A matrix from ``.csv``, ``.tsv`` or ``.npy``; a first line and a first column of names are recognised.
 
-    Raises UserError that names the file, and the line at fault, when it cannot be read or has not two axes.
+    Raises a UserError that names the file and the faulty line when it cannot be read or is not two-dimensional.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
@@ -45,7 +45,7 @@ def read_matrix(path: str | Path) -> Matrix:
         columns, lines = lines[0].cells, lines[1:]
     rows = tuple(line.cells[0] for line in lines) if _has_row_names(lines, columns) else ()
     if not lines:
-        raise UserError(f"The matrix {path} holds no numbers.")
+        raise UserError(f"The matrix {path} contains no numbers.")
     check_widths(path, lines, len(lines[0].cells))
     places = range(1 if rows else 0, len(lines[0].cells))
     # A header may leave out the corner above the names of the rows.
@@ -68,18 +68,18 @@ def _from_numpy(path: Path) -> Matrix:
     if values.ndim != 2 or not values.size:
         raise UserError(f"The matrix {path} has the shape {values.shape}, but a matrix has rows and columns.")
     if np.isinf(values).any():
-        raise UserError(f"The matrix {path} has infinite values: correct what made it.")
+        raise UserError(f"The matrix {path} has infinite values: correct the program that wrote it.")
     return Matrix(values, missing=what_is_missing(path, values, [str(n + 1) for n in range(values.shape[1])]))
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    """Whether cells are names and no numbers."""
+    """Whether all cells are names, not numbers."""
     said = [cell for cell in cells if not is_missing(cell)]
     return bool(said) and all(number(cell, True) is None for cell in said)
 
 
 def _is_count(cells: Sequence[str]) -> bool:
-    """Whether a line counts the columns beside an empty corner, as pandas writes it: ,0,1,2."""
+    """Whether a line numbers the columns after an empty corner cell, as pandas writes it: ,0,1,2."""
     corner, *others = cells
     numbered = [int(cell) for cell in others if cell.isdecimal()]
     counted = numbered == list(range(numbered[0], numbered[0] + len(others))) if numbered else False
@@ -87,7 +87,7 @@ def _is_count(cells: Sequence[str]) -> bool:
 
 
 def _has_row_names(lines: list[Line], columns: tuple[str, ...]) -> bool:
-    """Whether the first column names the rows: it holds text, or stands below an empty corner."""
+    """Whether the first column names the rows: it holds text, or is below an empty corner cell."""
     first = [line.cells[0] for line in lines]
     wider = bool(columns) and bool(lines) and len(lines[0].cells) == len(columns) + 1
     counted = _is_count(["", *first]) and len(columns) == len(lines) + 1

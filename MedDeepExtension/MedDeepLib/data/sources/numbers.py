@@ -1,4 +1,4 @@
-"""Numbers in text files: decimal commas, and the words by which programs say that a value is missing."""
+"""Numbers in text files: decimal commas, and the markers of missing values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_NAMED = 5
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is no value."""
+    """Whether a cell marks a missing value."""
     return cell.strip().lower() in _MISSING
 
 
@@ -35,7 +35,7 @@ def number(cell: str, decimal_comma: bool = False) -> float | None:
 def numbers(path: Path, lines: Sequence[Line], columns: Sequence[int], names: Sequence[str]) -> np.ndarray:
     """The values (lines, columns) float64, NaN where they are missing.
 
-    Raises UserError that names file, line and column for a cell that is no number.
+    Raises a UserError that names file, line and column for a cell that is not a number.
     """
     values = np.full((len(lines), len(columns)), np.nan)
     for row, line in enumerate(lines):
@@ -43,13 +43,13 @@ def numbers(path: Path, lines: Sequence[Line], columns: Sequence[int], names: Se
             cell = line.cells[column] if column < len(line.cells) else ""
             value = number(cell, line.decimal_comma)
             if value is None:
-                raise UserError(f"{path}, line {line.number}: '{cell}' in the column '{name}' is no number.")
+                raise UserError(f"{path}, line {line.number}: '{cell}' in the column '{name}' is not a number.")
             values[row, place] = value
     return values
 
 
 def check_widths(path: Path, lines: Sequence[Line], width: int) -> None:
-    """Raise UserError that names the first line with another number of cells."""
+    """Raise a UserError that names the first line with a different number of cells."""
     for line in lines:
         if len(line.cells) != width:
             raise UserError(

@@ -19,7 +19,7 @@ _NO_POINTS = ("ROI",)  # its control points are those of a box
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Named places.
+    """Named points.
 
     Attributes:
         names: of the points in the order of the file; two points may have one name.
@@ -33,7 +33,7 @@ class Points:
         return len(self.names)
 
     def keys(self) -> list[tuple[str, int]]:
-        """A name and a number for each point, which tell it from others: the second of one name has the number 1."""
+        """A unique (name, number) for each point: the second point with a name has the number 1."""
         counts: Counter[str] = Counter()
         keys = []
         for name in self.names:
@@ -45,10 +45,10 @@ class Points:
 def read_points(path: str | Path) -> Points:
     """The points of a ``.mrk.json`` (of all its markups but ROIs), a ``.fcsv`` or a ``.csv`` with columns r, a, s.
 
-    A CSV may have the column name as well, and is in RAS mm. Points without a name are called by their number, from 1;
-    those of a ``.mrk.json`` that were never placed are left out.
+    A CSV may also have the column name, and is in RAS mm. Points without a name are numbered from 1;
+    points of a ``.mrk.json`` that were never placed are skipped.
 
-    Raises UserError that names the file, and the line of a table, when it cannot be read or holds no points.
+    Raises a UserError that names the file, and the line of a table, when it cannot be read or has no points.
     """
     path = Path(path)
     readers = {".json": _from_markups, ".fcsv": _from_fcsv, ".csv": _from_csv, ".tsv": _from_csv}
@@ -56,10 +56,10 @@ def read_points(path: str | Path) -> Points:
         raise UserError(f"{path.name} cannot be read as points: use .mrk.json, .fcsv or .csv.")
     named = readers[path.suffix.lower()](path)
     if not named:
-        raise UserError(f"The file {path} holds no points: place some, or leave it out.")
+        raise UserError(f"The file {path} contains no points: place some, or do not use it.")
     positions = np.array([position for _, position in named], np.float64)
     if not np.isfinite(positions).all():
-        raise UserError(f"The points in {path} have places that are no numbers: save them again from Slicer's Markups.")
+        raise UserError(f"The points in {path} have invalid positions: save them again from Slicer's Markups.")
     return Points(tuple(name for name, _ in named), positions)
 
 
@@ -76,7 +76,7 @@ def _from_markups(path: Path) -> list[tuple[str, tuple[float, ...]]]:
                     position = to_ras @ np.array([float(value) for value in point["position"]])
                     named.append((str(point.get("label") or number), tuple(position)))
     if not named and any(markup.get("type") in _NO_POINTS for markup in found):
-        raise UserError(f"The file {path} holds a box (ROI) and no points: place points in a list of their own.")
+        raise UserError(f"The file {path} contains a box (ROI) but no points: place points in a separate list.")
     return named
 
 
@@ -122,4 +122,4 @@ def _from_csv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
 
 
 def _no_place(path: Path, line: int) -> UserError:
-    return UserError(f"{path}, line {line}: a point needs three numbers in mm for its place.")
+    return UserError(f"{path}, line {line}: a point needs three coordinates in mm.")

@@ -37,7 +37,7 @@ def read_signals(path: str | Path) -> Signals:
 
     The first line may name the regions; a column called time (or t, seconds) is that of the times in seconds.
 
-    Raises UserError that names the file, and the line at fault, when it cannot be read.
+    Raises a UserError that names the file and the faulty line when it cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".tsv"):
@@ -47,18 +47,18 @@ def read_signals(path: str | Path) -> Signals:
     if lines and any(number(cell, True) is None for cell in lines[0].cells):
         header, lines = lines[0].cells, lines[1:]
     if len(lines) < 2:
-        raise UserError(f"The signals {path} need two lines of numbers at least, one for each time.")
+        raise UserError(f"The signals {path} need at least two lines of numbers, one for each time.")
     width = len(header or lines[0].cells)
     check_widths(path, lines, width)
     names = header or tuple(str(place + 1) for place in range(width))
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"The signals {path} have the column '{name}' twice: give each a name of its own.")
+            raise UserError(f"The signals {path} have the column '{name}' twice: give each column its own name.")
     values = numbers(path, lines, range(width), names)
     times = [place for place, name in enumerate(names) if name.lower() in _TIME] if header else []
     regions = [place for place in range(width) if place not in times[:1]]
     if not regions:
-        raise UserError(f"The signals {path} have a column of times only.")
+        raise UserError(f"The signals {path} have only a column of times.")
     kept = tuple(names[place] for place in regions)
     interval = _interval(path, values[:, times[0]]) if times else None
     return Signals(values[:, regions], kept, interval, what_is_missing(path, values[:, regions], kept))

@@ -1,4 +1,4 @@
-"""Tables of features: a row for a case, or several, with named columns."""
+"""Tables of features: one or more rows for a case, with named columns."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Table:
 def read_table(path: str | Path) -> Table:
     """A table from a ``.csv`` or ``.tsv`` file, whose first line names the columns.
 
-    A column holds numbers when more than half of its cells that are not empty do, and then all must.
+    A column is numeric when more than half of its non-empty cells are numbers; then all must be.
 
-    Raises UserError that names the file, and the line at fault, when it cannot be read.
+    Raises a UserError that names the file and the faulty line when it cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise UserError(f"{path.name} cannot be read as a table: use .csv or .tsv.")
     lines = read_lines(path, f"The table {path}")
     if len(lines) < 2:
-        raise UserError(f"The table {path} has no row: below the names of the columns there must be one at least.")
+        raise UserError(f"The table {path} has no rows: there must be at least one below the header.")
     header = lines[0].cells
     _check_header(path, header)
     rows = lines[1:]
@@ -66,9 +66,9 @@ def read_table(path: str | Path) -> Table:
 def _check_header(path: Path, header: tuple[str, ...]) -> None:
     for place, name in enumerate(header, start=1):
         if not name:
-            raise UserError(f"The table {path} has no name for its column {place}: write one into the first line.")
+            raise UserError(f"The table {path} has no name for column {place}: add one to the first line.")
         if header.count(name) > 1:
-            raise UserError(f"The table {path} has the column '{name}' twice: give each a name of its own.")
+            raise UserError(f"The table {path} has the column '{name}' twice: give each column its own name.")
     if all(number(name, True) is not None and not is_missing(name) for name in header):
         raise UserError(f"The table {path} begins with numbers: its first line must name the columns.")
 

@@ -1,4 +1,4 @@
-"""Selectors for the volumes that a model gets."""
+"""Selectors for the input volumes of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ChannelVolumes:
         Args:
             parent: an empty widget of the form, which gets the selectors.
             other_titles: the labels of the form around it, to line up with.
-            guess: choose the volume that is probably meant where there is only one.
+            guess: preselect the volume if there is only one likely choice.
         """
         self.changes = Changes()
         self._guess = guess
@@ -29,10 +29,10 @@ class ChannelVolumes:
         self._contents = None
         self._channels: tuple[str, ...] = ()
         self._selectors: list[Any] = []
-        self._wanted_ids: list[str] = []  # not the nodes: they must be free to go with their scene
+        self._wanted_ids: list[str] = []  # not the nodes: they must not outlive their scene
 
     def set_channels(self, channels: tuple[str, ...]) -> None:
-        """Make the selectors for these channels; volumes that were chosen stay chosen where they still fit."""
+        """Make the selectors for these channels; chosen volumes stay chosen if they still fit."""
         if channels == self._channels and self._contents is not None:
             return
         previous = self.value() or [slicer.mrmlScene.GetNodeByID(node_id) for node_id in self._wanted_ids]
@@ -68,7 +68,7 @@ class ChannelVolumes:
         selector.addEnabled = False
         selector.removeEnabled = False
         selector.setMRMLScene(slicer.mrmlScene)
-        selector.toolTip = _("The volume that the model gets as '{channel}'.").format(channel=channel)
+        selector.toolTip = _("The volume for the model's input '{channel}'.").format(channel=channel)
         return selector
 
     @property
@@ -89,7 +89,7 @@ class ChannelVolumes:
 
 
 def _likely_volume(channel: str, channels: int) -> Any:
-    """The volume that is probably meant: named like the channel, or the only one there is."""
+    """The likely volume: named like the channel, or the only one."""
     volumes = [
         node
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")

@@ -1,4 +1,4 @@
-"""Chooses what to compute on."""
+"""Chooses the device to compute on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class DeviceChooser:
         """
         Args:
             devices: of this computer, if they have been listed already.
-            several: offer all GPUs together where there are several.
+            several: offer all GPUs together if there are several.
         """
         self.changes = Changes()
         self._combo_box = combo_box
         combo_box.clear()
-        combo_box.addItem(_("Auto (the fastest that is free)"), AUTO)
+        combo_box.addItem(_("Auto (the fastest free device)"), AUTO)
         devices = present_devices() if devices is None else devices
         gpus = [device for device in devices if device.id.startswith("cuda")]
-        tool_tip = _("What to compute on. Auto takes the GPU with the most free memory.")
+        tool_tip = _("The device to compute on. Auto takes the GPU with the most free memory.")
         if several and len(gpus) > 1:
             combo_box.addItem(_("All {count} GPUs together").format(count=len(gpus)), ALL)
             tool_tip += " " + _("On all GPUs together, each takes a batch of the chosen size at every step.")
@@ -40,7 +40,7 @@ class DeviceChooser:
         return self._combo_box.itemData(self._combo_box.currentIndex) or AUTO
 
     def set_value(self, request: str) -> None:
-        """Choose a device; one that this computer does not have is shown as such, and starting a job will say so."""
+        """Choose a device; one that this computer does not have is marked, and starting a job will report it."""
         row = self._combo_box.findData(request)
         if row < 0:
             self._combo_box.addItem(_("{device} (not on this computer)").format(device=request), request)

@@ -39,7 +39,7 @@ class ModelChooser:
         self._combo_box, self._description_label = combo_box, description_label
         self._filling = False
         self._browsed: list[str] = []
-        self._opened: Model | None = None  # also one that cannot be used before it is trusted
+        self._opened: Model | None = None  # also one that cannot be used until it is trusted
         combo_box.toolTip = _("A model that comes with the extension, one of your runs, or an imported MONAI bundle.")
         browse_button.toolTip = _("Choose the folder of a run or a model; the arrow imports and exports models.")
         combo_box.connect("currentIndexChanged(int)", self._chosen)
@@ -107,7 +107,7 @@ class ModelChooser:
         self._description_label.setVisible(bool(text))
 
     def _imported(self, folder: Path) -> None:
-        """Choose a model that has come in, or that is trusted now; a model for another module says so itself."""
+        """Choose a model that was imported or is trusted now; one for another module reports that itself."""
         self.refresh()
         self.set_value(str(folder))
         self._describe()

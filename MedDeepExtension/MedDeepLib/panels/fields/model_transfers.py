@@ -22,7 +22,7 @@ class ModelTransfers:
 
     Attributes:
         show: called with a sentence on how it goes; with an empty one when it is over.
-        imported: called with the folder of a model that has come in or is trusted now.
+        imported: called with the folder of a model that was imported or is trusted now.
         chosen: gives the model that is chosen, None when there is none.
     """
 
@@ -47,12 +47,12 @@ class ModelTransfers:
         menu.addSeparator()
         self.export = menu.addAction(_("Export the chosen model..."))
         self.trust = menu.addAction(_("Trust the chosen model..."))
-        self.import_folder.toolTip = _("Copy a MONAI bundle, or a model of this extension, among your models.")
+        self.import_folder.toolTip = _("Copy a MONAI bundle, or a model of this extension, to your models.")
         self.import_archive.toolTip = _(
             "The same from a zip file, or from a TorchScript file with its metadata inside."
         )
         self.export.toolTip = _("Write the model as a MONAI bundle for others: a zip file.")
-        self.trust.toolTip = _("Let a bundle from elsewhere run code of its own.")
+        self.trust.toolTip = _("Let an imported bundle run its own code.")
         menu.toolTipsVisible = True
         actions = (
             (self.import_folder, self._import_folder),

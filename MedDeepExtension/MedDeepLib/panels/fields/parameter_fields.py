@@ -16,8 +16,8 @@ _MOST_DECIMALS = 6
 class Field:
     """A widget that shows and changes one parameter.
 
-    ``value()`` is the parameter's value, or the text as it was typed where that is not valid; ``set_value`` accepts
-    what JSON makes of a value.
+    ``value()`` is the parameter's value, or the text as typed if that is not valid; ``set_value`` accepts
+    the value as read from JSON.
     """
 
     widget: Any
@@ -68,7 +68,7 @@ class IntegerField(Field):
         self.widget = qt.QSpinBox()
         self.widget.setRange(*_limits(self.info, _LARGEST_INTEGER))
         self.widget.suffix = _suffix(self.info)
-        self.widget.keyboardTracking = False  # a number is meant when it is complete
+        self.widget.keyboardTracking = False  # not while a number is being typed
         self.widget.connect("valueChanged(int)", lambda value: changed())
 
     def value(self):
@@ -84,8 +84,10 @@ class DecimalField(Field):
     def _make(self, changed):
         self.widget = qt.QDoubleSpinBox()
         self.widget.decimals = _decimals(self.info.default)
-        self.widget.setRange(self.info.minimum, self.info.maximum)
-        self.widget.singleStep = 0.05 if self.info.maximum - self.info.minimum <= 2 else 1.0
+        minimum, maximum = self.info.minimum, self.info.maximum
+        assert minimum is not None and maximum is not None  # others are texts
+        self.widget.setRange(minimum, maximum)
+        self.widget.singleStep = 0.05 if maximum - minimum <= 2 else 1.0
         self.widget.suffix = _suffix(self.info)
         self.widget.keyboardTracking = False
         self.widget.connect("valueChanged(double)", lambda value: changed())
@@ -94,7 +96,7 @@ class DecimalField(Field):
         return round(self.widget.value, _MOST_DECIMALS)
 
     def set_value(self, value):
-        # More digits than the default has are a person's choice and must not be rounded away.
+        # Digits typed by the user must not be rounded away, even if the default has fewer.
         self.widget.decimals = max(self.widget.decimals, _decimals(float(value)))
         self.widget.value = float(value)
 

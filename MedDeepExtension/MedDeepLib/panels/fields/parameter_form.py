@@ -1,4 +1,4 @@
-"""A form made from a dataclass of parameters: the same dataclass that validates a job makes what the user sees."""
+"""A form generated from a dataclass of parameters, the same one that validates a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from MedDeepLib.panels.fields.parameter_fields import Field, make_field
 
 
 class ParameterForm:
-    """Basic parameters in sight, advanced ones folded away, and a button that sets all of them to their defaults.
+    """Basic parameters visible, advanced ones collapsed, and a button that resets all of them to their defaults.
 
     Attributes:
         changes: emitted when the user, or ``set_value``, has changed a value.
@@ -72,7 +72,7 @@ class ParameterForm:
         self.set_value({})
 
     def is_filled(self) -> bool:
-        """Whether it has been told which parameters to show."""
+        """Whether its parameters have been set."""
         return self._class is not None
 
     def problem(self) -> str:

@@ -1,4 +1,4 @@
-"""Shows what a training would choose before it is started."""
+"""Shows the plan of a training before it is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from MedDeepLib.scene.scene_jobs import PlanningJob
 
 
 class PlanView:
-    """The text of the last plan; it goes as soon as a setting changes, because then it holds no longer."""
+    """The text of the last plan; hidden as soon as a setting changes, because it is then out of date."""
 
     def __init__(self, text_edit: Any, status: StatusLine):
         self._text_edit, self._status = text_edit, status
@@ -27,6 +27,6 @@ class PlanView:
         if state is State.DONE:
             self._text_edit.setPlainText(job.text)
             self._text_edit.show()
-            self._status.info(_("This is what a training would choose. Nothing has been trained yet."))
+            self._status.info(_("This is the plan of a training. Nothing has been trained yet."))
         elif state is State.STOPPED:
             self._status.info(_("Stopped; there is no plan."))

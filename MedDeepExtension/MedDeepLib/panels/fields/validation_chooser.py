@@ -11,7 +11,7 @@ from MedDeepLib.panels.status import show_text
 
 
 class ValidationChooser:
-    """A combo box, beside it the number of folds, and below what the choice means.
+    """A combo box with the number of folds beside it and an explanation of the choice below.
 
     Its value is "holdout", "patients" or "sites".
     """
@@ -32,13 +32,13 @@ class ValidationChooser:
         return self._combo_box.itemData(self._combo_box.currentIndex)
 
     def set_value(self, choice: str) -> None:
-        """Choose; what is not known here leaves the choice as it is."""
+        """Choose; an unknown value changes nothing."""
         row = self._combo_box.findData(choice)
         if row >= 0:
             self._combo_box.currentIndex = row
 
     def folds(self) -> str:
-        """As a job wants them: their number, "site", or nothing where one network is trained."""
+        """The job's ``folds``: a number, "site", or empty if one network is trained."""
         return {"patients": str(self._folds_spin_box.value), "sites": "site"}.get(self.value(), "")
 
     def _chosen(self) -> None:
@@ -50,7 +50,7 @@ class ValidationChooser:
         self._folds_spin_box.setVisible(choice == "patients")
         if choice == "patients":
             text = _(
-                "Trains {folds} networks, each evaluated on the patients that it has not seen, sites spread evenly. "
+                "Trains {folds} networks, each evaluated on patients that it has not seen, with sites spread evenly. "
                 "Gives metrics with confidence intervals."
             ).format(folds=self._folds_spin_box.value)
         elif choice == "sites":

@@ -1,8 +1,8 @@
-"""Curves of any job in the scene, drawn from its events; they grow for as long as it runs."""
+"""Curves of any job in the scene, drawn from its events and updated while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _EVENTS_AT_ONCE = 500
 
 
 class LiveCurves:
-    """The charts that were asked for, one for each job. They are followed also while another module is shown."""
+    """The requested charts, one for each job. They are updated also while another module is shown."""
 
     def __init__(self):
         self._followed: dict[Path, _Followed] = {}
@@ -39,7 +39,7 @@ class LiveCurves:
         return followed.curves.chart
 
     def follow_again(self, folder: JobFolder) -> None:
-        """A job was resumed: if its chart was asked for, it is followed again."""
+        """A job was resumed: update its chart again if there is one."""
         if folder.path in self._followed:
             self._timer.start()
 
@@ -48,7 +48,7 @@ class LiveCurves:
         return self._timer.isActive()
 
     def forget(self) -> None:
-        """The scene is emptied, or the panel goes away."""
+        """The scene is cleared, or the panel is closed."""
         self._timer.stop()
         self._slices.cancel()
         self._followed = {}
@@ -57,7 +57,7 @@ class LiveCurves:
         if not self._slices.is_busy():
             self._slices.start(self._fill(list(self._followed.values())), self._filled)
 
-    def _fill(self, followed: list[_Followed]) -> Iterator[None]:
+    def _fill(self, followed: list[_Followed]) -> Generator[None]:
         for one in followed:
             yield from one.read()
 
@@ -76,7 +76,7 @@ class _Followed:
         self._reader = EventReader(folder.events_file)
         self._unread: list[dict[str, Any]] = []
 
-    def read(self) -> Iterator[None]:
+    def read(self) -> Generator[None]:
         alive = self._folder.worker_alive()  # asked first, so that its last words are read below
         for events in self._reader.read_in_parts():
             self._unread += [event for event in events if event["event"] == "metrics"]

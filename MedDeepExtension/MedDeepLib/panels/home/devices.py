@@ -1,4 +1,4 @@
-"""The devices of this computer: how full their memory is, who uses them and who waits, and in which order."""
+"""The devices of this computer: their memory, the jobs that use them, and the queue of waiting jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DevicesSection:
     """A tree: below each device the jobs and programs that hold it, and those that wait, the next one first."""
 
     def __init__(self, ui: Any, stop: Callable[[JobFolder], None]):
-        """``stop`` is given the job that the user wants to stop."""
+        """``stop`` is called with the job that the user wants to stop."""
         self.ui = ui
         self.devices: list[Device] = []
         self.status = StatusLine(ui.devicesStatusIcon, ui.devicesStatusLabel)
@@ -45,7 +45,7 @@ class DevicesSection:
         self.update_buttons()
 
     def begin(self) -> None:
-        """The panel is shown: looks will follow each other."""
+        """The panel is shown: refresh repeatedly from now on."""
         self._watching.begin()
 
     def end(self) -> None:
@@ -53,7 +53,7 @@ class DevicesSection:
         self._watching.end()
 
     def refresh(self) -> None:
-        """Look at the devices."""
+        """Refresh the devices."""
         self.devices = list_devices()
         entries = [entry for device in self.devices for entry in _entries(device)]
         if [entry.key for entry in entries] == [entry.key for entry in self._entries]:
@@ -67,13 +67,15 @@ class DevicesSection:
 
     def update_buttons(self) -> None:
         entry = self._chosen_entry()
-        waits = entry is not None and entry.ticket is not None
+        place = count = 0
+        waits = False
+        if entry is not None and entry.ticket is not None:
+            waits, place, count = True, entry.place, len(entry.device.waiting)
         no_waiter = [] if waits else [_("Choose a job that waits for a device.")]
-        place, count = (entry.place, len(entry.device.waiting)) if waits else (0, 0)
-        first = [_("It is the next one already.")] if waits and place == 0 else []
-        last = [_("It is the last one already.")] if waits and place == count - 1 else []
+        first = [_("It is already the next one.")] if waits and place == 0 else []
+        last = [_("It is already the last one.")] if waits and place == count - 1 else []
         explain_button(self.ui.devicesUpButton, no_waiter or first, _("Let this job have the device earlier."))
-        explain_button(self.ui.devicesDownButton, no_waiter or last, _("Let another job have the device first."))
+        explain_button(self.ui.devicesDownButton, no_waiter or last, _("Let the next job have the device first."))
         explain_button(
             self.ui.devicesStopButton, self._stop_obstacles(entry), _("Let this job save its work and stop.")
         )
@@ -88,8 +90,8 @@ class DevicesSection:
         if entry is None or (entry.ticket is None and entry.owner is None):
             return [_("Choose a job that uses a device or waits for one.")]
         if not entry.folder:
-            return [_("This program is not a job of this extension: end it where you have started it.")]
-        return [_("It is being stopped already.")] if JobFolder(entry.folder).stop_requested() else []
+            return [_("This program is not a job of this extension: end it where you started it.")]
+        return [_("It is already being stopped.")] if JobFolder(entry.folder).stop_requested() else []
 
     def _chosen_entry(self) -> _Entry | None:
         return next((entry for entry in self._entries if entry.key == self._chosen), None)
@@ -101,17 +103,20 @@ class DevicesSection:
 
     def _move_chosen(self, steps: int) -> None:
         entry = self._chosen_entry()
+        assert entry is not None and entry.ticket is not None  # the buttons are disabled without
         try:
             move(entry.ticket.id, entry.place + steps, device=entry.device, timeout=_MOVE_SECONDS)
             self.status.clear()
         except JobError:
-            self.status.error(_("The queue is in use at this moment: try again."))
+            self.status.error(_("The queue is locked at the moment: try again."))
         except UserError as error:
             self.status.error(str(error))
         self.refresh()
 
     def _stop_chosen(self) -> None:
-        self._stop(JobFolder(self._chosen_entry().folder))
+        entry = self._chosen_entry()
+        assert entry is not None  # the button is disabled without
+        self._stop(JobFolder(entry.folder))
         self.refresh()
 
     def _build(self) -> None:
@@ -169,7 +174,8 @@ class _Entry:
             self.key += f"/{ticket.id}"
         elif owner is not None:
             self.key += f"/{owner.pid}/{owner.folder}"
-        self.folder = (ticket or owner).folder if ticket or owner else ""
+        holder = ticket or owner
+        self.folder = holder.folder if holder else ""
 
     def words(self) -> tuple[str, str]:
         if self.ticket is not None:

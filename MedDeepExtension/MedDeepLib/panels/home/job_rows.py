@@ -1,4 +1,4 @@
-"""What the table of jobs shows of each of them."""
+"""The rows of the table of jobs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""All jobs of the runs folder: how they go, and what can be done with them, whoever has started them."""
+"""All jobs of the runs folder, whichever program started them: their progress, and the actions on them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import qt
@@ -42,7 +42,7 @@ class JobsSection:
         details: of the chosen job.
         curves: those that were asked for.
         resumed: the jobs that were resumed here.
-        space_changed: emitted when folders have come or gone, or models.
+        space_changed: emitted when folders or models were added or deleted.
     """
 
     def __init__(self, ui: Any, logic: Any, log: JobLog):
@@ -78,7 +78,7 @@ class JobsSection:
 
     @property
     def overviews(self) -> list[Overview]:
-        """The jobs as they were at the last look, the newest first."""
+        """The jobs at the last refresh, the newest first."""
         return self._jobs.overviews
 
     def chosen(self) -> Overview | None:
@@ -87,16 +87,16 @@ class JobsSection:
         return found[0] if found is not None else None
 
     def is_busy(self) -> bool:
-        """Whether a look at the jobs is under way."""
+        """Whether the jobs are being refreshed."""
         return self._looking.is_busy() or self.table.is_busy() or self.details.is_busy() or self._deleting.is_busy()
 
     def refresh(self) -> None:
-        """Look at all jobs, a few of them at a time."""
+        """Refresh all jobs, a few at a time."""
         if not self._looking.is_busy():
             self._looking.start(self._look(), self._looked, self.status.error)
 
     def stop(self, folder: JobFolder) -> None:
-        """Ask a job to save and stop, whoever has started it."""
+        """Ask a job to save and stop, whichever program started it."""
         mine = self.resumed.job(folder.path)
         try:
             if mine is not None:
@@ -111,14 +111,14 @@ class JobsSection:
         self.update_buttons()
 
     def scene_closes(self) -> None:
-        """Trainings that were started here stop with the scene, as those of the other panels; charts go with it."""
+        """Trainings started here stop when the scene is closed, as in the other panels; charts go with it."""
         self.resumed.stop()
         self.curves.forget()
 
     def shut_down(self, deadline: float) -> None:
-        """The panel goes away; the resumed jobs are ended by their own function."""
+        """The panel is closed; the resumed jobs are ended by their own function."""
         self._stop_timer.stop()
-        self._deleting.finish(deadline)  # first: at its end it looks at the jobs again
+        self._deleting.finish(deadline)  # first: it refreshes the jobs at its end
         self._looking.cancel()
         self.table.shut_down()
         self.details.shut_down()
@@ -128,7 +128,8 @@ class JobsSection:
         job, ui = self.chosen(), self.ui
         none = [_("Choose a job in the table.")] if job is None else []
         mine = job is not None and self.resumed.job(job.folder.path) is not None
-        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and stop."))
+        to_stop = _stop_obstacles(job, mine) if job is not None else none
+        explain_button(ui.jobsStopButton, to_stop, _("Let the job save its work and stop."))
         problem = _resume_problem(job, mine) if job is not None else ""
         explain_button(ui.jobsResumeButton, none or ([problem] if problem else []), _resume_words(job))
         no_curves = [] if self.details.has_metrics() else [_("It has no metrics to draw.")]
@@ -137,16 +138,16 @@ class JobsSection:
         deleting = [_("Another job is being deleted.")] if self._deleting.is_busy() else []
         running = [_("It is running: stop it first.")] if job is not None and (job.alive or mine) else []
         explain_button(ui.jobsDeleteButton, none or running or deleting, _("Delete the job's folder; asks first."))
-        explain_button(ui.jobsLogButton, none, _("Show the worker's log, tracebacks included."))
+        explain_button(ui.jobsLogButton, none, _("Show the worker's log, including tracebacks."))
 
-    def _look(self) -> Iterator[None]:
+    def _look(self) -> Generator[None]:
         yield from self._jobs.refresh(runs.runs_folder())
         fresh: dict[str, tuple[Overview, Row]] = {}
         died = 0
         for job in self._jobs.overviews:
             key = str(job.folder.path)
             before = self._rows.get(key)
-            # What is left of a running job changes also between its steps.
+            # The time left of a running job changes also between its steps.
             fresh[key] = before if before is not None and before[0] is job and not job.alive else (job, row(job))
             if not self._seen_any and job.state is State.FAILED and not _resume_problem(job):
                 died += job.folder.has_checkpoint()
@@ -166,7 +167,7 @@ class JobsSection:
         self._show_chosen()
 
     def _offer_interrupted(self) -> None:
-        """Say that trainings were interrupted, as by a crash of the computer."""
+        """Report trainings that were interrupted, for instance by a crash of the computer."""
         if self._died == 1:
             self.status.warning(_("One training did not finish: choose it and press Resume."))
         elif self._died:
@@ -180,8 +181,13 @@ class JobsSection:
         self.details.show(job)
         self.update_buttons()
 
+    def _chosen_folder(self) -> JobFolder:
+        job = self.chosen()
+        assert job is not None  # the buttons are disabled without
+        return job.folder
+
     def _stop_chosen(self) -> None:
-        self.stop(self.chosen().folder)
+        self.stop(self._chosen_folder())
 
     def _look_at_stopping(self) -> None:
         for stopping in list(self._stopping):
@@ -193,7 +199,7 @@ class JobsSection:
             self._stop_timer.stop()
 
     def _resume_chosen(self) -> None:
-        folder = self.chosen().folder
+        folder = self._chosen_folder()
         try:
             ensure_packages()
             self.resumed.watch(self._logic.resume(folder.path))
@@ -227,20 +233,20 @@ class JobsSection:
             self.status.clear()
 
     def _show_curves(self) -> None:
-        self.curves.show(self.chosen().folder)
+        self.curves.show(self._chosen_folder())
 
     def _open_log(self) -> None:
         self.ui.logCollapsibleButton.collapsed = False
 
     def _open_folder(self) -> None:
-        open_folder(self.chosen().folder.path)
+        open_folder(self._chosen_folder().path)
 
     def _delete_chosen(self) -> None:
-        folder = self.chosen().folder
+        folder = self._chosen_folder()
         question = _("Delete the job '{name}' for good?").format(name=folder.path.name)
         lost = losses(folder)
         if lost:
-            question += "\n\n" + _("With it goes: {things}.").format(things="; ".join(lost))
+            question += "\n\n" + _("This also deletes: {things}.").format(things="; ".join(lost))
         if slicer.util.confirmYesNoDisplay(question):
             self.status.clear()
             self._deleting.start(delete_job(folder), lambda: self._deleted(folder), self._not_deleted)
@@ -257,10 +263,10 @@ class JobsSection:
 
 
 def _stop_obstacles(job: Overview, mine: bool) -> list[str]:
-    """``mine``: whether it was resumed here, and so runs although its worker may not have said so yet."""
+    """``mine``: whether it was resumed here, and so is running even if its worker has not reported yet."""
     if not job.alive and not mine and not job.folder.is_starting():
         return [_("It is not running: there is nothing to stop.")]
-    return [_("It is being stopped already.")] if job.folder.stop_requested() else []
+    return [_("It is already being stopped.")] if job.folder.stop_requested() else []
 
 
 def _resume_problem(job: Overview, mine: bool = False) -> str:

@@ -1,8 +1,8 @@
-"""All trained models: what they are, and taking them elsewhere or deleting them."""
+"""All trained models: their details, and copying or deleting them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class ModelsSection:
         self.export_zip_action.connect("triggered()", self._export_zip)
         self.export_folder_action.connect("triggered()", self._export_folder)
         ui.modelsExportButton.setMenu(menu)
-        ui.modelsFolderButton.connect("clicked()", lambda: open_folder(self.chosen().folder))
+        ui.modelsFolderButton.connect("clicked()", lambda: open_folder(self._the_chosen().folder))
         ui.modelsDeleteButton.connect("clicked()", self._delete_chosen)
         ui.modelsProgressBar.hide()
         self.table.changes.connect(self._show_chosen)
@@ -61,7 +61,7 @@ class ModelsSection:
 
     @property
     def entries(self) -> list[ModelEntry]:
-        """The models as they were at the last look."""
+        """The models at the last refresh."""
         return self._models.entries
 
     def chosen(self) -> ModelEntry | None:
@@ -69,18 +69,18 @@ class ModelsSection:
         return next((entry for entry in self._models.entries if str(entry.folder) == self.table.value()), None)
 
     def is_busy(self) -> bool:
-        """Whether a look, a copy or a deletion is under way."""
+        """Whether a refresh, a copy or a deletion is running."""
         busy = any(slices.is_busy() for slices in (self._looking, self._deleting, self.table))
         return busy or self._transfer is not None
 
     def refresh(self) -> None:
-        """Look at all models, a few of them at a time."""
+        """Refresh all models, a few at a time."""
         if not self._looking.is_busy():
             self._looking.start(self._look(), self._looked, self.status.error)
 
     def shut_down(self, deadline: float) -> None:
-        """The panel goes away, and with it a copy that is under way."""
-        self._deleting.finish(deadline)  # first: at its end it looks at the models again
+        """The panel is closed; a running copy is ended."""
+        self._deleting.finish(deadline)  # first: it refreshes the models at its end
         self._looking.cancel()
         self._transfer_timer.stop()
         if self._transfer is not None:
@@ -92,21 +92,21 @@ class ModelsSection:
         none = [_("Choose a model in the table.")] if model is None else []
         is_damaged = model is not None and bool(model.problem)
         is_released = model is not None and model.origin is Origin.RELEASED
-        damaged = [_("It is damaged: there is nothing to take elsewhere.")] if is_damaged else []
+        damaged = [_("It is damaged: it cannot be copied.")] if is_damaged else []
         exporting = [_("A model is being copied.")] if self._transfer is not None else []
-        released = [_("It belongs to the extension.")] if is_released else []
+        released = [_("It comes with the extension.")] if is_released else []
         deleting = [_("Another model is being deleted.")] if self._deleting.is_busy() else []
         explain_button(
-            ui.modelsExportButton, none or damaged or exporting, _("Copy the model to a folder or a zip file of yours.")
+            ui.modelsExportButton, none or damaged or exporting, _("Copy the model to a folder or a zip file.")
         )
         explain_button(ui.modelsFolderButton, none, _("Show the model's folder in the file manager."))
         explain_button(
             ui.modelsDeleteButton,
             none or released or exporting or deleting,
-            _("Delete the model; a run that has trained it stays. Asks first."),
+            _("Delete the model, but keep the run that trained it; asks first."),
         )
 
-    def _look(self) -> Iterator[None]:
+    def _look(self) -> Generator[None]:
         yield from self._models.refresh(runs.runs_folder())
         self._rows = []
         for entry in self._models.entries:
@@ -126,8 +126,13 @@ class ModelsSection:
         show_html(self.ui.modelsDetails, details)
         self.update_buttons()
 
+    def _the_chosen(self) -> ModelEntry:
+        model = self.chosen()
+        assert model is not None  # the buttons are disabled without
+        return model
+
     def _export_zip(self) -> None:
-        suggested = str(Path.home() / f"{self.chosen().name}.zip")
+        suggested = str(Path.home() / f"{self._the_chosen().name}.zip")
         path = qt.QFileDialog.getSaveFileName(
             self.ui.modelsExportButton, _("Save the model as"), suggested, _("Zip files (*.zip)")
         )
@@ -139,10 +144,10 @@ class ModelsSection:
             self.ui.modelsExportButton, _("Choose where the model's folder is made"), str(Path.home())
         )
         if path:
-            self._export(Path(path) / self.chosen().name)
+            self._export(Path(path) / self._the_chosen().name)
 
     def _export(self, target: Path) -> None:
-        self._transfer = ModelTransfer(runs.models_folder(), "export", self.chosen().folder, target)
+        self._transfer = ModelTransfer(runs.models_folder(), "export", self._the_chosen().folder, target)
         self.ui.modelsProgressBar.setRange(0, 0)
         self.ui.modelsProgressBar.show()
         self.status.info(_("Copying to {target}...").format(target=target))
@@ -151,6 +156,7 @@ class ModelsSection:
 
     def _look_at_transfer(self) -> None:
         transfer, bar = self._transfer, self.ui.modelsProgressBar
+        assert transfer is not None  # the timer runs only meanwhile
         if transfer.is_running():
             if transfer.share():
                 bar.setRange(0, 100)
@@ -166,12 +172,12 @@ class ModelsSection:
         self.update_buttons()
 
     def _delete_chosen(self) -> None:
-        model = self.chosen()
+        model = self._the_chosen()
         question = _("Delete the model '{title}' for good?").format(title=model.title) + "\n\n"
         if model.run is not None:
-            question += _("The run '{name}' with its curves and its log stays, but cannot be applied any more.")
+            question += _("The run '{name}' keeps its curves and its log, but can no longer be applied.")
         else:
-            question += _("It was imported as '{name}'; what it was imported from stays where it is.")
+            question += _("It was imported as '{name}'; the original stays where it is.")
         if slicer.util.confirmYesNoDisplay(question.format(name=model.name)):
             self.status.clear()
             work = delete_model(JobFolder(model.run)) if model.run is not None else delete(model.folder)
@@ -204,7 +210,7 @@ def _row(model: ModelEntry) -> Row:
         Cell(model.title, hint=model.description),
         Cell(_("damaged") if model.problem else model.task, hint=model.problem),
         Cell(words.moment_in_words(made) if made else "", order=made),
-        Cell(metrics.replace("validation ", ""), order=model.figures[0][1] if metrics else -1.0, hint=metrics),
+        Cell(metrics.replace("validation ", ""), order=model.metrics[0][1] if metrics else -1.0, hint=metrics),
         Cell(words.origin_in_words(model), order=model.name, hint=str(model.folder)),
     )
     return Row(str(model.folder), cells)

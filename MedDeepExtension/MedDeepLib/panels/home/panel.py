@@ -1,4 +1,4 @@
-"""The home panel: devices, jobs and models of this computer, looked at once a second while the panel is shown."""
+"""The home panel: devices, jobs and models of this computer, refreshed once a second while the panel is shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from MedDeepLib.panels.job_monitor import shut_down_all
 from MedDeepLib.panels.status import JobLog
 
 LOOK_MILLISECONDS = 1000
-_LOOKS_FOR_MODELS = 5  # models change when a training ends, which is seen, or when another program changes them
-_LAST_SECONDS = 1.0  # for what is being deleted
+_LOOKS_FOR_MODELS = 5  # models change when a training ends, which is noticed, or when another program changes them
+_LAST_SECONDS = 1.0  # for folders being deleted
 
 
 class Home:
-    """The sections of the panel and what makes them look again.
+    """The sections of the panel, and the timer that refreshes them.
 
     Attributes:
         devices, jobs, models, runs_folder: the sections.
@@ -58,27 +58,27 @@ class Home:
         return self._connectors
 
     def begin(self) -> None:
-        """The panel is shown: look now, and once a second."""
+        """The panel is shown: refresh now, and then once a second."""
         if not self._timer.isActive():
             self.devices.begin()
             self._look_at_all()
             self._timer.start()
 
     def end(self) -> None:
-        """Another module is shown. Jobs that were resumed here run on, and their curves grow."""
+        """Another module is shown. Jobs that were resumed here continue, and so do their curves."""
         self._timer.stop()
         self.devices.end()
 
     def is_looking(self) -> bool:
-        """Whether the panel looks once a second."""
+        """Whether the panel is refreshed once a second."""
         return self._timer.isActive()
 
     def is_busy(self) -> bool:
-        """Whether anything that is done in slices is under way."""
+        """Whether any work in slices is running."""
         return any(section.is_busy() for section in (self.jobs, self.models, self.runs_folder))
 
     def scene_closes(self) -> None:
-        """The scene is about to be emptied."""
+        """The scene is about to be cleared."""
         self.jobs.scene_closes()
 
     def shut_down(self) -> None:
@@ -88,7 +88,7 @@ class Home:
         deadline = time.monotonic() + _LAST_SECONDS
         self.jobs.shut_down(deadline)
         self.models.shut_down(deadline)
-        self.runs_folder.shut_down()  # last: what the others have deleted makes it measure again
+        self.runs_folder.shut_down()  # last: it measures again after deletions by the others
 
     def _look(self) -> None:
         self._looks += 1

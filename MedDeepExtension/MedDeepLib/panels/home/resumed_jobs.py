@@ -35,14 +35,14 @@ class ResumedJobs:
         self._timer.start()
 
     def job(self, path: Path) -> SceneJob | None:
-        """The job in this folder, if it is one that is followed."""
+        """The followed job in this folder, None if there is none."""
         return self._jobs.get(path)
 
     def is_busy(self) -> bool:
         return bool(self._jobs)
 
     def stop(self) -> None:
-        """Ask all jobs to save and leave; they go on being followed until they have."""
+        """Ask all jobs to save and exit; they are followed until they have."""
         for job in self._jobs.values():
             job.stop(_GRACE_SECONDS)
 
@@ -61,7 +61,7 @@ class ResumedJobs:
 
     def _look(self) -> None:
         for path, job in list(self._jobs.items()):
-            running = job.is_running()  # asked before reading, so that no event can come in between
+            running = job.is_running()  # checked before reading, so that no event can be missed
             job.poll()
             if not running:
                 del self._jobs[path]
@@ -71,12 +71,12 @@ class ResumedJobs:
 
 
 def _finish(job: SceneJob) -> State:
-    """Take the result of a job over; when that fails, the job has failed."""
+    """Load the result of a job; if that fails, the job has failed."""
     try:
         return job.finish()
     except UserError as error:
         job.failure = str(error)
     except Exception as error:
-        logging.exception("The result of a job could not be taken over")
+        logging.exception("The result of a job could not be loaded")
         job.failure = _("The result could not be loaded ({error}).").format(error=error)
     return State.FAILED

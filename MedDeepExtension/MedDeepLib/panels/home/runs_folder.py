@@ -1,9 +1,9 @@
-"""Where runs are kept, and how much room they take."""
+"""The runs folder and its size on disk."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -18,7 +18,7 @@ from MedDeepLib.scene import runs
 
 
 class RunsFolderSection:
-    """The button that shows and changes the runs folder. ``changes`` is emitted when it is another one."""
+    """The button that shows and changes the runs folder. ``changes`` is emitted when it changes."""
 
     def __init__(self, ui: Any):
         self.changes = Changes()
@@ -44,15 +44,15 @@ class RunsFolderSection:
         self._button.toolTip = (
             _("The environment variable {name} sets this folder.").format(name=ENVIRONMENT_VARIABLE)
             if fixed
-            else _("New runs go into this folder, and its jobs are listed above. What lies elsewhere stays there.")
+            else _("New runs go into this folder, and its jobs are listed above. Existing runs elsewhere stay there.")
         )
         self._measuring.start(self._measure(), self._measured)
 
     def shut_down(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
         self._measuring.cancel()
 
-    def _measure(self) -> Iterator[None]:
+    def _measure(self) -> Generator[None]:
         for total in size_of(runs.runs_folder()):
             self._bytes = total
             yield

@@ -1,10 +1,10 @@
-"""Long work in slices of a few milliseconds, between which the event loop turns."""
+"""Long work in slices of a few milliseconds, so that the event loop keeps running."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import qt
@@ -20,7 +20,7 @@ class Slices:
     """Runs one generator at a time; everything that it does between two of its steps must be short."""
 
     def __init__(self):
-        self._work: Iterator[Any] | None = None
+        self._work: Generator[Any] | None = None
         self._done: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda sentence: None
         self._timer = qt.QTimer()
@@ -32,30 +32,30 @@ class Slices:
 
     def start(
         self,
-        work: Iterator[Any],
+        work: Generator[Any],
         done: Callable[[], None] = lambda: None,
         failed: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        """Begin; work that is not finished is given up.
+        """Start; unfinished earlier work is dropped.
 
         Args:
             work: takes a step whenever it is asked for its next value.
             done: called at the end.
-            failed: called instead when the work fails, with a sentence that says why.
+            failed: called instead when the work fails, with the reason as a sentence.
         """
         self.cancel()
         self._work, self._done, self._failed = work, done, failed
         self._timer.start()
 
     def cancel(self) -> None:
-        """Give the work up where it is."""
+        """Drop the work."""
         self._timer.stop()
         work, self._work = self._work, None
         if work is not None:
             work.close()
 
     def finish(self, deadline: float) -> None:
-        """Do what is left, for as long as it takes until the moment ``deadline`` of ``time.monotonic()``."""
+        """Do the remaining work, but not beyond ``deadline`` (``time.monotonic()``)."""
         while self._work is not None and time.monotonic() < deadline:
             self._do_a_slice()
         self.cancel()

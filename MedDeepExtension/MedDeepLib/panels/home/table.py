@@ -1,8 +1,8 @@
-"""A table of things with keys: hundreds of rows that change often, sorted by a click, with the choice kept."""
+"""A table of rows with keys: hundreds of rows that change often, sorted by a click, with the selection kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ class Column:
 
     Attributes:
         name: for the order, e.g. "begun".
-        title: at its head.
-        sample: a text that just fits; the last column takes what is left.
+        title: the header.
+        sample: a text that just fits; the last column takes the remaining width.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows in one place.
+    """One cell of a table.
 
     Attributes:
         text: in words.
@@ -81,7 +81,7 @@ class Table:
         return self._chosen
 
     def set_value(self, key: str) -> None:
-        """Choose a row; one that is not there yet is chosen once it comes."""
+        """Choose a row; a missing one is chosen once it is added."""
         if key != self._chosen:
             self._chosen = key
             self._select_chosen()
@@ -92,7 +92,7 @@ class Table:
         return [row.key for row in self._shown]
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Make these the rows, a few of them at a time. If the chosen one is not among them, none is chosen."""
+        """Replace the rows, a few at a time. If the chosen one is not among them, none is chosen."""
         self._wanted = list(rows)
         self._slices.start(self._write(self._sorted()))
         if self._chosen and self._chosen not in {row.key for row in rows}:
@@ -103,7 +103,7 @@ class Table:
         return self._slices.is_busy()
 
     def shut_down(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
         self._slices.cancel()
 
     def _sorted(self) -> list[Row]:
@@ -114,7 +114,7 @@ class Table:
         self._show_order()
         self._slices.start(self._write(self._sorted()))
 
-    def _write(self, rows: list[Row]) -> Iterator[None]:
+    def _write(self, rows: list[Row]) -> Generator[None]:
         widget = self._widget
         widget.blockSignals(True)
         widget.setRowCount(len(rows))
@@ -210,14 +210,14 @@ class Order:
         return self._value
 
     def set_value(self, order: str) -> None:
-        """An order that this table does not know becomes the usual one."""
+        """An unknown order becomes the default one."""
         order = order if order.removeprefix("-") in self._names else self._default
         if order != self._value:
             self._value = order
             self.changes.emit()
 
     def click(self, column: int) -> None:
-        """What a click on the head of a column does: sort by it, or turn the order round."""
+        """A click on a column header: sort by it, or reverse the order."""
         name = self._names[column]
         self.set_value(f"-{name}" if self._value == name else name)
 

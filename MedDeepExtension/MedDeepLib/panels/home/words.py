@@ -35,7 +35,7 @@ def state_in_words(job: Overview) -> str:
 
 
 def without_date(text: str) -> str:
-    """The names of runs begin with a moment to the second, which takes all the room that a column has."""
+    """The name without its leading timestamp, which would fill the column."""
     return _MOMENT.sub("", text)
 
 
@@ -45,12 +45,12 @@ def title_of(job: Overview) -> str:
 
 
 def left_in_words(job: Overview) -> str:
-    """How long it will still take, in short; empty where that is unknown."""
+    """The time left, in short; empty if unknown."""
     return "" if job.seconds_left is None else in_words(job.seconds_left)
 
 
 def moment_in_words(seconds: float) -> str:
-    """A moment as briefly as people would say it: 14:05, 22 Nov 14:05, 2025-11-22."""
+    """A time, as short as possible: 14:05, 22 Nov 14:05, 2025-11-22."""
     moment, now = datetime.fromtimestamp(seconds), datetime.now()
     if moment.date() == now.date():
         return f"{moment:%H:%M}"
@@ -63,21 +63,21 @@ def exact_moment(seconds: float) -> str:
 
 
 def size_in_words(size: float) -> str:
-    """Bytes as people say them."""
+    """Bytes in readable units."""
     if size < _GIGABYTE:
         return _("{size:.0f} MB").format(size=size / _MEGABYTE)
     return _("{size:.1f} GB").format(size=size / _GIGABYTE)
 
 
 def job_details(job: Overview, summary: Summary, resources: dict[str, Any], usage: dict[str, Any]) -> str:
-    """Everything that is known of a job, as HTML."""
+    """All details of a job, as HTML."""
     lines = [(_("State"), _with_progress(job, summary))]
     lines += [(_("Begun"), exact_moment(job.begun))]
     lines += [(_("Problem"), _strong(text)) for text in (job.problem, _failure(job)) if text]
     if job.job is not None:
         lines += _request(job.job, resources)
     lines += [(_("Warning"), _escaped(text)) for text in summary.warnings]
-    metrics = [f"{name} {value:.4g}" for name, value in summary.figures.items()]
+    metrics = [f"{name} {value:.4g}" for name, value in summary.metrics.items()]
     lines += [(_("Last metrics"), _escaped(", ".join(metrics)))] if metrics else []
     lines += [(_("Last message"), _escaped(summary.message))] if summary.message else []
     lines += [(_("Used"), _escaped(", ".join(_usage(usage))))] if usage else []
@@ -86,7 +86,7 @@ def job_details(job: Overview, summary: Summary, resources: dict[str, Any], usag
 
 
 def model_details(model: ModelEntry) -> str:
-    """Everything that is known of a model, as HTML."""
+    """All details of a model, as HTML."""
     if model.problem:
         return _page(model.title, [(_("Damaged"), _strong(model.problem)), (_("Folder"), _escaped(str(model.folder)))])
     lines = [
@@ -104,11 +104,11 @@ def model_details(model: ModelEntry) -> str:
 
 def metrics_in_words(model: ModelEntry) -> str:
     """Its validation, in short."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in model.figures)
+    return ", ".join(f"{name} {value:.3g}" for name, value in model.metrics)
 
 
 def origin_in_words(model: ModelEntry) -> str:
-    """The run that has trained it, or where else it comes from."""
+    """The run that trained it, or its other origin."""
     if model.origin is Origin.RELEASED:
         return _("comes with the extension")
     return without_date(model.name) if model.origin is Origin.RUN else _("imported")
@@ -123,8 +123,8 @@ def made_at(model: ModelEntry) -> float:
 
 
 def made_in_words(model: ModelEntry) -> str:
-    """When and on what."""
-    moment = exact_moment(made_at(model)) if made_at(model) else _("at a time that is not known")
+    """When and on which device."""
+    moment = exact_moment(made_at(model)) if made_at(model) else _("at an unknown time")
     return _("{moment} on {device}").format(moment=moment, device=model.made_on) if model.made_on else moment
 
 
@@ -167,7 +167,7 @@ def _request(job: Job, resources: dict[str, Any]) -> list[tuple[str, str]]:
 def _usage(usage: dict[str, Any]) -> list[str]:
     words = {
         "seconds": _("{amount} in all"),
-        "processor_seconds": _("{amount} of processor time"),
+        "processor_seconds": _("{amount} of CPU time"),
         "device_seconds": _("{amount} on the device"),
         "resident_bytes": _("{amount} of memory"),
         "device_bytes": _("{amount} of the device's memory"),

@@ -1,4 +1,4 @@
-"""What every section of a panel does with its job: start it safely, say why it cannot be started, show how it ends."""
+"""The base of the sections: starts a job safely, reports why it cannot start, and shows how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from MedDeepLib.scene.scene_jobs import SceneJob
 
 
 class JobSection:
-    """Base of the sections; a subclass wires its widgets and says what to start.
+    """Base of the sections; a subclass connects its widgets and starts its job.
 
     The widgets of a section are those of the module's form whose names begin with the section's: ``trainButton``,
     ``trainStatusIcon``, ``trainStatusLabel``, ``trainProgressBar`` and so on.
@@ -28,8 +28,8 @@ class JobSection:
         logic: of the module; starts the jobs, see :class:`~MedDeepLib.scene.task_logic.TaskLogic`.
         monitor: follows the job.
         status: the sentence below the buttons.
-        saves_work: whether a job of this section that is told to stop has work to save.
-        grace: seconds that it gets for this; 0: the default.
+        saves_work: whether a job of this section that is stopped has work to save.
+        grace: seconds allowed for this; 0: the default.
     """
 
     saves_work = False
@@ -60,12 +60,12 @@ class JobSection:
         raise NotImplementedError
 
     def finished(self, job: SceneJob, state: State) -> None:
-        """For subclasses: say how it ended. A failure has been reported already."""
+        """For subclasses: show how it ended. A failure has already been reported."""
 
     def start(self, make_job: Callable[[], SceneJob | None]) -> bool:
-        """Start a job and follow it; what prevents that becomes the status. Returns whether it has started.
+        """Start a job and follow it; an error becomes the status. Returns whether it has started.
 
-        ``make_job`` returns None when the user, asked about something, has decided against it.
+        ``make_job`` returns None when the user declined a question.
         """
         try:
             ensure_packages()
@@ -87,7 +87,7 @@ class JobSection:
         self.log.add(self.title, sentence)
 
     def scene_closes(self) -> None:
-        """The scene is about to be emptied: whatever runs is stopped, and its result goes nowhere."""
+        """The scene is about to be cleared: a running job is stopped, and its result is dropped."""
         self.monitor.stop()
 
     def _finished(self, job: SceneJob, state: State) -> None:

@@ -1,4 +1,4 @@
-"""What the sections that apply a model share: the model, its options, and a button that starts or stops."""
+"""The base of the sections that apply a model: the model, its options, and a button that starts or stops."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class ModelSection(JobSection):
         self._model_chosen()
 
     def make_inputs(self) -> list[Any]:
-        """For subclasses: make the choosers of what the model is applied to; called once."""
+        """For subclasses: make the choosers of the inputs; called once."""
         raise NotImplementedError
 
     def show_inputs(self, model: Model | None) -> None:
-        """For subclasses: show what this model needs; None: nothing is chosen."""
+        """For subclasses: show the inputs of this model; None: nothing is chosen."""
         raise NotImplementedError
 
     def input_obstacles(self) -> list[str]:
-        """For subclasses: what is missing among the inputs, in sentences."""
+        """For subclasses: the missing inputs, in sentences."""
         raise NotImplementedError
 
     def make_job(self, **request: Any) -> SceneJob | None:
         """For subclasses: start the job with the chosen inputs and the ``model``, ``device`` and ``options`` in
-        ``request``; ``logic.apply`` does that. None when the user, asked about something, has decided against it."""
+        ``request``; ``logic.apply`` does that. None when the user declined a question."""
         raise NotImplementedError
 
     def make_connectors(self) -> dict[str, ValueConnector]:
@@ -65,8 +65,8 @@ class ModelSection(JobSection):
         button = self.ui.applyButton
         if self.monitor.is_busy():
             button.text = _("Stop")
-            stopping = self.monitor.job.folder.stop_requested()
-            explain_button(button, [_("It is being stopped already.")] if stopping else [], self.stop_tip)
+            stopping = self.monitor.stop_requested()
+            explain_button(button, [_("It is already being stopped.")] if stopping else [], self.stop_tip)
             return
         button.text = _("Apply")
         explain_button(button, self._obstacles(), self.apply_tip)

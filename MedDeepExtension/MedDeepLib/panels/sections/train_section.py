@@ -75,15 +75,15 @@ class TrainSection(JobSection):
         busy = [_("A training is running.")] if self.monitor.is_busy() else []
         stop_tip = _("Save a checkpoint and stop; Resume continues from it.")
         if isinstance(self.monitor.job, PlanningJob):
-            busy, stop_tip = [_("A plan is being made.")], _("Stop making the plan.")
+            busy, stop_tip = [_("A training is being planned.")], _("Stop planning.")
         ui = self.ui
-        plan_tip = _("Say what a training would choose for these images and this device, and whether it fits.")
+        plan_tip = _("Plan a training for these images and this device, and check whether it fits.")
         explain_button(ui.trainPlanButton, busy or self._obstacles(), plan_tip)
         explain_button(ui.trainStartButton, busy or self._obstacles(), _("Start a new training in the background."))
         explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Resume from the last checkpoint."))
         stop_obstacles = [] if busy else [_("No training is running.")]
-        if busy and self.monitor.job.folder.stop_requested():
-            stop_obstacles = [_("It is being stopped already.")]
+        if busy and self.monitor.stop_requested():
+            stop_obstacles = [_("It is already being stopped.")]
         explain_button(ui.trainStopButton, stop_obstacles, stop_tip)
         no_curves = [] if self.chart.value() is not None else [_("There are no curves before a training.")]
         explain_button(ui.trainCurvesButton, no_curves, _("Show loss and validation in the plot view of the layout."))
@@ -109,7 +109,7 @@ class TrainSection(JobSection):
             self.status.info(_("Done: the model is in {folder}.").format(folder=job.folder.path))
             self.model_trained.emit()
         elif state is State.STOPPED and not job.folder.can_resume():
-            self.status.info(_("Stopped before there was anything to save."))
+            self.status.info(_("Stopped; there was nothing to save yet."))
         elif state is State.STOPPED:
             self.status.info(
                 _("Stopped{where}; Resume continues from the last checkpoint.").format(where=_where(job.folder))
@@ -129,7 +129,7 @@ class TrainSection(JobSection):
         path = self.run_folder.value()
         if not path:
             return [_("Choose the folder of a run that was stopped or interrupted.")]
-        return [] if JobFolder(path).can_resume() else [_("This folder holds no training that can be resumed.")]
+        return [] if JobFolder(path).can_resume() else [_("This folder contains no training that can be resumed.")]
 
     def _run_folder_chosen(self) -> None:
         path = self.run_folder.value()
@@ -160,7 +160,7 @@ class TrainSection(JobSection):
 
     def _start_clicked(self) -> None:
         chosen = self.run_folder.value()
-        # One click always begins a new run: a folder that holds one already is never overwritten.
+        # One click always starts a new run: an existing one is never overwritten.
         is_used = bool(chosen) and JobFolder(chosen).job_file.exists()
         folds = self.validation.folds()
         name = f"{self.logic.task}_{self.method.name.value()}" + ("_folds" if folds else "")
@@ -183,16 +183,16 @@ class TrainSection(JobSection):
     def _resume_clicked(self) -> None:
         folder = JobFolder(self.run_folder.value())
         if self.start(lambda: self.logic.resume(folder.path)):
-            self._new_curves(folder.path)
-            self.curves.add(folder.events())
+            self._new_curves(folder.path).add(folder.events())
 
     def _stop_clicked(self) -> None:
         self.monitor.stop()
         self.update_buttons()
 
-    def _new_curves(self, folder: Path) -> None:
+    def _new_curves(self, folder: Path) -> TrainingCurves:
         self.curves = TrainingCurves(folder.name, self.chart.value())
         self.chart.set_value(self.curves.chart)
+        return self.curves
 
     def _events_came(self, events: list[dict[str, Any]]) -> None:
         if self.curves is not None:
@@ -209,7 +209,7 @@ class ChartReference:
 
     def __init__(self):
         self.changes = Changes()
-        self._node_id = ""  # not the node: it must be free to go with its scene
+        self._node_id = ""  # not the node: it must not outlive its scene
 
     def value(self) -> Any:
         return slicer.mrmlScene.GetNodeByID(self._node_id) if self._node_id else None
@@ -222,11 +222,11 @@ class ChartReference:
 class MethodWithParameters:
     """The method's combo box, its description, and the form of its parameters.
 
-    The value is the parameters of all methods that the user has looked at, as JSON text, so that changing the method
-    to and fro loses nothing.
+    The value is the parameters of all methods that the user has opened, as JSON text, so that switching methods
+    back and forth loses nothing.
 
     Attributes:
-        name: the part of it that chooses the method.
+        name: the chooser of the method.
     """
 
     def __init__(self, task: str, ui: Any):
@@ -250,7 +250,7 @@ class MethodWithParameters:
         self._form.set_value(self._parameters.get(self.name.value(), {}))
 
     def parameters(self) -> dict[str, Any]:
-        """Of the chosen method: those that differ from their defaults."""
+        """The parameters of the chosen method that differ from their defaults."""
         return self._form.value()
 
     def problem(self) -> str:
@@ -289,14 +289,14 @@ class MethodName:
         return self._combo_box.itemData(self._combo_box.currentIndex)
 
     def set_value(self, name: str) -> None:
-        """Choose a method; one that is not installed here leaves the choice as it is."""
+        """Choose a method; one that is not installed changes nothing."""
         row = self._combo_box.findData(name)
         if row >= 0:
             self._combo_box.currentIndex = row
 
 
 def _where(folder: JobFolder) -> str:
-    """How far a training has come, as part of a sentence."""
+    """The progress of a training, as part of a sentence."""
     progress = folder.latest_progress()
     if progress is None:
         return ""

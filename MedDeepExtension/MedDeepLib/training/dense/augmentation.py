@@ -1,4 +1,4 @@
-"""How a training patch is deformed and recoloured: what is decided at random, and how it is then computed.
+"""How a training patch is deformed and its intensities changed: what is decided at random, and how it is then computed.
 
 Deciding is cheap and happens where samples are made; computing happens on the training's device.
 """
@@ -67,7 +67,7 @@ class Deformation:
 
 
 @dataclass(frozen=True, eq=False)
-class Recolouring:
+class IntensityChange:
     """How the values of one channel change, as another scanner or sequence might change them.
 
     Attributes:
@@ -120,13 +120,13 @@ def random_deformation(
     return Deformation(matrix, control, flips)
 
 
-def random_recolouring(
+def random_intensity_change(
     augmentation: Augmentation, size: tuple[int, int, int], random: np.random.RandomState
-) -> Recolouring:
+) -> IntensityChange:
     """Random changes of the values of one channel."""
     strength, probability = augmentation.intensity, augmentation.probability
     if strength <= 0:
-        return Recolouring()
+        return IntensityChange()
     changes = {}
     if random.uniform() < probability:
         changes["gamma"] = float(np.exp(random.uniform(-0.7, 0.7) * strength))
@@ -140,7 +140,7 @@ def random_recolouring(
         changes["blur"] = random.uniform(0.3, 1.0) * strength
     if random.uniform() < probability:
         changes["noise"] = 0.15 * strength * random.uniform()
-    return Recolouring(**changes)
+    return IntensityChange(**changes)
 
 
 def on_device(array: np.ndarray, device: torch.device) -> torch.Tensor:

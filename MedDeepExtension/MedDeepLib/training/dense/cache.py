@@ -69,7 +69,8 @@ class CaseCache:
             part.mkdir(parents=True)
             for name, tensor in (tensors | extras).items():
                 np.save(part / f"{name}.npy", tensor.numpy())
-            np.savez(part / "voxels.npz", **{str(value): index for value, index in case.voxels.items()})
+            voxels: dict[str, Any] = {str(value): index for value, index in case.voxels.items()}
+            np.savez(part / "voxels.npz", **voxels)
             (part / _DESCRIPTION).write_text(json.dumps(_description(case)), encoding="utf-8")
             try:
                 os.replace(part, folder)
@@ -114,7 +115,7 @@ def _description(case: CachedCase) -> dict[str, Any]:
         name: {
             "linear": volume.linear,
             "dtype": str(volume.dtype).removeprefix("torch.") if volume.dtype else None,
-            "recoloured": volume.recoloured,
+            "recoloured": volume.intensity,
             "padded": volume.padded,
         }
         for name, volume in case.volumes.items()
@@ -131,7 +132,8 @@ def _mapped(folder: Path) -> CachedCase:
     volumes = {}
     for name, settings in description["volumes"].items():
         dtype = getattr(torch, settings["dtype"]) if settings["dtype"] else None
-        volumes[name] = Volume(load(name), **{**settings, "dtype": dtype})
+        intensity = settings.pop("recoloured")  # the name in files of interrupted trainings
+        volumes[name] = Volume(load(name), intensity=intensity, **{**settings, "dtype": dtype})
     extras = {name: load(_extra(name)) for name in description["extras"]}
     with np.load(folder / "voxels.npz") as voxels:
         return CachedCase(volumes, {int(value): voxels[value] for value in voxels.files}, extras)

@@ -4,7 +4,7 @@ A case is any number of named volumes on one grid, each resampled in its own way
 
     case = CachedCase(
         {
-            "image": Volume(image, linear=True, recoloured=True),
+            "image": Volume(image, linear=True, intensity=True),
             "label": Volume(label, dtype=torch.long),
             "heatmap": Volume(heatmap, linear=True),
         },
@@ -29,10 +29,10 @@ from MedDeepLib.core.stages import Sample
 from MedDeepLib.training.dense.augmentation import (
     Augmentation,
     Deformation,
-    Recolouring,
+    IntensityChange,
     on_device,
     random_deformation,
-    random_recolouring,
+    random_intensity_change,
 )
 
 _PLAN = "plan"
@@ -49,14 +49,14 @@ class Volume:
         linear: interpolate linearly, and go on with the border's values outside the image; otherwise the nearest voxel
             is taken. With ``padded``, and always for the nearest voxel, values outside are 0.
         dtype: of patches; None: as the tensor.
-        recoloured: whether augmentation changes its values as those of an image.
+        intensity: whether augmentation changes its values, as those of an image.
         padded: see ``linear``.
     """
 
     tensor: torch.Tensor
     linear: bool = False
     dtype: torch.dtype | None = None
-    recoloured: bool = False
+    intensity: bool = False
     padded: bool = False
 
     def __post_init__(self):
@@ -94,7 +94,8 @@ class CachedCase:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(next(iter(self.volumes.values())).tensor.shape[1:])
+        _, i, j, k = next(iter(self.volumes.values())).tensor.shape
+        return i, j, k
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.volumes[name].tensor
@@ -108,14 +109,14 @@ class _Plan:
     """What has been decided of a patch: size, centre in the part that was copied, and its random changes.
 
     Attributes:
-        recolouring: a change for each channel of the volumes that are recoloured.
+        intensity_changes: one for each channel of the volumes with ``intensity``.
         volumes: whether each is interpolated linearly and whether it is 0 outside, and the dtype of the patch.
     """
 
     size: tuple[int, int, int]
     center: np.ndarray
     deformation: Deformation
-    recolouring: Mapping[str, tuple[Recolouring, ...]]
+    intensity_changes: Mapping[str, tuple[IntensityChange, ...]]
     volumes: Mapping[str, tuple[bool, bool, torch.dtype]]  # linear, padded, dtype
 
 
@@ -165,10 +166,10 @@ def cut(
     shape = np.array(case.shape)
     center = _placed(center, np.array(size), shape, random)
     deformation = random_deformation(augmentation, size, random)
-    recolouring = {
-        name: tuple(random_recolouring(augmentation, size, random) for _ in volume.tensor)
+    intensity_changes = {
+        name: tuple(random_intensity_change(augmentation, size, random) for _ in volume.tensor)
         for name, volume in case.volumes.items()
-        if volume.recoloured
+        if volume.intensity
     }
     reach = deformation.reach(size)
     # One voxel more on each side, for interpolation; at least one voxel, should all of it lie outside.
@@ -177,7 +178,7 @@ def cut(
     box = (slice(None), *(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
     sample = {name: volume.tensor[box].contiguous() for name, volume in case.volumes.items()}
     resampling = {name: (v.linear, v.padded, v.patch_dtype) for name, v in case.volumes.items()}
-    return sample | {_PLAN: _Plan(size, center - first, deformation, recolouring, resampling)}
+    return sample | {_PLAN: _Plan(size, center - first, deformation, intensity_changes, resampling)}
 
 
 def made(sample: Sample, generator: torch.Generator) -> Sample:
@@ -198,8 +199,8 @@ def made(sample: Sample, generator: torch.Generator) -> Sample:
     flips = [axis + 1 for axis in plan.deformation.flips]
     if flips:
         patch = {name: values.flip(flips) for name, values in patch.items()}
-    for name, recolouring in plan.recolouring.items():
-        channels = zip(recolouring, patch[name], strict=True)
+    for name, changes in plan.intensity_changes.items():
+        channels = zip(changes, patch[name], strict=True)
         patch[name] = torch.stack([change.apply(channel, generator) for change, channel in channels])
     return {name: values[..., 0] for name, values in patch.items()} if plan.size[2] == 1 else patch
 

@@ -97,7 +97,7 @@ HEADER = "r,a,s,size_r,size_a,size_s,score\n"
 @pytest.mark.parametrize(
     "name, text, words",
     [
-        ("b.csv", HEADER + "1,2,3,4,5,6,\n1,2,3,4,x,6,\n", "b.csv, line 3: 'x' in the column 'size_a' is no number"),
+        ("b.csv", HEADER + "1,2,3,4,5,6,\n1,2,3,4,x,6,\n", "b.csv, line 3: 'x' in the column 'size_a' is not a number"),
         ("b.csv", HEADER + "1,2,3,4,0,6,\n", "b.csv, line 2: a box needs a place and three edges"),
         ("b.csv", HEADER + "1,2,3,4,5,6,1.5\n", "b.csv, line 2: the score 1.5 of a box must be from 0 to 1"),
         ("b.csv", "x,y,z\n", "lack the columns of the centre: r, a, s in RAS mm"),

@@ -45,14 +45,14 @@ def test_tabs_and_numbers_with_exponents(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("a,b\n1,2\n1.5x,2\n2,3\n", "t.csv, line 3: '1.5x' in the column 'a' is no number"),
-        ('a,b\n"1,234",2\n1,2\n1,3\n', "line 2: '1,234' in the column 'a' is no number"),
-        ("a,b\n1,2\n1_000,2\n2,3\n", "'1_000' in the column 'a' is no number"),
-        ("a,b\n1,inf\n1,2\n1,2\n", "'inf' in the column 'b' is no number"),
+        ("a,b\n1,2\n1.5x,2\n2,3\n", "t.csv, line 3: '1.5x' in the column 'a' is not a number"),
+        ('a,b\n"1,234",2\n1,2\n1,3\n', "line 2: '1,234' in the column 'a' is not a number"),
+        ("a,b\n1,2\n1_000,2\n2,3\n", "'1_000' in the column 'a' is not a number"),
+        ("a,b\n1,inf\n1,2\n1,2\n", "'inf' in the column 'b' is not a number"),
         ("a,b\n1,2,3\n", "t.csv, line 2: there are 3 cells, but 2 in the first line"),
         ("a,b\n1\n", "t.csv, line 2: there are 1 cells, but 2"),
         ("a,a\n1,2\n", "has the column 'a' twice"),
-        ("a,\n1,2\n", "has no name for its column 2"),
+        ("a,\n1,2\n", "has no name for column 2"),
         ("1,2\n3,4\n", "begins with numbers"),
         ("a,b\n", "has no row"),
         ("", "has no row"),
@@ -99,9 +99,9 @@ def test_matrices_need_not_be_square(tmp_path):
     "text, words",
     [
         ("1,2\n3\n", "t.csv, line 2: there are 1 cells, but 2"),
-        ("1,2\n3,x\n", "t.csv, line 2: 'x' in the column '2' is no number"),
+        ("1,2\n3,x\n", "t.csv, line 2: 'x' in the column '2' is not a number"),
         ("A,B,C\n1,2\n", "names 3 columns, but line 2 has 2"),
-        ("", "holds no numbers"),
+        ("", "contains no numbers"),
     ],
 )
 def test_mistakes_in_a_matrix(tmp_path, text, words):
@@ -133,7 +133,7 @@ def test_signals_without_names(tmp_path):
     "text, words",
     [
         ("a,b\n1,2\n", "need two lines of numbers at least"),
-        ("a,b\n1,2\n1,x\n", "t.csv, line 3: 'x' in the column 'b' is no number"),
+        ("a,b\n1,2\n1,x\n", "t.csv, line 3: 'x' in the column 'b' is not a number"),
         ("a,b\n1,2\n1\n", "t.csv, line 3: there are 1 cells"),
         ("a,a\n1,2\n1,2\n", "have the column 'a' twice"),
         ("time,a\n0,1\n1,1\n5,1\n", "are not evenly spaced"),

@@ -21,7 +21,7 @@ def case(seed: int, edge: int = 20, weight: bool = False) -> CachedCase:
     generator = torch.Generator().manual_seed(seed)
     shape = (edge, edge, edge)
     volumes = {
-        "image": Volume(torch.randn(2, *shape, generator=generator), linear=True, recoloured=True),
+        "image": Volume(torch.randn(2, *shape, generator=generator), linear=True, intensity=True),
         "label": Volume(
             torch.randint(0, 3, (1, *shape), generator=generator, dtype=torch.uint8), dtype=torch.long, padded=True
         ),

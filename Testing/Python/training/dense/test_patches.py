@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from MedDeepLib.training.dense import patches
-from MedDeepLib.training.dense.augmentation import Augmentation, Deformation, Recolouring, blurred, random_deformation
+from MedDeepLib.training.dense.augmentation import (
+    Augmentation,
+    Deformation,
+    IntensityChange,
+    blurred,
+    random_deformation,
+)
 from MedDeepLib.training.dense.patches import CachedCase, Volume, cut, made, random_center
 from MedDeepLib.training.randomness import random_state
 from scipy import ndimage
@@ -23,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def segmentation(image, label, voxels, weight=None) -> CachedCase:
-    volumes = {"image": Volume(image, linear=True, recoloured=True), "label": Volume(label, dtype=torch.long)}
+    volumes = {"image": Volume(image, linear=True, intensity=True), "label": Volume(label, dtype=torch.long)}
     return CachedCase(volumes if weight is None else volumes | {"weight": Volume(weight)}, voxels)
 
 
@@ -121,19 +127,19 @@ def test_a_slice_stays_within_its_slice():
     torch.testing.assert_close(found["image"][2], torch.full((16, 16), 3.0))
 
 
-def test_recolouring_is_repeatable_and_each_change_does_what_it_says():
+def test_intensity_change_is_repeatable_and_each_change_does_what_it_says():
     channel = torch.rand(20, 20, 20, generator=generator(1)) * 3 - 1
-    assert torch.equal(Recolouring().apply(channel, generator()), channel)
-    torch.testing.assert_close(Recolouring(gain=2, offset=1).apply(channel, generator()), 2 * channel + 1)
-    gamma = Recolouring(gamma=2.0).apply(channel, generator())
+    assert torch.equal(IntensityChange().apply(channel, generator()), channel)
+    torch.testing.assert_close(IntensityChange(gain=2, offset=1).apply(channel, generator()), 2 * channel + 1)
+    gamma = IntensityChange(gamma=2.0).apply(channel, generator())
     assert gamma.amin() == channel.amin() and gamma.mean() < channel.mean()
     torch.testing.assert_close(gamma.amax(), channel.amax())
-    noisy = Recolouring(noise=0.5).apply(channel, generator(7))
+    noisy = IntensityChange(noise=0.5).apply(channel, generator(7))
     assert float((noisy - channel).std()) == pytest.approx(0.5, rel=0.05)
-    assert torch.equal(noisy, Recolouring(noise=0.5).apply(channel, generator(7)))
-    assert not torch.equal(noisy, Recolouring(noise=0.5).apply(channel, generator(8)))
+    assert torch.equal(noisy, IntensityChange(noise=0.5).apply(channel, generator(7)))
+    assert not torch.equal(noisy, IntensityChange(noise=0.5).apply(channel, generator(8)))
     flat = torch.full((4, 4, 4), 2.0)
-    assert torch.equal(Recolouring(gamma=1.7).apply(flat, generator()), flat)
+    assert torch.equal(IntensityChange(gamma=1.7).apply(flat, generator()), flat)
 
 
 @pytest.mark.parametrize("shape", [(9, 12, 15), (16, 16, 1)])
@@ -158,7 +164,7 @@ def test_any_named_volumes_are_cut_alike_each_in_its_own_way():
     index = plain["image"]
     volumes = {
         "distance": Volume((index[:1] + 1).double(), linear=True, padded=True),
-        "t2": Volume(index[1:2], linear=True, recoloured=True, dtype=torch.float16),
+        "t2": Volume(index[1:2], linear=True, intensity=True, dtype=torch.float16),
         "instances": Volume(index[:1].to(torch.int32)),
         "mask": Volume(index[:1] < 100),
     }

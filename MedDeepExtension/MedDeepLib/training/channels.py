@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,22 +15,20 @@ from MedDeepLib.core.stages import Sample
 from MedDeepLib.errors import UserError
 from MedDeepLib.training.stages.train import Networks, first_on_image
 
-_OTHER_INPUT = re.compile(r"expected input\[.*\] to have (\d+) channels, but got (\d+) channels")
-
 
 @contextmanager
 def channels_in_words(networks: Mapping[str, torch.nn.Module] = MappingProxyType({})) -> Iterator[None]:
     """Raise UserError, with the network's name, where a convolution within gets another number of channels.
 
-    torch's own message has no word on whose convolution it is.
+    torch's own message does not say whose convolution it is.
     """
     try:
         yield
     except RuntimeError as error:
-        found = _OTHER_INPUT.search(str(error))
+        found = _other_input(error)
         if found is None:
             raise
-        expected, got = map(int, found.groups())
+        expected, got = found
         raise UserError(
             f"{_running(error, networks)} was built for {_channels(expected)}, but one of its convolutions gets "
             f"{_channels(got)}: the method must build it for as many as it is asked to."
@@ -57,6 +54,19 @@ def _checked_output(networks: Networks, batch: Sample, *, count: int, meaning: s
                 "method must build it for as many as it is asked to."
             )
     return output
+
+
+def _other_input(error: BaseException) -> tuple[int, int] | None:
+    """The channels that the convolution which raised an error expects and has got; None where they are the same.
+
+    Taken from its own frame: on the meta device the message has no numbers.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        layer, image = frame.f_locals.get("self"), frame.f_locals.get("input")
+        if isinstance(layer, torch.nn.modules.conv._ConvNd) and isinstance(image, torch.Tensor):
+            got = image.shape[1] if image.ndim == layer.weight.ndim else image.shape[0]
+            return (layer.in_channels, got) if got != layer.in_channels else None
+    return None
 
 
 def _running(error: BaseException, networks: Mapping[str, torch.nn.Module]) -> str:

@@ -68,7 +68,7 @@ def test_a_learned_metric_is_one_file(register, tmp_path, monkeypatch):
     assert len((OWN_METHODS / "learned_metric.py").read_text(encoding="utf-8").splitlines()) < 60
     dataset, run = tiny_register.write_dataset(tmp_path), tmp_path / "run"
     code, shown, _ = register("methods", "learned-metric")
-    assert code == 0 and "4.0" in shown, "the default of an inherited parameter"
+    assert code == 0 and "6.0" in shown, "the default of an inherited parameter"
     chosen = ("--dataset", dataset, "--method", "learned-metric", "--output", run, "--device", "cpu", "--seed", 1)
     code, _, errors = register("train", *chosen)
     assert code == 0, errors
@@ -76,7 +76,7 @@ def test_a_learned_metric_is_one_file(register, tmp_path, monkeypatch):
     truth = matrix_of((0, 0, 6), (6, -4, 3))
     fixed = write(tmp_path / "fixed.nrrd", "plain")
     moving = write(tmp_path / "moving.nrrd", "plain", lambda points: moved_by(np.linalg.inv(truth), points))
-    options = ("--device", "cpu", "--set", "finest_spacing=4")
+    options = ("--device", "cpu", "--set", "finest_spacing=6", "--set", "matrix_steps=30")
     pair = ("--fixed", fixed, "--moving", moving, "--output-transform", tmp_path / "found.h5")
     code, shown, errors = register("apply", "--model", run, *pair, *options)
     assert code == 0, errors
@@ -122,10 +122,8 @@ def test_a_method_takes_the_pairs_that_it_says_it_takes(register, refused, own, 
     assert code == 0, errors
     assert "Points move by" in shown and "Similarity" not in shown and (tmp_path / "pose.tfm").exists()
     dataset = tiny_register.write_dataset(tmp_path)
-    code, _, errors = register(
-        "train", "--dataset", dataset, "--method", "radiograph", "--output", tmp_path / "run"
-    )
-    assert code == 2 and "radiograph is not trained: apply it by its name." in errors
+    code, _, errors = register("train", "--dataset", dataset, "--method", "radiograph", "--output", tmp_path / "run")
+    assert code == 2 and "Radiograph is not trained: apply it by its name" in errors
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from RegisterModuleLib.parameters import TrainingParameters
 
 
 @dataclass(frozen=True)
-@with_defaults(spacing=4.0, batch_size=4, learning_rate=0.01)
+@with_defaults(spacing=6.0, batch_size=2, learning_rate=0.01)
 class Parameters(TrainingParameters):
     steps: int = parameter(200, "Training steps.", minimum=1)
 

@@ -1,7 +1,7 @@
 # The commands of a working copy. They need git, make and Python 3.11 or 3.12; everything else goes into .venv.
 #
 #   make demo     set up, train a small network on a real brain and apply it to another one (see README.md)
-#   make test     set up, check the style and the import contracts, run the tests
+#   make test     set up, check the style, the import contracts and the types, run the tests
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +23,7 @@ help:
 	@echo "make test       lint and the quick tests"
 	@echo "make coverage   the quick tests, and which lines they ran"
 	@echo "make test-slow  the tests that train for minutes"
-	@echo "make lint       ruff and the import contracts"
+	@echo "make lint       ruff, the import contracts and the types"
 	@echo "make benchmark  speed and memory, printed as ratios"
 	@echo "make clean      remove what the commands made, but keep $(VENV); distclean removes that too"
 
@@ -61,8 +61,9 @@ test-slow: setup
 	$(VENV_PYTHON) -m pytest -m slow
 
 lint: setup
-	$(VENV_PYTHON) -m ruff check .
-	PYTHONPATH=$(SOURCE_PATH) $(VENV)/bin/lint-imports
+	@$(VENV_PYTHON) -m ruff check --quiet .
+	@contracts=$$(PYTHONPATH=$(SOURCE_PATH) $(VENV)/bin/lint-imports --no-logo) || { echo "$$contracts"; exit 1; }
+	@$(VENV)/bin/basedpyright
 
 benchmark: setup
 	@for script in Testing/Benchmarks/benchmark_*.py; do \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +13,11 @@ from MedDeepLib.errors import Stopped, UserError
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 
 if TYPE_CHECKING:
+    import torch
     from MedDeepLib.core import TrainedModel
+    from MedDeepLib.core.stages import Stage
     from MedDeepLib.data.dataset import Dataset
+    from MedDeepLib.data.sources.image import Image
 
     from RegisterModuleLib.worker.alignment import Alignment
     from RegisterModuleLib.worker.prediction import RegistrationPredictor
@@ -26,7 +30,20 @@ _FEWEST_PAIRS_WARNING = 5
 class RegistrationMethod(Method):
     """Aligns a moving image with a fixed one.
 
-    A method declares its ``Parameters`` and ``ApplyParameters`` and yields its training stages.
+    A method declares its ``Parameters`` and ``ApplyParameters``, builds its networks (:meth:`build`), yields its
+    training stages, and aligns a pair with what these have made (:meth:`align`). All but the last may be missing: a
+    method without networks optimises each pair, and is applied by its name::
+
+        class Demons(RegistrationMethod):
+            name, title, summary, trainable = "demons", "Demons", "Follows the difference of the images.", False
+            Parameters = NoParameters
+
+            def align(self, alignment, networks, model, options):
+                from RegisterModuleLib.worker.similarity import mean_square
+
+                alignment.refine_field(40, mean_square)
+
+    One that trains on something else than pairs of images on a common grid has a :meth:`prepare` of its own.
     """
 
     task = "register"
@@ -34,12 +51,50 @@ class RegistrationMethod(Method):
     ApplyParameters: ClassVar[type] = ApplyParameters
     output_endings = (".h5", ".hdf5", ".tfm", ".txt")
     needs_no_model = True
+    needs_overlap: ClassVar[bool] = True
+    """Whether images that lie apart in space are refused; False for a method that finds them wherever they are."""
+
+    def build(self, plan: Mapping[str, Any], channels: int) -> dict[str, torch.nn.Module]:
+        """Untrained networks by name: those that the stages train, and that :meth:`align` gets when they are trained.
+
+        Args:
+            plan: the plan of :meth:`prepare`, as it is kept with the model.
+            channels: of each image.
+        """
+        return {}
+
+    @abstractmethod
+    def align(
+        self, alignment: Alignment, networks: dict[str, torch.nn.Module], model: TrainedModel, options: Any
+    ) -> None:
+        """Find the transform of a pair, by the steps that ``alignment`` offers, or set its ``matrix``.
+
+        Args:
+            networks: trained, on the device; none where the model is but the method's name.
+            options: an ``ApplyParameters``.
+        """
+
+    def check_pair(self, fixed: Image, moving: Image) -> None:
+        """Raise UserError for two images that this method cannot align: here a slice with a volume, and images with
+        different numbers of channels."""
+        from RegisterModuleLib.worker.inputs import check_alike
+
+        check_alike(fixed, moving)
+
+    def check(self, dataset: Dataset) -> None:
+        if not self.trainable:
+            raise UserError(f"{self.name} is not trained: apply it by its name.")
+
+    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
+        if self.trainable:
+            raise NotImplementedError(f"{type(self).__name__} is trainable, but yields no stages")
+        return ()
 
     def configured(self, context: Context) -> RegistrationMethod:
         from RegisterModuleLib.worker.cases import read_raw
         from RegisterModuleLib.worker.training_data import common_box, reference_side
 
-        if self.parameters.spacing:
+        if not isinstance(self.parameters, TrainingParameters) or self.parameters.spacing:
             return self
         reference = read_raw(reference_side(context.dataset))
         extent = common_box(reference, context.dataset).extent
@@ -69,13 +124,15 @@ class RegistrationMethod(Method):
         return Prepared({"plan": plan}, (training, validation))
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
-        channels = len(context.dataset.channels)
+        channels, plan = len(context.dataset.channels), prepared.facts.get("plan", {})
+        if "shape" not in plan:
+            return dict(prepared.facts)  # its networks do not take pairs on a common grid
         image = {
             "type": "image",
             "format": "magnitude",
             "modality": ", ".join(context.dataset.channels),
             "num_channels": 2 * channels,
-            "spatial_shape": prepared.facts["plan"]["shape"],
+            "spatial_shape": plan["shape"],
             "dtype": "float32",
             "value_range": [0, 1],
             "is_patch_data": False,
@@ -89,15 +146,19 @@ class RegistrationMethod(Method):
 
         return RegistrationPredictor(self, self.networks(model), model, context, options)
 
-    @abstractmethod
-    def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None:
-        """Find the transform of a pair, by the steps that ``alignment`` offers."""
+    def untrained_networks(self, prepared: Prepared, context: Context) -> dict[str, torch.nn.Module]:
+        """What :meth:`build` makes, for the stages: on the device, the same weights for the same seed."""
+        import torch
 
-    def networks(self, model: TrainedModel) -> dict[str, Any]:
+        torch.manual_seed(context.seed)
+        networks = self.build(prepared.facts.get("plan", {}), len(context.dataset.channels))
+        return {name: network.to(context.device) for name, network in networks.items()}
+
+    def networks(self, model: TrainedModel) -> dict[str, torch.nn.Module]:
         """The trained networks by name; none for a model that is but the method's name."""
         if not model.trained:
             return {}
-        networks = self.make_networks(len(model.channels), painted_structures(model.metadata["plan"]))
+        networks = self.build(model.metadata.get("plan", {}), len(model.channels))
         weights = model.load_weights()
         try:
             networks = {name: network for name, network in networks.items() if name in weights}
@@ -109,18 +170,18 @@ class RegistrationMethod(Method):
             ) from None
         return networks
 
-    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
-        """Untrained networks by name: "points" or "structures" give a matrix, "field" a velocity field.
-
-        ``structures``: how many of them, for a model that is trained on painted images; else 0.
-        """
-        return {}
-
 
 def align_by_matrix(
-    alignment: Alignment, networks: dict[str, Any], model: TrainedModel, kind: str, steps: int, to_finest: bool
+    alignment: Alignment,
+    networks: dict[str, Any],
+    model: TrainedModel,
+    kind: str,
+    options: ApplyParameters,
+    to_finest: bool,
 ) -> None:
-    """A matrix by network, if there is one, and gradient steps."""
+    """A matrix by network, if there is one, and gradient steps on the similarity that the options name."""
+    from RegisterModuleLib.worker.similarity import similarity
+
     candidates = []
     plan = model.metadata["plan"]
     if "structures" in networks:
@@ -128,10 +189,11 @@ def align_by_matrix(
     if "points" in networks:
         count = plan["structures"] or None
         candidates.append(alignment.network_matrix(networks["points"], float(plan["spacing"]), count, kind))
-    alignment.refine_matrix(kind, steps, to_finest, *candidates)
+    metric = similarity(options.similarity_or("mutual-information"))
+    alignment.refine_matrix(kind, options.matrix_steps, metric, *candidates, to_finest=to_finest)
 
 
-def painted_structures(plan: dict[str, Any]) -> int:
+def painted_structures(plan: Mapping[str, Any]) -> int:
     """How many structures a model was trained to find in painted images; 0: it was trained on real ones."""
     return plan["structures"] if plan["painted"] else 0
 

@@ -77,3 +77,7 @@ class ApplyParameters:
         maximum=100.0,
         advanced=True,
     )
+
+    def similarity_or(self, automatic: str) -> str:
+        """The name of the similarity to follow: the chosen one, or ``automatic`` where that is left to the method."""
+        return automatic if self.similarity == "automatic" else self.similarity

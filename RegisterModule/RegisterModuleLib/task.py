@@ -50,8 +50,10 @@ class Alignment:
         return test_pairs(dataset)
 
     def rows(self, prediction: Prediction, case: Case, dataset: Dataset) -> list[dict[str, Any]]:
+        from RegisterModuleLib.worker.prediction import RegistrationPrediction
         from RegisterModuleLib.worker.scores import case_scores
 
+        assert isinstance(prediction, RegistrationPrediction)
         return case_scores(prediction, case, {segment.value: segment.name for segment in dataset.segments})
 
     def pooled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

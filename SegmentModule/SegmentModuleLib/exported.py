@@ -22,7 +22,7 @@ from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 def make_network(method: str, parameters: dict[str, Any], channels: int, classes: int) -> torch.nn.Module:
     """The network of a method of this module; ``classes`` are counted without the background."""
-    method_class = get("segment", method)
+    method_class: Any = get("segment", method)
     return method_class(from_mapping(method_class.Parameters, parameters)).network(channels, classes + 1)
 
 
@@ -35,8 +35,8 @@ class LabelInferer(Inferer):
         self._model = open_model(bundle_root, "segment")
         self._options = from_mapping(ApplyParameters, options)
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *_: Any, **__: Any) -> torch.Tensor:
-        method = self._model.make_method()
+    def __call__(self, inputs: Any, network: torch.nn.Module, *_: Any, **__: Any) -> torch.Tensor:
+        method: Any = self._model.make_method()
         context = Context(inputs.device)
         flips = FLIP_AXES[method.parameters.flips]
         predictor = SegmentationPredictor(network, self._model, context, self._options, flips, method.downsampling)

@@ -107,7 +107,9 @@ class SegmentationMethod(Method):
 
         from SegmentModuleLib.worker.configuration import configure
 
-        return configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        configured = configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        assert isinstance(configured, SegmentationMethod)
+        return configured
 
     def trial(self, context: Context) -> str:
         from SegmentModuleLib.worker.trial import time_of_training
@@ -274,7 +276,8 @@ class SegmentationMethod(Method):
 def _three(values: tuple[float, ...], name: str) -> tuple[float, float, float]:
     if len(values) != 3:
         raise UserError(f"{name} needs three numbers (right, anterior, superior), not {len(values)}.")
-    return tuple(float(value) for value in values)
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 def _two(values: tuple[float, ...]) -> tuple[float, float]:

@@ -64,6 +64,15 @@ def test_the_tree_keeps_all_contracts(tree):
     assert not broken_contracts(tree)
 
 
+@pytest.mark.parametrize("package", ["MedDeepLib/data/formats", "SegmentModuleLib/worker", "RegisterModuleLib/worker"])
+@pytest.mark.parametrize("guard", ["def late():", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:"])
+def test_a_circle_is_found(tree, package, guard):
+    name = package.replace("/", ".")
+    (tree / package / "first.py").write_text(f"import {name}.second\n", encoding="utf-8")
+    (tree / package / "second.py").write_text(f"{guard}\n    import {name}.first\n", encoding="utf-8")
+    assert broken_contracts(tree) == {"No circles"}
+
+
 @pytest.mark.parametrize(("package", "statement", "contract"), FORBIDDEN_IMPORTS)
 def test_a_forbidden_import_is_found(tree, package, statement, contract):
     folder = tree / package

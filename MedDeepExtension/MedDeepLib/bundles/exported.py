@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class ReadImaged(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self._resample = resample_inputs
 
-    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
             names = result[key] if isinstance(result[key], (list, tuple)) else [result[key]]

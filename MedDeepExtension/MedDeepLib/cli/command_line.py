@@ -35,7 +35,8 @@ _RESUMED = ("train", "crossvalidate")
 
 def main(task: str, arguments: list[str] | None = None) -> int:
     """Run the command line of ``task`` and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         if hasattr(stream, "reconfigure"):  # Slicer's own console has no encoding to set
             stream.reconfigure(encoding="utf-8", errors="replace")
     options = make_parser(task).parse_args(arguments)

@@ -38,7 +38,7 @@ def watch(job: RunningJob) -> int:
                 job.stop()
             interrupted = True
     printer.finish()
-    if job.state in (State.DONE, State.STOPPED):
+    if job.state in (State.DONE, State.STOPPED) and job.exit_code is not None:
         return job.exit_code
     if printer.failure_code is not None:
         return printer.failure_code

@@ -178,7 +178,8 @@ def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path
             problem = (
                 f"The model needs {len(channels)} images per case, but there are {len(group)} ({files}): add them."
             )
-        name = "" if single else _CHANNEL_NUMBER.fullmatch(stem(group[0])).group(1)
+        numbered = None if single else _CHANNEL_NUMBER.fullmatch(stem(group[0]))
+        name = numbered.group(1) if numbered else ""
         files = tuple(Path(os.path.abspath(path)) for path in group)
         cases.append(CohortCase(number, name, "", {slot.name: Source(slot.kind, files)}, problem=problem))
     return cases

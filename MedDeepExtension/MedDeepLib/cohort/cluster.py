@@ -216,7 +216,7 @@ def _local(job: Job, folder: JobFolder, cases: int, report, stop_requested) -> I
             host="127.0.0.1",
             security=True,  # keys of this cluster only: no other user of this computer can connect to it
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address=None,  # pyright: ignore[reportArgumentType]  # none is wanted; dask has no types
             silence_logs=logging.ERROR,
         )
         try:

@@ -44,7 +44,7 @@ def do_case(request: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     with _seat.lock:
         try:
-            outcome = _do(request)
+            outcome: dict[str, Any] = _do(request)
         except Stopped:
             outcome = {"state": "stopped"}
         except Exception as error:
@@ -80,6 +80,7 @@ class _Seat:
             if stop():
                 raise Stopped
             time.sleep(_POLL_SECONDS)
+        assert self._lease.device is not None  # it has been taken
         return self._lease.device.id, self._lease.threads
 
     def release_when_idle(self) -> None:

@@ -5,7 +5,14 @@ from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
 from MedDeepLib.core.method import Method, Prediction, Predictor, Prepared
 from MedDeepLib.core.model import TrainedModel
-from MedDeepLib.core.parameters import describe, from_mapping, parameter, settings_that_matter, to_mapping
+from MedDeepLib.core.parameters import (
+    describe,
+    from_mapping,
+    parameter,
+    settings_that_matter,
+    to_mapping,
+    with_defaults,
+)
 from MedDeepLib.core.registry import get, methods, tasks
 from MedDeepLib.core.task import Evaluation, Metric, Task
 
@@ -29,4 +36,5 @@ __all__ = [
     "settings_that_matter",
     "tasks",
     "to_mapping",
+    "with_defaults",
 ]

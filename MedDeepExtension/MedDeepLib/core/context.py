@@ -25,7 +25,7 @@ class Context:
         device: where networks run.
         seed: every random number of the job derives from it and from the number of the step that uses it.
         folder: the job folder; checkpoints go there.
-        dataset: the cases, for training and evaluation.
+        dataset: the cases, for training and evaluation; None where a model is applied, which needs none.
         report: ``report(event, **fields)`` sends one event (see ``MedDeepLib.jobs.events``).
         stop_requested: true once the user has asked the job to stop; cheap enough to be asked at every step.
     """
@@ -33,6 +33,6 @@ class Context:
     device: torch.device
     seed: int = 0
     folder: Path = field(default_factory=Path)
-    dataset: Dataset | None = None
+    dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # whatever asks for it has one
     report: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = lambda: False

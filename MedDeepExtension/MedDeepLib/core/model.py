@@ -22,30 +22,38 @@ class TrainedModel(Protocol):
     @property
     def folder(self) -> Path:
         """Where it lies."""
+        ...
 
     @property
     def title(self) -> str:
         """Its name for people."""
+        ...
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What the method's ``model_metadata`` has said of it, beside what every model has: "plan", "parameters"."""
+        ...
 
     @property
     def trained(self) -> bool:
         """False for a method that is applied as it is: such a model has no weights and no channels."""
+        ...
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The names of the input image's channels, in their order."""
+        ...
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes of the dataset that it was trained on."""
+        ...
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The same as coloured values of a label map, where they are."""
+        ...
 
     def load_weights(self) -> dict[str, dict[str, Any]]:
         """State dictionaries of its networks by name. Raises UserError when the file is damaged."""
+        ...

@@ -6,6 +6,8 @@
         loss: str = parameter("dice_ce", "What training minimises.", choices=("dice_ce", "ce"))
 
 Types: bool, int, float, str, and tuples of int or float (``tuple[int, ...]``), written ``32,64,128`` on a command line.
+
+Inherited parameters get other defaults from :func:`with_defaults`, without being declared again.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from MedDeepLib.errors import UserError
 
+_Class = TypeVar("_Class", bound=type)
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -68,6 +71,35 @@ def parameter(
         "switch": tuple(switch),
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def with_defaults(**defaults: Any) -> Callable[[_Class], _Class]:
+    """Other defaults for inherited parameters, whose help, range and place in the form stay as they are::
+
+        @dataclass(frozen=True)
+        @with_defaults(steps=500, rotation=0.0)
+        class Parameters(TrainingParameters):
+            features: int = parameter(8, "Feature maps.", minimum=1)
+
+    It stands below ``dataclass``, which then sees the parameters as if they were declared again. Raises TypeError for
+    a name that no parameter has, and UserError for a default that the parameter itself would refuse.
+    """
+
+    def redeclare(cls: _Class) -> _Class:
+        if "__dataclass_params__" in vars(cls):
+            raise TypeError(f"{cls.__name__}: with_defaults stands below dataclass, not above it")
+        bases = [base for base in cls.__mro__[1:] if dataclasses.is_dataclass(base)]
+        inherited = {info.name: info for base in reversed(bases) for info in describe(base)}
+        fields = {field.name: field for base in reversed(bases) for field in dataclasses.fields(base)}
+        for name, value in defaults.items():
+            if name not in inherited:
+                raise TypeError(f"{cls.__name__} inherits no parameter '{name}', only {', '.join(inherited)}")
+            default = _checked(inherited[name], value)
+            setattr(cls, name, dataclasses.field(default=default, metadata=fields[name].metadata))
+            cls.__annotations__[name] = fields[name].type
+        return cls
+
+    return redeclare
 
 
 def describe(cls: type) -> list[ParameterInfo]:
@@ -128,7 +160,7 @@ def _checked(info: ParameterInfo, value):
     if info.choices and converted not in info.choices:
         choices = ", ".join(map(str, info.choices))
         raise UserError(f"Parameter '{info.name}' must be one of {choices}, not '{value}'.")
-    for number in converted if info.item else (converted,):
+    for number in converted if isinstance(converted, tuple) else (converted,):
         _check_range(info, number)
     return converted
 

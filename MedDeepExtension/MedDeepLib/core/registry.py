@@ -143,8 +143,9 @@ def _methods(package_name: str, task: str, own_folders: str) -> dict[str, type[M
     found: dict[str, type[Method]] = {}
     for module in modules:
         for _, member in inspect.getmembers(module, inspect.isclass):
-            own = issubclass(member, Method) and member.__module__ == module.__name__
-            if own and not inspect.isabstract(member) and member.task == task:
+            if not issubclass(member, Method) or member.__module__ != module.__name__:
+                continue
+            if not inspect.isabstract(member) and member.task == task:
                 found[member.name] = member
     return dict(sorted(found.items()))
 
@@ -158,6 +159,7 @@ def _loaded(file: Path) -> ModuleType:
     name = f"meddeep_own_methods_{file.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None  # the file ends in .py
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)

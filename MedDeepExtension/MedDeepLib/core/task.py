@@ -59,12 +59,18 @@ class Evaluation(Protocol):
         judged: what can be judged, for messages: "cases with labels", "pairs".
     """
 
-    metrics: Mapping[str, Metric]
-    group: str
-    judged: str
+    @property
+    def metrics(self) -> Mapping[str, Metric]: ...
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def judged(self) -> str: ...
 
     def cases(self, dataset: Dataset) -> Sequence[Case]:
         """The test cases of a dataset that can be judged."""
+        ...
 
     def rows(self, prediction: Prediction, case: Case, dataset: Dataset) -> Iterable[Row]:
         """Metrics of one case, one row for each structure, lesion or answer; None where one does not exist.
@@ -72,10 +78,12 @@ class Evaluation(Protocol):
         ``dataset`` is the one that the case is from: it names the classes. Raises UserError when the prediction
         cannot be compared with the case's targets.
         """
+        ...
 
     def pooled(self, rows: Sequence[Row]) -> Mapping[str, float]:
         """Metrics that no single case has (AUC, FROC), of the rows of many cases; the report bootstraps them over
         patients. NaN where the rows do not allow one."""
+        ...
 
 
 @dataclass(frozen=True)

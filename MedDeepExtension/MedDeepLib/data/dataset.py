@@ -28,6 +28,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from MedDeepLib.data.classes import classes_in_files, parse_classes
 from MedDeepLib.data.patients import patient_groups
@@ -86,7 +87,7 @@ def load_dataset(path: str | Path, slots: CaseSlots) -> Dataset:
     Raises a UserError that names the file and the faulty entry.
     """
     listing = _read(Path(path), slots)
-    cases = {name: () for name in SPLITS} | named_cases(
+    cases: dict[str, Any] = {name: () for name in SPLITS} | named_cases(
         {split: [read_entry(entry, slots) for entry in entries] for split, entries in listing.splits.items()}
     )
     dataset = Dataset(

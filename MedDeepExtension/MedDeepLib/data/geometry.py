@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from MedDeepLib.errors import UserError
 
@@ -19,7 +20,7 @@ PERPENDICULAR_TOLERANCE = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def affine_from_lps(spacing: Sequence[float], direction_lps: np.ndarray, origin_lps: Sequence[float]) -> np.ndarray:
+def affine_from_lps(spacing: ArrayLike, direction_lps: np.ndarray, origin_lps: ArrayLike) -> np.ndarray:
     """IJK to RAS affine from what ITK and DICOM store.
 
     Args:
@@ -105,7 +106,7 @@ def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool
         key=lambda axes: sum(abs(direction[world, axis]) for world, axis in enumerate(axes)),
     )
     flips = tuple(bool(direction[world, axis] < 0) for world, axis in enumerate(order))
-    return order, flips
+    return (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])
 
 
 def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +147,7 @@ def voxel_offset(
     moved[:3, 3] += moved[:3, :3] @ offset
     if not affines_match(affine, moved, shape, tolerance):
         return None
-    return tuple(int(value) for value in offset)
+    return int(offset[0]), int(offset[1]), int(offset[2])
 
 
 def with_axes_of(

@@ -55,7 +55,7 @@ class ImageInfo:
     """
 
     path: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
     channels: int

@@ -47,7 +47,8 @@ class Plan:
     def from_dict(cls, content: dict[str, Any]) -> Plan:
         """The plan from a model's metadata; raises UserError when it is damaged."""
         try:
-            return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in content.items()})
+            values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+            return cls(**values)
         except TypeError:
             raise UserError("The model's plan is damaged: copy or train the model again.") from None
 
@@ -76,7 +77,7 @@ class Prepared:
     def to_native(self, array: np.ndarray) -> np.ndarray:
         """A view of ``array`` (..., I, J, K), of native shape, from the network's axis order to the case's own."""
         others = array.ndim - 3
-        flipped = np.flip(array, [others + axis for axis in range(3) if self.flips[axis]])
+        flipped = np.flip(array, tuple(others + axis for axis in range(3) if self.flips[axis]))
         return np.transpose(flipped, [*range(others), *(others + np.argsort(self.axes))])
 
 
@@ -110,7 +111,8 @@ def resample_array(array: np.ndarray, affine: np.ndarray, shape, target_affine: 
     from scipy import ndimage
 
     to_source = np.linalg.inv(affine) @ target_affine
-    return ndimage.affine_transform(array, to_source[:3, :3], to_source[:3, 3], tuple(shape), order=order, cval=0)
+    offset: Any = to_source[:3, 3]  # SciPy declares one number, and documents one for each axis
+    return ndimage.affine_transform(array, to_source[:3, :3], offset, tuple(shape), order=order, cval=0)
 
 
 def prepare(image: Image, plan: Plan) -> Prepared:
@@ -153,7 +155,7 @@ def prepare_labels(labels: np.ndarray, prepared: Prepared) -> torch.Tensor:
     """Class indices (I, J, K) of a case on the network's grid: uint8 tensor (1, I, J, K), the nearest voxel of each."""
     import torch
 
-    array = np.flip(np.transpose(labels, prepared.axes), [axis for axis in range(3) if prepared.flips[axis]])
+    array = np.flip(np.transpose(labels, prepared.axes), tuple(axis for axis in range(3) if prepared.flips[axis]))
     for axis in range(3):
         index = (np.arange(prepared.image.shape[axis + 1]) - prepared.offset[axis]) / prepared.scale[axis]
         # rint rounds halves to even, so that labels between two voxels do not all move to one side.

@@ -69,7 +69,8 @@ def count_labels(labels: np.ndarray, highest: int) -> np.ndarray:
     Plane by plane, because numpy counts in eight bytes per voxel.
     """
     highest = max(highest, int(labels.max()))
-    return sum(np.bincount(plane.ravel(), minlength=highest + 1) for plane in labels)
+    counts = (np.bincount(plane.ravel(), minlength=highest + 1) for plane in labels)
+    return sum(counts, np.zeros(highest + 1, np.intp))
 
 
 def mean_dice(prediction: np.ndarray, reference: np.ndarray, values: Iterable[int]) -> float:

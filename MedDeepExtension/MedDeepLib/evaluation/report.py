@@ -111,7 +111,7 @@ def summarise_groups(
     lines = []
     for group, rows_of_group in groups.items():
         for line in _summarise(rows_of_group, metrics, seed, evaluation):
-            whole, compared = whole_lines[line[about]], {column: group}
+            whole, compared = whole_lines[line[about]], dict[str, Any]({column: group})
             for name, value in line.items():
                 compared[name] = value
                 if name.endswith("_high"):

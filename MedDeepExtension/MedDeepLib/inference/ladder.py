@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -73,7 +73,9 @@ def _halved(length: int, step: int, smallest: int) -> int:
     return half if half >= smallest else length
 
 
-def _stepping_down(network, prepared, options, device, sink, step, warn, allow_cpu, progress, stop_requested):
+def _stepping_down(
+    network, prepared, options, device, sink, step, warn, allow_cpu, progress, stop_requested
+) -> Any:
     smaller: TilingOptions | None = options
     while smaller is not None:
         succeeded, result = _try(network, prepared, smaller, device, sink, progress, stop_requested)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -257,7 +258,8 @@ def _connected(voxels: np.ndarray) -> np.ndarray:
     low = voxels.min(0)
     mask = np.zeros(voxels.max(0) - low + 1, bool)
     mask[tuple((voxels - low).T)] = True
-    return ndimage.label(mask, np.ones((3, 3, 3)))[0][tuple((voxels - low).T)]
+    labelled: Any = ndimage.label(mask, np.ones((3, 3, 3)))
+    return labelled[0][tuple((voxels - low).T)]
 
 
 def _neighbourhoods(values: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -183,7 +183,8 @@ class Scores(ActivatedSink[np.ndarray]):
 
     def begin(self, prepared: Prepared) -> None:
         """Raises NotEnoughMemory when this computer cannot hold the result."""
-        self._scores = self._weights = None  # of an attempt before
+        self._scores: Any = None  # of an attempt before
+        self._weights: Any = None
         needed, free = self.bytes(prepared), preflight.free_bytes(torch.device("cpu"))
         if needed > free:
             size = preflight.size_in_words(prepared.native_shape)

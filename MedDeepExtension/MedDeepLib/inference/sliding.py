@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -102,7 +102,7 @@ def _values(network: torch.nn.Module, batch: torch.Tensor, options: TilingOption
     """What the sink takes of a batch of tiles; the mean over mirrored copies if such are asked for."""
     if not options.flip_axes:
         return sink.single(_forward(network, batch, options))
-    total = None
+    total: Any = None
     for mask in range(2 ** len(options.flip_axes)):
         axes = [axis + 2 for n, axis in enumerate(options.flip_axes) if mask >> n & 1]
         answer = sink.activated(_forward(network, batch.flip(axes) if axes else batch, options))

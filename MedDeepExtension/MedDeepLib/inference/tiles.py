@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +37,8 @@ def foreground_hull(image: torch.Tensor) -> torch.Tensor:
     Args:
         image: (C, I, J, K), normalised or not.
     """
-    mask = None
-    for channel in image:
-        bright = _pooled(channel) > background_threshold(sample_voxels(channel))
-        mask = bright if mask is None else mask | bright
+    bright = [_pooled(channel) > background_threshold(sample_voxels(channel)) for channel in image]
+    mask = torch.stack(bright).any(0)
     if not mask.any():
         return torch.ones_like(mask)
     enclosed = torch.zeros(mask.shape, dtype=torch.uint8)
@@ -50,13 +49,13 @@ def foreground_hull(image: torch.Tensor) -> torch.Tensor:
     return (enclosed >= 2) | mask
 
 
-def hull_blocks(shape: tuple[int, int, int]) -> list[int]:
+def hull_blocks(shape: Sequence[int]) -> list[int]:
     """Voxels per block of :func:`foreground_hull` along each axis of an image of ``shape``."""
     return [min(_COARSE_VOXELS, n) for n in shape]
 
 
 def tiles(
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     size: tuple[int, int, int],
     overlap: float,
     hull: torch.Tensor | None = None,

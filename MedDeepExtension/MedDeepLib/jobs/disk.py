@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from MedDeepLib.errors import UserError
@@ -42,7 +42,7 @@ def losses(folder: JobFolder) -> list[str]:
     return lost
 
 
-def delete_job(folder: JobFolder) -> Iterator[None]:
+def delete_job(folder: JobFolder) -> Generator[None]:
     """Delete a job's folder with everything in it. The first step removes it from sight, the others free the space.
 
     Raises UserError when the job is running or starting, or its folder cannot be deleted; nothing is lost then.
@@ -54,14 +54,14 @@ def delete_job(folder: JobFolder) -> Iterator[None]:
     yield from delete(folder.path)
 
 
-def delete_model(folder: JobFolder) -> Iterator[None]:
+def delete_model(folder: JobFolder) -> Generator[None]:
     """Delete the trained model of a job and keep the job; otherwise as :func:`delete_job`."""
     if folder.active_pid() is not None:
         raise UserError(f"The job in {folder.path} is running: stop it before deleting its model.")
     yield from delete(folder.model_folder)
 
 
-def delete(path: Path) -> Iterator[None]:
+def delete(path: Path) -> Generator[None]:
     """Rename a folder to a hidden name, then remove its contents file by file.
 
     Raises UserError when it cannot be renamed, for instance because another program uses a file in it.
@@ -97,7 +97,7 @@ def _strangers(folder: JobFolder) -> list[Path]:
     return sorted(path for path in folder.path.glob("*") if path not in known)
 
 
-def _remove(path: Path) -> Iterator[None]:
+def _remove(path: Path) -> Generator[None]:
     """Remove a folder from its leaves up; what cannot be removed stays. A link is removed, not what it points to."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():

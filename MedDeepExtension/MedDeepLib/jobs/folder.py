@@ -295,12 +295,14 @@ def _began(pid: int) -> tuple[float, float]:
     """When a process began: seconds since 1970, and after the computer was started; both by the same clock."""
     import psutil
 
-    for _ in range(10):  # when the clock is set between the two readings, they do not fit together
+    tries = 10
+    while True:
         boot = psutil.boot_time()
         began = psutil.Process(pid).create_time()
-        if abs(psutil.boot_time() - boot) < 2:
-            break
-    return began, began - boot
+        tries -= 1
+        # When the clock is set between two looks at it, they are of no use together.
+        if abs(psutil.boot_time() - boot) < 2 or not tries:
+            return began, began - boot
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -170,7 +170,7 @@ class Job:
         if unknown:
             raise UserError(f"The job file {path} has an unknown entry '{unknown[0]}'.")
         for name, value in content.items():
-            _check_type(path, name, value, _JSON_TYPES[fields[name].type])
+            _check_type(path, name, value, _JSON_TYPES[str(fields[name].type)])
         for name in ("task", "action"):
             if name not in content:
                 raise UserError(f"The job file {path} lacks '{name}'.")

@@ -104,8 +104,9 @@ class RunningJob:
             self._look_after()
             left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
             if left <= 0:
-                raise subprocess.TimeoutExpired("worker", timeout)
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
             self._wait_for_process(left)
+        assert self.exit_code is not None
         return self.exit_code
 
     def _wait_for_process(self, seconds: float) -> None:
@@ -202,7 +203,9 @@ def start_worker(
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The CPU runs operations that torch lacks on Apple GPUs; otherwise the job would fail.
     environment.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+    detached: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        detached = {"creationflags": subprocess.CREATE_NO_WINDOW}
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=folder, env=environment, **detached)
 
 

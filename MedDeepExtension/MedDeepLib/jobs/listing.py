@@ -7,7 +7,7 @@ few of them at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class JobList:
         self.overviews: list[Overview] = []
         self._known: dict[Path, _Known] = {}
 
-    def refresh(self, runs: Path) -> Iterator[None]:
+    def refresh(self, runs: Path) -> Generator[None]:
         """Refresh all jobs; yields after each, so that the caller can do other work."""
         known: dict[Path, _Known] = {}
         for path in [*folders_in(runs), *folders_in(runs / TEMPORARY)]:

@@ -160,8 +160,9 @@ def source_fingerprint(names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
         module = importlib.import_module(name)
-        root = Path(module.__file__).parent
-        files = root.rglob("*.py") if hasattr(module, "__path__") else [Path(module.__file__)]
+        source = Path(str(module.__file__))
+        root = source.parent
+        files = root.rglob("*.py") if hasattr(module, "__path__") else [source]
         for file in sorted(files, key=lambda file: file.relative_to(root).as_posix()):
             digest.update(f"{name}/{file.relative_to(root).as_posix()}\n".encode())
             digest.update(file.read_bytes().replace(b"\r\n", b"\n"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from MedDeepLib.jobs.launcher import end_tree
 
@@ -39,7 +40,9 @@ class ModelTransfer:
             "--models",
             str(models_folder),
         ]
-        detached = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {"start_new_session": True}
+        detached: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            detached = {"creationflags": subprocess.CREATE_NO_WINDOW}
         handle, name = tempfile.mkstemp(prefix="meddeep-", suffix=".log")
         self._output, self._position = Path(name), 0
         try:

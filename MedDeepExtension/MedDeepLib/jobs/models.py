@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -80,7 +80,7 @@ class ModelList:
         self.entries: list[ModelEntry] = []
         self._known: dict[Path, tuple[Any, ModelEntry]] = {}
 
-    def refresh(self, runs: Path) -> Iterator[None]:
+    def refresh(self, runs: Path) -> Generator[None]:
         """Look at all models; stops after each of them."""
         known = {}
         for folder, origin in _models(runs):

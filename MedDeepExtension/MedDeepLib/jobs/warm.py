@@ -203,6 +203,7 @@ class _Worker:
         arguments = ["--serve", "--idle", str(idle_seconds)] + (["--background"] if background else [])
         with answers.open("ab") as output, (self._folder / "log.txt").open("ab") as log:
             self.process = start_worker(arguments, self._folder, subprocess.PIPE, output, log)
+        self._requests: Any = self.process.stdin
         self._reader = EventReader(answers)
         self._answers: dict[int, dict[str, Any]] = {}
         self._number = 0
@@ -247,14 +248,14 @@ class _Worker:
 
     def remove_files(self) -> None:
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._requests.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _send(self, request: dict[str, Any]) -> None:
         # A request that cannot be sent is noticed like an unanswered one: by the end of the process.
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
-            self.process.stdin.flush()
+            self._requests.write(json.dumps(request).encode("utf-8") + b"\n")
+            self._requests.flush()
 
 
 def end_in_words(exit_code: int) -> str:

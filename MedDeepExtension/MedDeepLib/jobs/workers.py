@@ -40,6 +40,7 @@ class Worker(Protocol):
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last call."""
+        ...
 
     def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """Ask the worker to save its work and exit; a poll after ``grace_seconds`` ends it."""
@@ -53,9 +54,11 @@ class Launcher(Protocol):
 
     def launch(self, folder: JobFolder) -> Worker:
         """Start a job, or resume it from its last checkpoint."""
+        ...
 
     def submit(self, folder: JobFolder) -> Worker:
         """Start an apply job: at once if a worker is warm."""
+        ...
 
     def release(self) -> None:
         """Free the memory of warm workers: idle ones end now, busy ones after their job."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -128,8 +128,12 @@ class JobMonitor:
         elif kind == "warning":
             self._log.add(self._title, _("Warning: {text}").format(text=event["message"]))
 
+    def stop_requested(self) -> bool:
+        """Whether the job has been asked to stop."""
+        return self._job is not None and self._job.folder.stop_requested()
+
     def _show(self) -> None:
-        stopping = self._job.running.folder.stop_requested()
+        stopping = self.stop_requested()
         if self._silence and not stopping:
             self._status.warning(self._silence)
         else:
@@ -182,7 +186,15 @@ class JobMonitor:
         self.on_finished(job, state)
 
 
-def shut_down_all(monitors: list[JobMonitor], launcher: Launcher) -> None:
+class Following(Protocol):
+    """Whatever follows jobs of the application."""
+
+    def stop(self) -> None: ...
+
+    def shut_down(self, deadline: float) -> None: ...
+
+
+def shut_down_all(monitors: Sequence[Following], launcher: Launcher) -> None:
     """End the jobs of all monitors and the warm workers; takes about two seconds at most, whatever their number."""
     for monitor in monitors:
         monitor.stop()  # all at once, so that they save at the same time

@@ -66,7 +66,7 @@ class TrainingCurves:
                 continue
             for metric, value in event["values"].items():
                 table = self._table(event["stage"], metric) if value is not None else None
-                if table is not None:
+                if table is not None and value is not None:
                     _append(table, event["step"], value)
                     changed[table.GetID()] = table
         # One event for all rows that are new: every one makes the plot views draw again.

@@ -79,7 +79,7 @@ class HeadlessApplication:
 
     def build_scene(self) -> None:
         """Make the scene, the application logic, the module logics and the IO manager, and publish them."""
-        import slicer
+        slicer = _slicer()
 
         from MedDeepLib.scene.io_manager import IOManager
 
@@ -130,7 +130,7 @@ class HeadlessApplication:
         self._remote_io_logic.AddDataIOToScene()
 
     def _add_module_logics(self) -> None:
-        import slicer
+        slicer = _slicer()
 
         modules = types.ModuleType("slicer.modules")
         sys.modules["slicer.modules"] = modules
@@ -198,6 +198,11 @@ def start(application_class: type[HeadlessApplication] = HeadlessApplication) ->
     application = application_class()
     application.build_scene()
     return application
+
+
+def _slicer() -> Any:
+    """The module ``slicer`` that is filled here; other modules import it."""
+    return importlib.import_module("slicer")
 
 
 def _publish_application_kits() -> None:

@@ -256,7 +256,7 @@ def load_dicom_folder(path: str | Path, name: str | None = None) -> Any:
     series = dicom.choose_series(path)
     info = dicom.series_info(series)
     files = [str(file) for file in series.files]
-    properties = {"name": name or series.description or Path(files[0]).parent.name}
+    properties: dict[str, Any] = {"name": name or series.description or Path(files[0]).parent.name}
     if len(files) > 1:
         properties["fileNames"] = files
     try:

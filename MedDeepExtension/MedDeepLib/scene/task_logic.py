@@ -37,7 +37,7 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> TrainingJob:
+    ) -> TrainingJob | EvaluationJob:
         """Train a network."""
         job = Job(self.task, "train", method, dict(parameters or {}), dataset=str(dataset), device=device, seed=seed)
         folder = Path(run_folder) if run_folder else runs.new_folder(f"{self.task}_{method}")
@@ -60,7 +60,7 @@ class TaskLogic:
         run_folder: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
-    ) -> EvaluationJob:
+    ) -> TrainingJob | EvaluationJob:
         """Train and evaluate a network for every fold: each is evaluated on cases that it has not seen.
 
         Args:

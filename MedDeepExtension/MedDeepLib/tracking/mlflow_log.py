@@ -86,7 +86,7 @@ class MlflowLog:
 
     def _send(self) -> None:
         """Send everything not sent yet; what fails is kept for the next time."""
-        if self._client is None:
+        if not self._client:
             self._begin()
         from mlflow.entities import Metric, Param
 

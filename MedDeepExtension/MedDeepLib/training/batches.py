@@ -110,6 +110,7 @@ class BatchStream:
         data, number = self._data, self._number(step)
         if data.batch is not None:
             return count, self._ready_to_move(data.batch(number))
+        assert data.sample is not None  # a stage has the one or the other
         first = number * data.batch_size
         samples = [self._ready_to_move(data.sample(first + i)) for i in range(data.batch_size)]
         return count, self._collated(step, samples, count) if self._collates_ahead else samples

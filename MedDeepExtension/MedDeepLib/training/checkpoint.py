@@ -131,7 +131,7 @@ class CheckpointStore:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
-            reason = "the disk is full" if full else str(error.strerror or error)
+            reason = "the disk is full" if full else str(getattr(error, "strerror", None) or error)
             remedy = "free some space" if full else "check the permissions"
             raise CannotWrite(
                 f"The checkpoint could not be written to {target.parent} ({reason}): the last good checkpoint is kept; "

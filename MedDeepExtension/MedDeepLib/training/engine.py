@@ -100,7 +100,7 @@ class _Run:
     def __init__(self, context: Context, identity: dict[str, Any]):
         self._context = context
         self._store = CheckpointStore(context.folder, {**identity, "seed": context.seed})
-        self._checkpoint = ranks.from_leader(self._store.load)
+        self._checkpoint: Any = ranks.from_leader(self._store.load)
         self._finished: list[Progress] = []
         self._stages: list[Stage] = []
 

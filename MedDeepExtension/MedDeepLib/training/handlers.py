@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -95,7 +96,7 @@ class LossReport:
 
     def __init__(self, stage: TrainStage, context: Context, progress: Progress):
         self._stage, self._context, self._progress = stage, context, progress
-        self._outputs: list[dict[str, torch.Tensor]] = []
+        self._outputs: list[Any] = []  # dictionaries of tensors; ignite does not say so
         self._reported = self._began = time.monotonic()
         self._first_step = 0
 

@@ -16,7 +16,7 @@ from MedDeepLib.training import ranks
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.checkpoint import CheckpointStore
 from MedDeepLib.training.progress import Progress
-from MedDeepLib.training.stages import Stateful, TrainStage
+from MedDeepLib.training.stages import TrainStage, Validation
 
 _CHECKPOINT_SECONDS = 20.0
 
@@ -26,7 +26,7 @@ class StageState:
 
     def __init__(self, stage: TrainStage, average: WeightAverage | None, scaler: torch.amp.GradScaler):
         self.stage, self.average = stage, average
-        self._others: dict[str, Stateful] = dict(stage.state)
+        self._others: dict[str, Any] = dict(stage.state)  # each is Stateful, also where torch names arguments otherwise
         self._others |= {f"optimizer {name}": optimizer for name, optimizer in stage.optimisation.optimizers.items()}
         if average is not None:
             self._others["weight average"] = average
@@ -111,23 +111,24 @@ class Keeper:
 
     def _do_what_is_due(self) -> None:
         progress, stage = self._progress, self._stage
+        refresh, validation = stage.refresh, stage.validation
         try:
-            if progress.refresh_due:
+            if progress.refresh_due and refresh is not None:
                 with evaluating(stage.networks), torch.no_grad():
-                    stage.refresh.run()
+                    refresh.run()
                 progress.refresh_due = False
-            if progress.validation_due and ranks.leads():
-                self._validate()
+            if progress.validation_due and validation is not None and ranks.leads():
+                self._validate(validation)
             progress.validation_due = False
         except Stopped:
             self.stopped = True
             return
-        validation = stage.validation
-        enough = validation is not None and 0 < validation.patience <= progress.validations_without_gain
-        if enough and not self._is_at_end():
+        patience = validation.patience if validation is not None else 0
+        enough = 0 < patience <= progress.validations_without_gain
+        if enough and validation is not None and not self._is_at_end():
             self._context.report(
                 "message",
-                message=f"Stopped at step {progress.step}: {validation.patience} validations without a better "
+                message=f"Stopped at step {progress.step}: {patience} validations without a better "
                 f"{validation.key_metric} than at step {progress.best_step}, whose weights are kept.",
             )
         if self._time_is_up() and progress.step < stage.optimisation.steps and not progress.finished:
@@ -149,9 +150,9 @@ class Keeper:
             )
         self._saved = time.monotonic()
 
-    def _validate(self) -> None:
+    def _validate(self, validation: Validation) -> None:
         stage, progress = self._stage, self._progress
-        validation, plateau = stage.validation, stage.optimisation.plateau
+        plateau = stage.optimisation.plateau
         with self._state.kept_weights():
             with evaluating(stage.networks), torch.inference_mode():
                 metrics = validation.measure()

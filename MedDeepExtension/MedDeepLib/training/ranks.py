@@ -74,7 +74,8 @@ class Decisions:
     def __init__(self):
         # By the CPU also where GPUs do the rest: a GPU would have to finish its work first.
         alone = count() == 1
-        self._group = None if alone or distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
+        one_group = alone or distributed.get_backend() == "gloo"
+        self._group: Any = None if one_group else distributed.new_group(backend="gloo")
 
     def share(self, *numbers: float) -> tuple[float, ...]:
         """The leader's numbers, for all."""
@@ -101,6 +102,6 @@ def in_parallel(network: torch.nn.Module) -> torch.nn.Module:
     return torch.nn.parallel.DistributedDataParallel(network)
 
 
-def without_exchange(network: torch.nn.Module):
+def without_exchange(network: Any):
     """A context in which gradients of a network from :func:`in_parallel` are added up here only."""
     return network.no_sync() if count() > 1 else contextlib.nullcontext()

@@ -95,15 +95,18 @@ def _trainer(
         micro_batches=(lambda: progress.micro_batches) if stage.loss else (lambda: 1),
     )
     forward = StageForward(stage)
+    # Without a loss the optimiser is none, one or several, and only the stage's own update sees it.
+    optimizer: Any = stage.optimisation.optimizer
+    loss: Any = stage.loss
     trainer = MicroBatchTrainer(
         device=context.device,
         max_epochs=1,
         epoch_length=stage.optimisation.steps,
         train_data_loader=stream,
         network=ranks.in_parallel(forward) if stage.loss else forward,
-        optimizer=stage.optimisation.optimizer,
-        loss_function=stage.loss,
-        iteration_update=_own_update(stage, context) if stage.update else None,
+        optimizer=optimizer,
+        loss_function=loss,
+        iteration_update=_own_update(stage.update, stage, context) if stage.update else None,
         decollate=False,
     )
     trainer.state.iteration = progress.step
@@ -121,10 +124,12 @@ def _trainer(
     return trainer
 
 
-def _own_update(stage: TrainStage, context: Context) -> Callable[[Any, Any], dict[str, Any]]:
+def _own_update(
+    own: Callable[[Any, Any], dict[str, Any]], stage: TrainStage, context: Context
+) -> Callable[[Any, Any], dict[str, Any]]:
     def update(engine, batch):
         try:
-            return stage.update(engine, batch.pieces[0][0])
+            return own(engine, batch.pieces[0][0])
         except Exception as error:
             if is_out_of_memory(error) and stage.data.batch_size > 1:
                 context.report(

@@ -14,6 +14,7 @@ from MedDeepLib.devices.memory import is_out_of_memory, make_room
 from MedDeepLib.errors import OutOfMemory
 from MedDeepLib.training import ranks
 from MedDeepLib.training.batches import Batch
+from MedDeepLib.training.channels import channels_in_words
 from MedDeepLib.training.nested import in_float32
 from MedDeepLib.training.stages import TrainStage
 from MedDeepLib.training.stages.train import first_on_image
@@ -33,7 +34,8 @@ class StageForward(torch.nn.Module):
         self._forward = stage.forward or first_on_image
 
     def forward(self, batch: Any) -> Any:
-        return self._forward(self._networks, batch)
+        with channels_in_words(self._networks):
+            return self._forward(self._networks, batch)
 
 
 class MicroBatchTrainer(SupervisedTrainer):

@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None, more_actions: Mapping[str, Action] 
     stop = StopRequest(folder)
     stop_when_told(stop, options.parent)
     try:
-        return run_job(folder, report, stop, more_actions=more_actions or {}).exit_code
+        options = {"more_actions": more_actions} if more_actions else {}
+        return run_job(folder, report, stop, **options).exit_code
     finally:
         report.close()
 

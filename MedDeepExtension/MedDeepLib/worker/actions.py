@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from MedDeepLib.core import ApplyItem, Context, Predictor, registry
+from MedDeepLib.core import ApplyItem, Context, Predictor
 from MedDeepLib.core.endings import endings
 from MedDeepLib.data.sources.image import check_writable
 from MedDeepLib.errors import EXIT_BAD_INPUT, UserError
@@ -22,7 +22,7 @@ from MedDeepLib.training.accounting import Accounting
 from MedDeepLib.worker.cross_validation import cross_validate
 from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.device_queue import leased_devices
-from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases
 from MedDeepLib.worker.last_model import LastModel, Load
 from MedDeepLib.worker.planning import make_plan
 from MedDeepLib.worker.repeatable import repeatable_operations
@@ -95,7 +95,7 @@ def _context(job: Job, folder: JobFolder, device: str, threads: int, report, sto
     import torch
 
     torch.set_num_threads(threads)
-    return Context(torch.device(device), job.seed, folder.path, None, report, stop_requested)
+    return Context(torch.device(device), job.seed, folder.path, report=report, stop_requested=stop_requested)
 
 
 def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
@@ -153,9 +153,7 @@ def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, c
 def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
     context = replace(context, dataset=read_dataset(job, context.report))
     report_file = Path(job.report) if job.report else folder.path / "metrics.csv"
-    evaluation = registry.task(job.task).evaluation
-    if evaluation is None:
-        raise UserError(f"Models for the task '{job.task}' cannot be evaluated: apply them instead.")
+    evaluation = evaluation_of(job.task)
     if not evaluation.cases(context.dataset):
         raise UserError(f'The dataset {job.dataset} has no test {evaluation.judged}: add a "test" list.')
     check_writable(report_file)

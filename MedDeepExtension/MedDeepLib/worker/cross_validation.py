@@ -20,7 +20,7 @@ from MedDeepLib.evaluation.report import headline, overall, write_report
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import BY_SITE, Job
 from MedDeepLib.worker.dataset import read_dataset
-from MedDeepLib.worker.evaluation import score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases
 from MedDeepLib.worker.last_model import LastModel, free_device_memory
 from MedDeepLib.worker.training import train_model
 
@@ -52,7 +52,7 @@ def cross_validate(job: Job, folder: JobFolder, context: Context) -> dict[str, A
         rows += [{"fold": fold.name} | row for row in own.result()["rows"]]
     report_file = folder.path / "metrics.csv"
     context.report("phase", phase="Writing the report")
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     tables = write_report(report_file, rows, job.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
     words = headline(tables["summary"][-1], evaluation.metrics)
@@ -67,7 +67,7 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
     if not folder.model_folder.exists():  # appears only when complete
         train_model(job, folder, context)
     rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     context.report("message", message=f"{headline(overall(rows, job.seed, evaluation), evaluation.metrics)} held out.")
     folder.write_result({"model": folder.model_folder.name, "rows": rows})
     gc.collect()

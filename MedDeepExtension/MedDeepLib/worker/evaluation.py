@@ -8,11 +8,20 @@ from typing import Any
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
 from MedDeepLib.core import Context, registry
+from MedDeepLib.core.task import Evaluation
 from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.evaluation.overlap import cases_without_structures
 from MedDeepLib.jobs.job import Job
 from MedDeepLib.worker.last_model import Load
+
+
+def evaluation_of(task: str) -> Evaluation:
+    """How a task's models are judged. Raises UserError when they are not."""
+    evaluation = registry.task(task).evaluation
+    if evaluation is None:
+        raise UserError(f"Models for the task '{task}' cannot be evaluated: apply them instead.")
+    return evaluation
 
 
 def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
@@ -23,7 +32,7 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         Stopped: the user asked to stop.
     """
     predictor, model = load(job, context)
-    evaluation = registry.task(job.task).evaluation
+    evaluation = evaluation_of(job.task)
     cases = evaluation.cases(context.dataset)
     if model.trained:
         _check_patients(model, cases)

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -106,7 +107,7 @@ def _device(devices: list[str]) -> str:
     return f"cuda:{local}"
 
 
-def _tell(folder: JobFolder, report: EventWriter, outcome: dict[str, Any]) -> None:
+def _tell(folder: JobFolder, report: Callable[..., None], outcome: dict[str, Any]) -> None:
     """Report the end as a worker would."""
     if outcome["exit_code"] == EXIT_DONE:
         folder.write_result(outcome["result"])

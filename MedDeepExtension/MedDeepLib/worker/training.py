@@ -30,7 +30,8 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
     prepared = method.prepare(context)
-    trained = train(method.stages(prepared, context), context, identity)
+    stages: Any = method.stages(prepared, context)  # train() refuses what is no stage
+    trained = train(stages, context, identity)
     if manifest is None:
         return trained.metrics
     _warn_of_failure(trained, context)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from MedDeepLib.core import Context, Prepared, parameter
+from MedDeepLib.core import parameter
 from MedDeepLib.core.method import NoParameters
-from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.method import RegistrationMethod
 from RegisterModuleLib.parameters import ApplyParameters
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
-    from MedDeepLib.core.stages import Stage
-    from MedDeepLib.data.dataset import Dataset
 
     from RegisterModuleLib.worker.alignment import Alignment
 
@@ -47,15 +43,6 @@ class Elastix(RegistrationMethod):
     Parameters = NoParameters
     ApplyParameters = ElastixApplyParameters
     trainable = False
-
-    def check(self, dataset: Dataset) -> None:
-        raise UserError("elastix is not trained: apply it by its name.")
-
-    def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
-        return ()
-
-    def configured(self, context: Context) -> Elastix:
-        return self
 
     def align(
         self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: ElastixApplyParameters

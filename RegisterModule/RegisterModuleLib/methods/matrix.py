@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.core import Context, Prepared, parameter
 
-from RegisterModuleLib.method import RegistrationMethod, align_by_matrix
+from RegisterModuleLib.method import RegistrationMethod, align_by_matrix, painted_structures
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import point_stage, structure_stage
 
 if TYPE_CHECKING:
+    import torch
     from MedDeepLib.core import TrainedModel
     from MedDeepLib.core.stages import Stage
 
@@ -61,10 +62,10 @@ class Global(RegistrationMethod):
     Parameters = GlobalParameters
     ApplyParameters = GlobalApplyParameters
 
-    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
+    def build(self, plan: Mapping[str, Any], channels: int) -> dict[str, torch.nn.Module]:
         from RegisterModuleLib.worker.networks import PointNetwork, StructureNetwork
 
-        if structures:
+        if structures := painted_structures(plan):
             return {"structures": StructureNetwork(channels, structures, self.parameters.features)}
         return {"points": PointNetwork(channels, self.parameters.points)}
 
@@ -82,10 +83,13 @@ class Global(RegistrationMethod):
             settings.intensity,
             settings.bare,
         )
-        stage = structure_stage if training.paint else point_stage
-        yield stage(self, training, validation, changes, context, settings.steps)
+        networks = self.untrained_networks(prepared, context)
+        data = (training, validation, changes, context, settings, settings.steps)
+        yield (
+            structure_stage(networks["structures"], *data) if training.paint else point_stage(networks["points"], *data)
+        )
 
     def align(
         self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: GlobalApplyParameters
     ) -> None:
-        align_by_matrix(alignment, networks, model, options.transform, options.matrix_steps, to_finest=True)
+        align_by_matrix(alignment, networks, model, options.transform, options, to_finest=True)

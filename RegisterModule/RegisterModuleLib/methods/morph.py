@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib.core import Context, Prepared, parameter
 from MedDeepLib.errors import UserError
 
-from RegisterModuleLib.method import RegistrationMethod, align_by_matrix
+from RegisterModuleLib.method import RegistrationMethod, align_by_matrix, painted_structures
 from RegisterModuleLib.parameters import ApplyParameters, TrainingParameters
 from RegisterModuleLib.worker.stages import field_stage, point_stage, structure_stage
 
 if TYPE_CHECKING:
+    import torch
     from MedDeepLib.core import TrainedModel
     from MedDeepLib.core.stages import Stage
 
@@ -121,11 +122,11 @@ class Morph(RegistrationMethod):
                 f"features needs three or four numbers, one per resolution, not {len(self.parameters.features)}."
             )
 
-    def make_networks(self, channels: int, structures: int = 0) -> dict[str, Any]:
+    def build(self, plan: Mapping[str, Any], channels: int) -> dict[str, torch.nn.Module]:
         from RegisterModuleLib.worker.networks import FieldNetwork, PointNetwork, StructureNetwork
 
         features = self.parameters.features
-        if structures:
+        if structures := painted_structures(plan):
             return {
                 "structures": StructureNetwork(channels, structures, features),
                 "field": FieldNetwork(2 * structures, features),
@@ -149,21 +150,25 @@ class Morph(RegistrationMethod):
         label_weight = settings.label_weight or float(training.paint)
         if metric is None and not (labelled and label_weight):
             raise UserError("There is nothing to train on: choose a loss, or add label maps and label_weight.")
+        networks = self.untrained_networks(prepared, context)
         near = self._changes(Changes, apart=0.2)
         if training.paint:
-            yield structure_stage(self, training, validation, near, context, settings.structure_steps)
-        elif settings.point_steps:
-            yield point_stage(
-                self, training, validation, self._changes(Changes, 1.0, 2.0), context, settings.point_steps
+            yield structure_stage(
+                networks["structures"], training, validation, near, context, settings, settings.structure_steps
             )
+        elif settings.point_steps:
+            far = self._changes(Changes, 1.0, 2.0)
+            yield point_stage(networks["points"], training, validation, far, context, settings, settings.point_steps)
         make = MapSampler if training.paint else partial(PairSampler, structures=_SHOWN_STRUCTURES)
         held_out = MapSampler if training.paint else PairSampler
         yield field_stage(
-            self,
+            networks["field"],
             make(training, near, context.seed),
             held_out(validation, near, context.seed + 1) if validation is not None else None,
             FieldLoss(metric, label_weight, settings.smoothness, settings.regularization == "bending"),
             context,
+            settings,
+            settings.steps,
         )
 
     def _changes(self, make: type, apart: float, factor: float = 1.0) -> Any:
@@ -174,10 +179,15 @@ class Morph(RegistrationMethod):
     def align(
         self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: MorphApplyParameters
     ) -> None:
-        align_by_matrix(alignment, networks, model, "affine", options.matrix_steps, to_finest=alignment.flat)
+        from RegisterModuleLib.worker.similarity import similarity
+
+        align_by_matrix(alignment, networks, model, "affine", options, to_finest=alignment.flat)
         start = None
         if "field" in networks:
             spacing = float(model.metadata["plan"]["spacing"])
             start = alignment.network_field(networks["field"], spacing, networks.get("structures"))
         if start is not None or options.steps:
-            alignment.refine_field(start, options.steps)
+            metric = similarity(options.similarity_or("local-information"), options.window)
+            bending = options.regularization == "bending"
+            spacing = options.field_spacing
+            alignment.refine_field(options.steps, metric, start, options.smoothness, bending, spacing)

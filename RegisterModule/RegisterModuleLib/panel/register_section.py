@@ -87,8 +87,9 @@ class RegisterSection(ModelSection):
 
     def scene_closes(self) -> None:
         super().scene_closes()
-        if self.monitor.job is not None:
-            self.monitor.job.wanted = False
+        job = self.monitor.job
+        if isinstance(job, RegistrationJob):
+            job.wanted = False
         self._suggested = None
         self._show_metrics("")
         self.comparison.clear()

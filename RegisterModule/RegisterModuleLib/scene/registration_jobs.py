@@ -55,7 +55,8 @@ class RegistrationJob(ApplicationJob):
             into: nodes that get results, "transform" and "volume"; new ones where there is None.
         """
         super().__init__(running, inputs)
-        self.transform = self.volume = None
+        self.transform: Any = None
+        self.volume: Any = None
         self.maps: dict[str, Any] = {}
         self.words = ""
         self.warnings: list[str] = []

@@ -40,7 +40,7 @@ def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) 
         node.SetMatrixTransformFromParent(linear.GetMatrix())
         return _write(node, path)
     own = moving.GetTransformFromParentAs("vtkOrientedGridTransform", False, True) if moving is not None else None
-    if fixed is None and own is not None and moving.GetParentTransformNode() is None:
+    if fixed is None and moving is not None and own is not None and moving.GetParentTransformNode() is None:
         return _write(moving, path)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "initial")
     node.SetAndObserveTransformFromParent(between)

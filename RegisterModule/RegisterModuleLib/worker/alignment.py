@@ -23,11 +23,11 @@ from RegisterModuleLib.worker.grids import (
     taper,
     to_grid,
 )
-from RegisterModuleLib.worker.inputs import Pair, check_overlap
-from RegisterModuleLib.worker.networks import fitted_matrix
+from RegisterModuleLib.worker.inputs import Pair, check_overlap, same_dimensions
+from RegisterModuleLib.worker.networks import PointNetwork, StructureNetwork, fitted_matrix
 from RegisterModuleLib.worker.objectives import middles
 from RegisterModuleLib.worker.refinement import MatrixRefinement, Scan, VelocityRefinement, level
-from RegisterModuleLib.worker.similarity import similarity
+from RegisterModuleLib.worker.similarity import Similarity, similarity
 from RegisterModuleLib.worker.training_data import GRID_STEPS
 from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform
 
@@ -52,7 +52,14 @@ class Aligned:
 
 
 class Alignment:
-    """One pair on its way; the steps are taken in the order of the methods below."""
+    """One pair on its way; the steps are taken in the order of the methods below.
+
+    Attributes:
+        pair: as it was read.
+        fixed, moving: its images as the steps compare them, with values from 0 to 1, on the device.
+        matrix: 4x4, fixed RAS to moving RAS, as found so far.
+        figures: numbers on the result that a method wants to be shown beside those that all methods have.
+    """
 
     def __init__(self, pair: Pair, options: Any, context: Context):
         self._options, self._context = options, context
@@ -70,6 +77,7 @@ class Alignment:
             self.moving = _on(_pulled(moving, pair), self._device)
         self.box = _widened(foreground_box(self.fixed, 0.0))
         self.finest = options.finest_spacing or self._affordable_spacing()
+        self.figures: dict[str, Any] = {}
         self.displacement: Displacement | None = None
         self._taken: SpatialTransform | None = None
         self.steps = 0
@@ -81,8 +89,8 @@ class Alignment:
     def flat(self) -> bool:
         return is_flat(self.pair.fixed.shape)
 
-    def start(self) -> None:
-        """Check that the images overlap, or bring their middles together."""
+    def start(self, needs_overlap: bool = True) -> None:
+        """Check that the images overlap if they must, or bring their middles together."""
         if self._options.center:
             self.matrix = self.matrix.copy()
             middle = self.matrix[:3, :3] @ self.box.center + self.matrix[:3, 3]
@@ -92,11 +100,11 @@ class Alignment:
             self._context.report(
                 "message", message=f"The middles of the images were brought together ({distance:.1f} mm)."
             )
-        if self._before is None:
+        if self._before is None and needs_overlap:
             check_overlap(self.pair, self.box, self.matrix)
         self.initial_matrix = self.matrix
 
-    def network_matrix(self, network: torch.nn.Module, spacing: float, count: int | None, kind: str) -> np.ndarray:
+    def network_matrix(self, network: PointNetwork, spacing: float, count: int | None, kind: str) -> np.ndarray:
         """The matrix that a point network finds."""
         points = []
         for scan in (self.fixed, self.moving):
@@ -109,7 +117,7 @@ class Alignment:
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
         return fitted_matrix(points[0].float(), points[1].float(), kind).double().numpy()
 
-    def structure_matrix(self, network: torch.nn.Module, spacing: float, kind: str) -> np.ndarray:
+    def structure_matrix(self, network: StructureNetwork, spacing: float, kind: str) -> np.ndarray:
         """The matrix that takes the middles of the structures found in one image to those found in the other."""
         found = []
         for scan in (self.fixed, self.moving):
@@ -129,10 +137,27 @@ class Alignment:
             )
             return self._middle_to_middle()
         points = [torch.from_numpy(places[known]).float() for places in (fixed, moving)]
-        return fitted_matrix(*points, kind).double().numpy()
+        return fitted_matrix(points[0], points[1], kind).double().numpy()
 
-    def refine_matrix(self, kind: str, steps: int, to_finest: bool, *candidates: np.ndarray) -> None:
-        """Gradient steps from where the images are, from their middles, and from ``candidates``; the best one stays."""
+    def refine_matrix(
+        self,
+        kind: str,
+        steps: int,
+        metric: Similarity,
+        *candidates: np.ndarray,
+        to_finest: bool = True,
+        images: tuple[Scan, Scan] | None = None,
+    ) -> None:
+        """Gradient steps from where the images are, from their middles, and from ``candidates``; the best one stays.
+
+        Args:
+            kind: rigid, similarity or affine.
+            steps: at each resolution; 0: the last candidate is taken as it is.
+            metric: what the steps follow.
+            candidates: matrices (4x4), fixed RAS to moving RAS.
+            to_finest: go on to the finest resolution, instead of ending one before.
+            images: fixed and moving image to compare instead of the pair's, such as maps of their features.
+        """
         starts = [self.matrix]
         if not self.pair.initial.steps and not self._options.center:
             starts.append(self._middle_to_middle())
@@ -142,24 +167,25 @@ class Alignment:
         if not steps:
             self.matrix = candidates[-1] if candidates else self.matrix
             return
-        metric = similarity(self._similarity("mutual-information"))
+        fixed, moving = images or (self.fixed, self.moving)
         spacings = [4 * self.finest, 2 * self.finest] + ([self.finest] if to_finest else [])
         self._phase("Aligning by a matrix", steps * (len(starts) + len(spacings) - 1))
-        coarse = level(self.fixed, self.moving, self.box, spacings[0])
+        coarse = level(fixed, moving, self.box, spacings[0])
         best: MatrixRefinement | None = None
         for start in starts:
             tried = MatrixRefinement(self.box, kind, metric, start)
             tried.run(coarse, steps, _COARSE_RATE * self.box.unit, self._step)
             if best is None or tried.loss < best.loss:
                 best = tried
+        assert best is not None  # there is one start at least
         for spacing, rate in zip(spacings[1:], (_FINE_RATE, _FINEST_RATE), strict=False):
             if not self.stopped:
-                at = level(self.fixed, self.moving, self.box, spacing)
+                at = level(fixed, moving, self.box, spacing)
                 best.run(at, steps, rate * self.box.unit, self._step)
         self.matrix = best.best
 
     def network_field(
-        self, network: torch.nn.Module, spacing: float, structures: torch.nn.Module | None = None
+        self, network: torch.nn.Module, spacing: float, structures: StructureNetwork | None = None
     ) -> tuple[Grid, torch.Tensor]:
         """The velocity field that a network predicts, and its grid; the box grows to what the network needs.
 
@@ -177,22 +203,39 @@ class Alignment:
         half = Grid(grid.affine @ scale, tuple(velocity.shape[1:]))
         return half, velocity * taper(half, velocity.device)
 
-    def refine_field(self, start: tuple[Grid, torch.Tensor] | None, steps: int) -> None:
-        """Gradient steps on a velocity field; then the deformation that flows from it, finely sampled."""
-        options = self._options
-        grid = self.box.grid(options.field_spacing or 2 * self.finest)
+    def refine_field(
+        self,
+        steps: int,
+        metric: Similarity,
+        start: tuple[Grid, torch.Tensor] | None = None,
+        smoothness: float = 1.0,
+        bending: bool = False,
+        spacing: float = 0.0,
+        images: tuple[Scan, Scan] | None = None,
+    ) -> None:
+        """Gradient steps on a velocity field; then the deformation that flows from it, finely sampled.
+
+        Args:
+            steps: at each resolution; 0: the field is taken as it is.
+            metric: what the steps follow.
+            start: the field to begin with, and its grid; None: no deformation.
+            smoothness: weight of the field's roughness.
+            bending: roughness means bends (second derivatives) instead of stretches (first derivatives).
+            spacing: of the field's grid points in mm; 0: twice the finest voxel size.
+            images: fixed and moving image to compare instead of the pair's, such as maps of their features.
+        """
+        fixed, moving = images or (self.fixed, self.moving)
+        grid = self.box.grid(spacing or 2 * self.finest)
         velocity = torch.zeros((3, *grid.shape), device=self._device)
         if start is not None:
             velocity = on_other_grid(start[1], start[0].shape, grid.shape)
         if steps and not self.stopped:
-            metric = similarity(self._similarity("local-information"), options.window)
-            bending = options.regularization == "bending"
-            refinement = VelocityRefinement(grid, self.matrix, metric, options.smoothness, bending, velocity)
+            refinement = VelocityRefinement(grid, self.matrix, metric, smoothness, bending, velocity)
             spacings = self._field_spacings()
             self._phase("Deforming", len(spacings) * steps)
-            for spacing in spacings:
+            for size in spacings:
                 if not self.stopped:
-                    at = level(self.fixed, self.moving, self.box, spacing, averaged=spacing / 2)
+                    at = level(fixed, moving, self.box, size, averaged=size / 2)
                     refinement.run(at, steps, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
@@ -226,9 +269,11 @@ class Alignment:
         matrix = SpatialTransform((self.matrix,))
         transform = matrix if self.displacement is None else SpatialTransform((self.displacement,)).then(matrix)
         transform = self._taken or transform
-        figures = {"similarity_before": self._likeness(SpatialTransform((self.initial_matrix,)))}
-        figures["similarity_after"] = self._likeness(transform)
-        figures |= {"steps": self.steps, "stopped_early": self.stopped}
+        figures: dict[str, Any] = {}
+        if same_dimensions(self.pair.fixed, self.pair.moving):  # a radiograph is like no slice of a volume
+            figures["similarity_before"] = self._likeness(SpatialTransform((self.initial_matrix,)))
+            figures["similarity_after"] = self._likeness(transform)
+        figures |= {"steps": self.steps, "stopped_early": self.stopped, **self.figures}
         if self._before is not None:
             transform = transform.then(self._before)
         return Aligned(transform, figures)
@@ -280,10 +325,6 @@ class Alignment:
         """Voxel sizes at which the deformation is sought, the coarsest first."""
         most = float(self.box.extent.max()) / _FEWEST_STEPS
         return [factor * self.finest for factor in _FIELD_LEVELS if factor * self.finest <= most or factor == 1]
-
-    def _similarity(self, automatic: str) -> str:
-        chosen = self._options.similarity
-        return automatic if chosen == "automatic" else chosen
 
     def _phase(self, text: str, steps: int) -> None:
         self.report_phase(text)

@@ -53,11 +53,17 @@ class Raw:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.scan.shape if self.scan else self.labels.shape
+        return self.scan.shape if self.scan else self.drawn[0].shape
 
     @property
     def affine(self) -> np.ndarray:
-        return self.scan.affine if self.scan else self.label_affine
+        return self.scan.affine if self.scan else self.drawn[1]
+
+    @property
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of a case that has some, and their affine."""
+        assert self.labels is not None and self.label_affine is not None
+        return self.labels, self.label_affine
 
 
 def read_scan(paths: Sequence, where: str = "") -> Scan:
@@ -102,8 +108,9 @@ def foreground_box(scan: Scan, margin: float = _MARGIN) -> Box:
 
 def structures_box(raw: Raw, values: Sequence[int], margin: float = _MARGIN) -> Box:
     """The box around the structures with these label values, or around all labels where there is none."""
-    mask = np.isin(raw.labels, values) if len(values) else raw.labels > 0
-    return _box_of_mask(mask if mask.any() else raw.labels > 0, raw.label_affine, margin)
+    labels, affine = raw.drawn
+    mask = np.isin(labels, values) if len(values) else labels > 0
+    return _box_of_mask(mask if mask.any() else labels > 0, affine, margin)
 
 
 def alignment(raw: Raw, reference: Raw, box: Box, values: Sequence[int], stop: Callable[[], bool]) -> np.ndarray:
@@ -147,15 +154,16 @@ def placed(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> Trai
 
 
 def _shares(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> torch.Tensor:
+    labels, label_affine = raw.drawn
     finer = [_FINER if n > 1 else 1 for n in grid.shape]
     to_finer = np.diag([*(1 / np.array(finer)), 1.0])
     to_finer[:3, 3] = (1 / np.array(finer) - 1) / 2
     fine = Grid(grid.affine @ to_finer, tuple(n * f for n, f in zip(grid.shape, finer, strict=True)))
-    table = np.zeros(int(max(values.max(), raw.labels.max())) + 1, np.float32)
+    table = np.zeros(int(max(values.max(), labels.max())) + 1, np.float32)
     table[values] = np.arange(len(values))
-    order = torch.from_numpy(table[raw.labels])[None]
+    order = torch.from_numpy(table[labels])[None]
     # Values outside the label map would continue those at its border.
-    index, within = to_grid(order, raw.label_affine, fine, matrix, "nearest")
+    index, within = to_grid(order, label_affine, fine, matrix, "nearest")
     index = (index * within)[0].long()
     i, j, k = (torch.arange(n) // f for n, f in zip(fine.shape, finer, strict=True))
     voxel = (i[:, None, None] * grid.shape[1] + j[:, None]) * grid.shape[2] + k
@@ -168,15 +176,16 @@ def _shares(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> tor
 def _middles(raw: Raw, values: Sequence[int]) -> dict[int, np.ndarray]:
     from scipy import ndimage
 
-    wanted = list(values) or [int(v) for v in np.unique(raw.labels) if v]
-    boxes = ndimage.find_objects(raw.labels)
+    labels, affine = raw.drawn
+    wanted = list(values) or [int(v) for v in np.unique(labels) if v]
+    boxes = ndimage.find_objects(labels)
     middles = {}
     for value in wanted:
         box = boxes[value - 1] if value <= len(boxes) else None
         if box is not None:
-            middle = ndimage.center_of_mass(raw.labels[box] == value)
+            middle = ndimage.center_of_mass(labels[box] == value)
             index = np.array(middle) + [part.start for part in box]
-            middles[value] = raw.label_affine[:3, :3] @ index + raw.label_affine[:3, 3]
+            middles[value] = affine[:3, :3] @ index + affine[:3, 3]
     return middles
 
 

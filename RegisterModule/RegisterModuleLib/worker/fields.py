@@ -7,6 +7,8 @@ fold, and the inverse flows backwards.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -25,7 +27,7 @@ def on_other_grid(velocity: torch.Tensor, before: tuple, after: tuple, smooth: b
         from scipy.ndimage import zoom
 
         factors = [m / n for m, n in zip(after, before, strict=True)]
-        parts = [zoom(part, factors, order=3, mode="nearest", grid_mode=False) for part in velocity.cpu().numpy()]
+        parts: Any = [zoom(part, factors, order=3, mode="nearest", grid_mode=False) for part in velocity.cpu().numpy()]
         field = torch.from_numpy(np.stack(parts)).to(velocity)
     else:
         field = resized(velocity, after)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from MedDeepLib.data import geometry
+from numpy.typing import ArrayLike
 
 _TAPERED_VOXELS = 2
 
@@ -28,7 +29,7 @@ class Grid:
     """Voxel centres in space: ``affine`` (4x4) takes indices (i, j, k) to RAS mm; ``shape`` is (I, J, K)."""
 
     affine: np.ndarray
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
 
     @property
     def spacing(self) -> np.ndarray:
@@ -97,7 +98,7 @@ def is_flat(shape: Sequence[int]) -> bool:
     return min(shape) == 1
 
 
-def box_around(affine: np.ndarray, first: Sequence[float], last: Sequence[float], margin: float) -> Box:
+def box_around(affine: np.ndarray, first: ArrayLike, last: ArrayLike, margin: float) -> Box:
     """The box around the voxels ``first`` to ``last`` of a grid, with ``margin`` mm on all sides.
 
     Upright in RAS; along the grid's own axes, and without margin across the slice, where the grid is a single slice.
@@ -195,7 +196,7 @@ def block_means(volume: torch.Tensor, blocks: Sequence[int]) -> tuple[torch.Tens
         return volume, np.eye(4)
     from_block = np.diag([*map(float, blocks), 1.0])
     from_block[:3, 3] = (np.array(blocks) - 1) / 2
-    return F.avg_pool3d(volume[None], blocks, ceil_mode=True, count_include_pad=False)[0], from_block
+    return F.avg_pool3d(volume[None], list(blocks), ceil_mode=True, count_include_pad=False)[0], from_block
 
 
 def _reduced(volume: torch.Tensor, to_image: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,36 +62,38 @@ class Pair:
         return Grid(self.fixed.affine, self.fixed.shape)
 
 
-def read_pair(inputs: Mapping[str, Source]) -> Pair:
+def read_pair(inputs: Mapping[str, Source], check: Callable[[Image, Image], None]) -> Pair:
     """The pair of a job's item or of a dataset's case: the inputs "fixed", "moving", "initial", "labels".
 
-    Raises UserError for whatever makes it impossible to register.
+    ``check`` raises UserError for two images that a method cannot align, see ``RegistrationMethod.check_pair``. Raises
+    UserError for whatever else makes it impossible to register.
     """
     for side, other in (("fixed", "moving"), ("moving", "fixed")):
         if side not in inputs or not inputs[side].files:
             raise UserError(f"Registration needs a {side} image beside the {other} one: name it.")
     files = {name: source.files for name, source in inputs.items()}
     labels = next(iter(files.get("labels", ())), None)
-    return _read(files["fixed"], files["moving"], files.get("initial", ()), labels)
+    return _read(files["fixed"], files["moving"], files.get("initial", ()), labels, check)
 
 
-def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels) -> Pair:
+def _read(fixed: Sequence, moving: Sequence, initial: Sequence, labels, check: Callable[[Image, Image], None]) -> Pair:
     if [Path(path).resolve() for path in fixed] == [Path(path).resolve() for path in moving]:
         raise UserError(f"Fixed and moving image are the same ({Path(fixed[0]).name}): choose another moving image.")
     images = [stack_channels([read_image(path) for path in paths]) for paths in (fixed, moving)]
-    check_pair(*images)
+    check(images[0], images[1])
+    _check_different(images[0], images[1])
     transform = SpatialTransform()
     for path in initial:
         transform = transform.then(read_transform(path, Grid(images[0].affine, images[0].shape)))
         if any(isinstance(step, np.ndarray) and np.linalg.cond(step[:3, :3]) > _SINGULAR for step in transform.steps):
             raise UserError(f"The transform {path} flattens space and cannot be undone: choose another initial one.")
-    return Pair(*images, transform, _read_labels(labels, images[1]) if labels else None)
+    return Pair(images[0], images[1], transform, _read_labels(labels, images[1]) if labels else None)
 
 
-def check_pair(fixed: Image, moving: Image) -> None:
-    """Raise UserError when two images are one and the same, or not of one kind."""
-    names = _name(fixed, "the fixed image"), _name(moving, "the moving image")
-    if is_flat(fixed.shape) != is_flat(moving.shape):
+def check_alike(fixed: Image, moving: Image) -> None:
+    """Raise UserError for a slice with a volume, and for images with different numbers of channels."""
+    names = _names(fixed, moving)
+    if not same_dimensions(fixed, moving):
         flat, volume = names if is_flat(fixed.shape) else names[::-1]
         raise UserError(f"{flat} is a single slice and {volume} is a volume: choose two of one kind.")
     if len(fixed.array) != len(moving.array):
@@ -99,6 +101,16 @@ def check_pair(fixed: Image, moving: Image) -> None:
             f"{names[0]} has {_channels(fixed)} and {names[1]} has {_channels(moving)}: choose images with "
             "the same channels, or extract one channel of each."
         )
+
+
+def same_dimensions(fixed: Image, moving: Image) -> bool:
+    """Whether two images are both single slices or both volumes."""
+    return is_flat(fixed.shape) == is_flat(moving.shape)
+
+
+def _check_different(fixed: Image, moving: Image) -> None:
+    """Raise UserError when two images are one and the same."""
+    names = _names(fixed, moving)
     same_grid = fixed.shape == moving.shape and affines_match(fixed.affine, moving.affine, fixed.shape)
     if same_grid and np.array_equal(fixed.array, moving.array):
         raise UserError(f"{names[0]} and {names[1]} are identical: choose another moving image.")
@@ -126,10 +138,10 @@ def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
 
 def anatomy_warnings(model: TrainedModel, extents: dict[str, np.ndarray], brightness: dict[str, float]) -> list[str]:
     """Warnings about images unlike those that the model was trained on, in sentences."""
-    plan = model.metadata["plan"]
+    plan = model.metadata.get("plan", {})
     sentences = []
-    smallest, largest = np.array(plan["smallest_extent"]), np.array(plan["largest_extent"])
-    for which, extent in extents.items():
+    for which, extent in extents.items() if "smallest_extent" in plan else ():
+        smallest, largest = np.array(plan["smallest_extent"]), np.array(plan["largest_extent"])
         known = (smallest > 0) & (extent > 0)
         if (extent < _SMALLER * smallest)[known].any() or (extent > _LARGER * largest)[known].any():
             sentences.append(
@@ -169,8 +181,10 @@ def _channels(image: Image) -> str:
     return f"{count} channel{'s' if count > 1 else ''}"
 
 
-def _name(image: Image, otherwise: str) -> str:
-    return image.path.name if image.path else otherwise
+def _names(fixed: Image, moving: Image) -> tuple[str, str]:
+    images = ((fixed, "the fixed image"), (moving, "the moving image"))
+    fixed_name, moving_name = (image.path.name if image.path else otherwise for image, otherwise in images)
+    return fixed_name, moving_name
 
 
 def _size(extent: np.ndarray) -> str:

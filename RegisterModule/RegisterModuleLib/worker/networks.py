@@ -120,6 +120,7 @@ class FieldNetwork(nn.Module):
         self.last = _normalised(before, before, 1)
         self.velocity = nn.Conv3d(before, 3, 3, 1, 1)
         nn.init.normal_(self.velocity.weight, 0, 1e-3)  # training begins close to no deformation at all
+        assert self.velocity.bias is not None
         nn.init.zeros_(self.velocity.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -167,8 +168,8 @@ def fitted_matrix(fixed: torch.Tensor, moving: torch.Tensor, kind: str = "affine
     if kind == "affine":
         # What a similarity leaves over. Points that lie close together or in a plane tell little of it: with the slack,
         # it then stays small instead of being extrapolated.
-        slack = slack * spread.trace() * torch.eye(3, device=fixed.device)
-        linear = linear + torch.linalg.solve(spread + slack, (cross - linear @ spread).T).T
+        kept = slack * spread.trace() * torch.eye(3, device=fixed.device)
+        linear = linear + torch.linalg.solve(spread + kept, (cross - linear @ spread).T).T
     matrix = torch.eye(4, device=fixed.device)
     shift = to_center - linear @ from_center
     return torch.cat([torch.cat([linear, shift[:, None]], 1), matrix[3:]])

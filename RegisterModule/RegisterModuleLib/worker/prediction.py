@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from RegisterModuleLib.worker.transforms import SpatialTransform, write_transfor
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
+    from MedDeepLib.data.image import Image
 
-    from RegisterModuleLib.method import RegistrationMethod
     from RegisterModuleLib.parameters import ApplyParameters
 
 _LEAST_GAIN, _LOW_SIMILARITY = 0.01, 0.85  # of pairs hardly aligned; chests 20 mm apart have 0.5 to 0.8, matched 0.96
@@ -68,8 +68,10 @@ class RegistrationPrediction(Prediction):
     def in_words(self) -> str:
         """The achieved alignment; always reports folding, padding, and images that were hardly aligned."""
         figures = self.figures
-        words = f"Similarity {figures['similarity_before']:.3f} before, {figures['similarity_after']:.3f} after"
-        words += f"; points move by {figures['displacement_mean_mm']:.1f} mm on average"
+        words = f"Points move by {figures['displacement_mean_mm']:.1f} mm on average"
+        if "similarity_after" in figures:
+            before, after = figures["similarity_before"], figures["similarity_after"]
+            words = f"Similarity {before:.3f} before, {after:.3f} after; p{words[1:]}"
         folded = figures["folded_percent"]
         words += f"; {folded:.3g} % of the voxels fold." if folded else "; nothing folds."
         if figures.get("stopped_early"):
@@ -86,6 +88,8 @@ class RegistrationPrediction(Prediction):
     @property
     def hardly_aligned(self) -> bool:
         """Whether the similarity is low and no better than before."""
+        if "similarity_after" not in self.figures:
+            return False
         before, after = self.figures["similarity_before"], self.figures["similarity_after"]
         return after < _LOW_SIMILARITY and after < before + _LEAST_GAIN
 
@@ -124,7 +128,8 @@ class RegistrationPrediction(Prediction):
         warped = self.warped()
         warped = warped if warped.ndim == 3 else warped[0]
         pair = (np.array(self.pair.fixed.array[0], np.float32, order="C"), np.array(warped, np.float32, order="C"))
-        return tuple(rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        fixed, warped = (rescaled(torch.from_numpy(one)[None])[0].numpy() for one in pair)
+        return fixed, warped
 
     def _write_labels(self, path: Path) -> None:
         labels = self.pair.labels
@@ -140,12 +145,22 @@ class RegistrationPrediction(Prediction):
         write_segmentation(path, warped, affine, segments)
 
 
+class Aligning(Protocol):
+    """What is applied: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+
+    needs_overlap: ClassVar[bool]
+
+    def check_pair(self, fixed: Image, moving: Image) -> None: ...
+
+    def align(self, alignment: Alignment, networks: dict[str, Any], model: TrainedModel, options: Any) -> None: ...
+
+
 class RegistrationPredictor(Predictor):
     """A registration method with its networks, if it has any, ready for any number of pairs."""
 
     def __init__(
         self,
-        method: RegistrationMethod,
+        method: Aligning,
         networks: dict[str, torch.nn.Module],
         model: TrainedModel,
         context: Context,
@@ -160,7 +175,7 @@ class RegistrationPredictor(Predictor):
         return other
 
     def read(self, inputs: Mapping[str, Source]) -> Pair:
-        return read_pair(inputs)
+        return read_pair(inputs, self._method.check_pair)
 
     def predict(self, pair: Pair, context: Context, wanted: Collection[str] = ()) -> RegistrationPrediction:
         channels = self._model.channels
@@ -193,7 +208,7 @@ class RegistrationPredictor(Predictor):
         if self._model.trained:
             for sentence in anatomy_warnings(self._model, alignment.extents(), alignment.brightness()):
                 context.report("warning", message=sentence)
-        alignment.start()
+        alignment.start(self._method.needs_overlap)
         self._method.align(alignment, self._networks, self._model, self._options)
         return alignment.result()
 

@@ -6,8 +6,9 @@ This is what a network's answer is refined with, and all there is where no netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 
 from RegisterModuleLib.worker.fields import gradients, integrated
 from RegisterModuleLib.worker.grids import Box, Grid, block_means, inside, matrix_coordinates, resized, sampled, taper
-from RegisterModuleLib.worker.similarity import Similarity
+from RegisterModuleLib.worker.similarity import Similarity, prepared
 
 _RADIUS = 0.4  # of the box's longest side; a matrix entry of one by this radius moves what is so far away by 1 mm
 _LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # of the fixed image; of what the moving one is large enough to cover of it
@@ -23,14 +24,15 @@ _LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # of the fixed image; of what the mov
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An image as registration sees it: values from 0 to 1, (1, I, J, K) float32, and where it is in space."""
+    """An image as registration sees it: values from 0 to 1, (C, I, J, K) float32, and where it is in space."""
 
     values: torch.Tensor
     affine: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(self.values.shape[1:])
+        _, i, j, k = self.values.shape
+        return i, j, k
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,7 @@ class MatrixRefinement:
         begin = self.best
         to_moving = torch.tensor(np.linalg.inv(at.moving.affine) @ begin, dtype=torch.float32, device=device)
         indices = at.grid.indices(device)
+        metric = prepared(self._metric, at.fixed, at.grid.spacing)
         self.loss = math.inf  # of another resolution
         best = parameters.detach().clone()
         # An image of a part is not to be stretched over the whole.
@@ -107,7 +110,7 @@ class MatrixRefinement:
             weight = at.weight * inside(coordinates, at.moving.shape)
             overlap = weight.sum() / at.weight.sum().clamp_min(1.0)
             moved = sampled(at.moving.values, coordinates, outside="border")
-            loss = self._metric(at.fixed, moved, weight) + 4 * (least - overlap).clamp_min(0)
+            loss = metric(at.fixed, moved, weight) + 4 * (least - overlap).clamp_min(0)
             value = float(loss.detach())
             if value < self.loss:
                 self.loss, best = value, parameters.detach().clone()
@@ -168,6 +171,7 @@ class VelocityRefinement:
         to_moving = np.linalg.inv(at.moving.affine) @ self._matrix @ at.grid.affine
         finer = [(m - 1) / max(n - 1, 1) for m, n in zip(at.grid.shape, self._grid.shape, strict=True)]
         finer = torch.tensor(finer, device=device)[:, None, None, None]
+        metric = prepared(self._metric, at.fixed, at.grid.spacing)
         self.loss = math.inf  # of another resolution
         for number in range(steps):
             for group in optimizer.param_groups:
@@ -178,7 +182,7 @@ class VelocityRefinement:
             coordinates = matrix_coordinates(to_moving, indices + displacement)
             weight = at.weight * inside(coordinates, at.moving.shape)
             moved = sampled(at.moving.values, coordinates, outside="border")
-            loss = self._metric(at.fixed, moved, weight) + self._weight * roughness(velocity, self._bending)
+            loss = metric(at.fixed, moved, weight) + self._weight * roughness(velocity, self._bending)
             value = float(loss.detach())
             if value < self.loss:
                 self.loss, self.best = value, velocity.detach().clone()
@@ -205,10 +209,11 @@ def roughness(field: torch.Tensor, bending: bool = False) -> torch.Tensor:
     parts = gradients(field)
     if bending:
         parts = [second for first in parts for second in gradients(first)]
-    return sum((part**2).mean() for part in parts)
+    total: Any = sum((part**2).mean() for part in parts)
+    return total
 
 
-def _volume(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
+def _volume(affine: np.ndarray, shape: Sequence[int]) -> float:
     """In mm³; of single slices the area in mm²."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.prod([size * count for size, count in zip(spacing, shape, strict=True) if count > 1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from RegisterModuleLib.worker.transforms import Displacement, SpatialTransform, 
 if TYPE_CHECKING:
     from MedDeepLib.data.slots import Case
 
-    from RegisterModuleLib.worker.prediction import RegistrationPrediction
 
 _SAMPLED_EDGE = 32  # points along each axis that distances in mm are averaged over
 _SMALLEST = 1e-6
@@ -50,7 +49,9 @@ def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     """Determinants of the transform between the points of its own finest field, or a single one for a matrix."""
     fields = [step for step in transform.steps if isinstance(step, Displacement)]
     if not fields:
-        return np.array([np.linalg.det(transform.matrix[:3, :3])])
+        matrix = transform.matrix
+        assert matrix is not None  # there is nothing else
+        return np.array([np.linalg.det(matrix[:3, :3])])
     own = fields[0].grid
     back = torch.from_numpy(np.linalg.inv(own.affine[:3, :3]).astype(np.float32))
     points = matrix_coordinates(own.affine, own.indices())
@@ -77,8 +78,20 @@ def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     return torch.nn.functional.pad(determinants[None], padding, mode="replicate")[0].numpy().astype(np.float32)
 
 
+class Registered(Protocol):
+    """What is scored: a :class:`RegisterModuleLib.worker.prediction.RegistrationPrediction`."""
+
+    pair: Pair
+    transform: SpatialTransform
+    figures: dict[str, Any]
+
+    def __init__(self, pair: Pair, transform: SpatialTransform): ...
+
+    def warped_labels(self, labels: Labels) -> np.ndarray: ...
+
+
 def case_scores(
-    prediction: RegistrationPrediction, case: Case, names: Mapping[int, str] = MappingProxyType({})
+    prediction: Registered, case: Case, names: Mapping[int, str] = MappingProxyType({})
 ) -> list[dict[str, Any]]:
     """A row for each structure that both label maps of the pair have, and one for the whole image.
 
@@ -95,7 +108,7 @@ def case_scores(
     return [{key: row.get(key) for key in keys} for row in rows]
 
 
-def _structure_rows(prediction: RegistrationPrediction, case: Case, known: Mapping[int, str]) -> list[dict[str, Any]]:
+def _structure_rows(prediction: Registered, case: Case, known: Mapping[int, str]) -> list[dict[str, Any]]:
     from MedDeepLib.evaluation.overlap import structure_scores
 
     pair = prediction.pair

@@ -1,20 +1,60 @@
 """How alike two images are, as losses to be minimised; ``weight`` says which voxels count.
 
-All images are (1, I, J, K) with values from 0 to 1, weights (1, I, J, K) from 0 to 1.
+Unless said otherwise, images are (1, I, J, K) with values from 0 to 1, weights (1, I, J, K) from 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-
-Similarity = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 _BINS = 32
 _MOST_SAMPLES = 50_000
 _NOISE = 0.02  # share of the variance that is never explained
+
+
+class Similarity(Protocol):
+    """What gradient steps on a pair follow: a function, or an object with a trained network::
+
+        class Learned:
+            def __init__(self, network):
+                self._network = network
+
+            def __call__(self, fixed, moving, weight):
+                return (self._network(torch.cat([fixed, moving])[None])[0] * weight).sum() / weight.sum()
+
+    One that must know the voxel size, or computes something once for a fixed image, also is a :class:`Prepares`.
+    """
+
+    def __call__(self, fixed: torch.Tensor, moving: torch.Tensor, weight: torch.Tensor, /) -> torch.Tensor:
+        """How unlike two images (C, I, J, K) on one grid are: a scalar, less is more alike.
+
+        Gradients must flow through ``moving``, the moving image at the voxels of the fixed one. ``weight``
+        (1, I, J, K) from 0 to 1 says which voxels count, and is 0 where the moving image does not reach.
+        """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A similarity that wants to see the fixed image before the steps of a resolution."""
+
+    def prepare(self, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
+        """The similarity for the steps at one resolution.
+
+        Args:
+            fixed: (C, I, J, K) on the grid that both images will be compared on.
+            spacing: (3,) voxel size of this grid in mm.
+        """
+        ...
+
+
+def prepared(metric: Similarity, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
+    """The similarity for one resolution, see :class:`Prepares`."""
+    return metric.prepare(fixed, spacing) if isinstance(metric, Prepares) else metric
 
 
 def mean_square(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -103,13 +143,14 @@ class MutualInformation:
 
 def similarity(name: str, window: int = 7) -> Similarity:
     """The similarity of that name, one of ``parameters.SIMILARITIES``; the mean over the channels."""
-    of_one = {
+    metrics: dict[str, Similarity] = {
         "local-correlation": LocalCorrelation(window),
         "local-information": LocalInformation(window),
         "correlation": correlation,
         "mutual-information": MutualInformation(),
         "mean-square": mean_square,
-    }[name]
+    }
+    of_one = metrics[name]
 
     def of_all(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch.stack([of_one(f[None], m[None], weight) for f, m in zip(fixed, moved, strict=True)]).mean()

@@ -1,4 +1,4 @@
-"""The training stages that registration methods are made of."""
+"""The training stages that registration methods are made of; each trains a network that it is given."""
 
 from __future__ import annotations
 
@@ -7,86 +7,106 @@ from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.core import Context
 
+from RegisterModuleLib.parameters import TrainingParameters
+
 if TYPE_CHECKING:
+    import torch
     from MedDeepLib.core.stages import Sample
     from MedDeepLib.training.stages import TrainStage
 
-    from RegisterModuleLib.method import RegistrationMethod
-    from RegisterModuleLib.worker.training import Changes, TrainingSet
+    from RegisterModuleLib.worker.training import Changes, PairSampler, TrainingSet
 
 _AVERAGE = 0.99
 
 
 def point_stage(
-    method: RegistrationMethod,
+    network: Any,  # a PointNetwork
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,
     context: Context,
+    settings: TrainingParameters,
     steps: int,
 ) -> TrainStage:
     """The stage that trains the network which finds corresponding points, for the matrix."""
     from RegisterModuleLib.worker.objectives import PointLoss, PointValidation
     from RegisterModuleLib.worker.training import PairSampler
 
-    network = _network(method, "points", 0, context)
     sampler = PairSampler(data, changes, context.seed, coarser=2)
     check = None
     if validation is not None:
         held_out = PairSampler(validation, changes, context.seed + 1, coarser=2)
-        check = PointValidation(network, held_out, method.parameters.validation_pairs, context.device)
-    return _stage("points", network, method, sampler, PointLoss(sampler.grid), check, steps)
+        check = PointValidation(network, held_out, settings.validation_pairs, context.device)
+    return pair_stage("points", network, sampler, PointLoss(sampler.grid), check, settings, steps)
 
 
 def structure_stage(
-    method: RegistrationMethod,
+    network: Any,  # a StructureNetwork
     data: TrainingSet,
     validation: TrainingSet | None,
     changes: Changes,
     context: Context,
+    settings: TrainingParameters,
     steps: int,
 ) -> TrainStage:
     """The stage that trains the network which finds the structures in images of any contrast."""
+    from MedDeepLib.training.channels import giving_channels
+
     from RegisterModuleLib.worker.objectives import StructureLoss, StructureValidation
     from RegisterModuleLib.worker.training import StructureSampler
 
-    network = _network(method, "structures", len(data.structures), context)
     check = None
     if validation is not None:
         held_out = StructureSampler(validation, changes, context.seed + 1)
-        check = StructureValidation(network, held_out, method.parameters.validation_pairs, context.device)
+        check = StructureValidation(network, held_out, settings.validation_pairs, context.device)
     sampler = StructureSampler(data, changes, context.seed)
-    return _stage("structures", network, method, sampler, StructureLoss(), check, steps)
+    count = len(data.structures)
+    forward = giving_channels(1 + count, f"{count} structure{'s' if count > 1 else ''} and everything else")
+    return pair_stage("structures", network, sampler, StructureLoss(), check, settings, steps, forward)
 
 
 def field_stage(
-    method: RegistrationMethod, sampler: Callable, held_out: Any, loss: Callable, context: Context
+    network: torch.nn.Module,
+    sampler: PairSampler,
+    held_out: PairSampler | None,
+    loss: Callable,
+    context: Context,
+    settings: TrainingParameters,
+    steps: int,
 ) -> TrainStage:
     """The stage that trains the network which predicts the velocity field."""
-    from RegisterModuleLib.worker.objectives import FieldValidation
-    from RegisterModuleLib.worker.training import MapSampler
+    from MedDeepLib.training.channels import giving_channels
 
-    structures = len(sampler.data.structures) if isinstance(sampler, MapSampler) else 0
-    network = _network(method, "field", structures, context)
+    from RegisterModuleLib.worker.objectives import FieldValidation
+
     check = None
     if held_out is not None:
-        check = FieldValidation(network, held_out, method.parameters.validation_pairs, context.device)
-    return _stage("field", network, method, sampler, loss, check, method.parameters.steps)
+        check = FieldValidation(network, held_out, settings.validation_pairs, context.device)
+    forward = giving_channels(3, "the velocity along each axis")
+    return pair_stage("field", network, sampler, loss, check, settings, steps, forward)
 
 
-def _network(method: RegistrationMethod, name: str, structures: int, context: Context):
-    import torch
+def pair_stage(
+    name: str,
+    network: torch.nn.Module,
+    sampler: Callable[[int], Sample],
+    loss: Callable[[Any, Sample], torch.Tensor],
+    check: Any,
+    settings: TrainingParameters,
+    steps: int,
+    forward: Callable[[dict[str, torch.nn.Module], Sample], Any] | None = None,
+) -> TrainStage:
+    """A stage that trains one network on pairs as ``settings`` say, under its own name.
 
-    torch.manual_seed(context.seed)
-    return method.make_networks(len(context.dataset.channels), structures)[name].to(context.device)
-
-
-def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check, steps: int) -> TrainStage:
+    Args:
+        sampler: makes sample ``number``, see :class:`~RegisterModuleLib.worker.training.PairSampler`.
+        check: measures the network; has a ``key_metric`` and the ``chance`` of it. None: it is not validated.
+        forward: see :class:`~MedDeepLib.training.stages.TrainStage`.
+    """
     import torch
     from MedDeepLib.training.schedules import schedule
     from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation
 
-    settings = method.parameters
     validation = None
     if check is not None:
         validation = Validation(check, check.key_metric, settings.validate_every, chance=check.chance)
@@ -95,6 +115,7 @@ def _stage(name: str, network, method: RegistrationMethod, sampler, loss, check,
         {name: network},
         Samples(settings.batch_size, sample=sampler, collate=_collated),
         loss=loss,
+        forward=forward,
         optimisation=Optimisation(
             torch.optim.Adam(network.parameters(), settings.learning_rate),
             steps,

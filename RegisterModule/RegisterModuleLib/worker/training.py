@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,8 +87,8 @@ class PairSampler:
             shown = random.choice(shown, self._shown, replace=False)
         for side, one, matrix in zip(("fixed", "moving"), (fixed, moving), matrices, strict=True):
             coordinates = self._coordinates(matrix, random)
-            image = one.image
-            if self._paints(one):
+            image: Any = one.image  # always there where it is not painted
+            if self.data.paint and one.shares is not None:
                 image = painted(one.shares, self._is_structure(one), self.data.twins, random, self._changes.bare)
             images.append(disturbed(sampled(image, coordinates), self._changes.intensity, random))
             if one.shares is not None and self._shown:
@@ -105,9 +106,6 @@ class PairSampler:
             return self.data.pairs[self._order(number)]
         fixed, count = self._order(number), len(self.data.images)
         return fixed, (fixed + random.randint(1, count)) % count if count > 1 else fixed
-
-    def _paints(self, image: TrainingImage) -> bool:
-        return self.data.paint and image.shares is not None
 
     def _is_structure(self, image: TrainingImage) -> np.ndarray:
         is_structure = np.zeros(len(image.values), bool)
@@ -158,6 +156,7 @@ class StructureSampler(PairSampler):
         random = random_state(self._seed, 4, number)
         one = self.data.images[self._order(number)]
         coordinates = self._coordinates(self._matrix(random, 1.0), random)
+        assert one.shares is not None  # a painted image is made of them
         image = painted(one.shares, self._is_structure(one), self.data.twins, random, self._changes.bare)
         image = disturbed(sampled(image, coordinates), self._changes.intensity, random)
         return {"image": image, "shares": sampled(one.shares[self.data.structures].float() / 255, coordinates)}
@@ -172,7 +171,9 @@ class MapSampler(PairSampler):
         shares = []
         for index in self._pair(number, random):
             coordinates = self._coordinates(common @ self._matrix(random, self._changes.apart), random)
-            shares.append(sampled(self.data.images[index].shares[self.data.structures].float() / 255, coordinates))
+            all_shares = self.data.images[index].shares
+            assert all_shares is not None  # such pairs are made of them
+            shares.append(sampled(all_shares[self.data.structures].float() / 255, coordinates))
         blurred = [one if random.uniform() < 0.3 else _blurred(one) for one in shares]
         return {"image": torch.cat(blurred), "fixed_shares": shares[0], "moving_shares": shares[1]}
 

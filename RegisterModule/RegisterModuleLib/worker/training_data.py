@@ -33,7 +33,10 @@ def reference_side(dataset: Dataset) -> Side:
 def common_box(reference: Raw, dataset: Dataset) -> Box:
     """The box that training pairs show."""
     values = [segment.value for segment in dataset.segments]
-    return structures_box(reference, values) if reference.labels is not None else foreground_box(reference.scan)
+    if reference.labels is not None:
+        return structures_box(reference, values)
+    assert reference.scan is not None  # what has no labels has an image
+    return foreground_box(reference.scan)
 
 
 def load_training(
@@ -158,5 +161,6 @@ def _set(
 
 def _intensities(images: list[TrainingImage]) -> list[float]:
     """Mean and standard deviation over the images of the mean value of what is not background."""
-    means = [float(one.image[one.image > 0.05].mean()) for one in images]
+    shown = [one.image for one in images if one.image is not None]
+    means = [float(image[image > 0.05].mean()) for image in shown]
     return [round(float(np.mean(means)), 4), round(float(np.std(means)), 4)]

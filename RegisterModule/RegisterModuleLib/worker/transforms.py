@@ -45,10 +45,10 @@ class Displacement:
         """From displacements (3, I, J, K) in voxels of the grid."""
         matrix = torch.from_numpy(grid.affine[:3, :3].astype(np.float32)).to(displacement.device)
 
-        def in_mm(field):
-            return None if field is None else torch.einsum("ab,bijk->aijk", matrix, field).cpu()
+        def in_mm(field: torch.Tensor) -> torch.Tensor:
+            return torch.einsum("ab,bijk->aijk", matrix, field).cpu()
 
-        return cls(grid, in_mm(displacement), in_mm(inverse))
+        return cls(grid, in_mm(displacement), None if inverse is None else in_mm(inverse))
 
     def at(self, points: torch.Tensor) -> torch.Tensor:
         """Where points (3, I, J, K) in RAS mm go."""

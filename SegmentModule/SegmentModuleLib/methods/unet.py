@@ -86,7 +86,8 @@ class UNet(SegmentationMethod):
     @property
     def downsampling(self) -> tuple[int, int, int]:
         steps = self._topology.steps if self._depth else ()
-        return (*steps, 1, 1, 1)[:3]
+        i, j, k = (*steps, 1, 1, 1)[:3]
+        return i, j, k
 
     @property
     def _depth(self) -> int:
@@ -200,7 +201,7 @@ class UNet(SegmentationMethod):
             deep_supervision=settings.deep_supervision,
             deep_supr_num=min(_MOST_COARSER_OUTPUTS, len(strides) - 2),
         )
-        layers = [unet]
+        layers: list[torch.nn.Module] = [unet]
         if max(strides[0]) > 1:
             mode = {2: "bilinear", 3: "trilinear"}[settings.dimensions]
             layers.append(torch.nn.Upsample(scale_factor=tuple(map(float, strides[0])), mode=mode))

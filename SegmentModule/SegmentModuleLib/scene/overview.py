@@ -37,7 +37,7 @@ def render_overview(volume: Any, segmentation: Any, png_path: str | Path, size: 
     parts = []
     for orientation in ORIENTATIONS:
         view = SliceView(f"Overview{orientation}", orientation, size)
-        view.show(volume, center)
+        view.show(volume, list(center))
         parts.append(view.pixels())
         view.close()
     segmentation.CreateClosedSurfaceRepresentation()

@@ -11,19 +11,21 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
 
+from SegmentModuleLib.worker.decisions import Configuration
 from SegmentModuleLib.worker.fingerprint import Fingerprint, fingerprint
 from SegmentModuleLib.worker.memory import Need, memory_to_count_on, patch_of
+from SegmentModuleLib.worker.reasons import explain
 
 if TYPE_CHECKING:
     import torch
 
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 FEWEST_PATCHES = 2
 _MOST_PATCHES = 256
@@ -35,38 +37,12 @@ _SHORTEST, _FEWEST_SLICES = 32, 8
 _EDGE_ON_CPU = {3: 64, 2: 192}
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """A method with all parameters decided, and the facts behind the decisions.
-
-    Attributes:
-        requested: as the user set it, with automatic parameters.
-        method: with all parameters decided.
-        images: the training images.
-        need: counts the memory and operations of the training.
-        free_bytes, budget_bytes: what the device has, and how much of it the training was planned for.
-        is_whole: whether a patch covers a typical image.
-        limit: what limits the patch size: "memory" or "speed"; "" if it is the image, or the user's choice.
-    """
-
-    requested: SegmentationMethod
-    method: SegmentationMethod
-    images: Fingerprint
-    need: Need
-    free_bytes: int
-    budget_bytes: int
-    is_whole: bool
-    limit: str
-
-
-def configure(method: SegmentationMethod, context: Context, dtype: torch.dtype | None) -> SegmentationMethod:
+def configure(method: PatchMethod, context: Context, dtype: torch.dtype | None) -> PatchMethod:
     """The method with its parameters decided for the dataset and the device of ``context``, and an explanation.
 
     Args:
         dtype: of the forward pass where it is not float32.
     """
-    from SegmentModuleLib.worker.reasons import explain
-
     images = fingerprint(context.dataset)
     need = Need(images.channels, images.classes, context.device.type, dtype)
     configuration = decide(method, images, need, preflight.free_bytes(context.device))
@@ -75,7 +51,7 @@ def configure(method: SegmentationMethod, context: Context, dtype: torch.dtype |
     return configured
 
 
-def decide(method: SegmentationMethod, images: Fingerprint, need: Need, free_bytes: int) -> Configuration:
+def decide(method: PatchMethod, images: Fingerprint, need: Need, free_bytes: int) -> Configuration:
     """The decisions themselves, for a device with so much free memory; see :func:`configure`."""
     budget = memory_to_count_on(method.parameters.memory, free_bytes)
     spacing = chosen_spacing(method.parameters.spacing, images)
@@ -119,14 +95,14 @@ def first_fitting(sizes: Sequence[float], load: Callable[[int], float], guess: i
 class _Fitting:
     """Finds the largest patch, and the largest batch, that the device can train with."""
 
-    def __init__(self, method: SegmentationMethod, shape: tuple[int, ...], need: Need, budget: int):
+    def __init__(self, method: PatchMethod, shape: tuple[int, ...], need: Need, budget: int):
         """``shape`` is that of a typical image on the network's grid, of which patches start."""
         self._method, self._need, self._budget = method, need, budget
         self._shape = shape[: method.dimensions]
         self._spacing = method.parameters.spacing[: method.dimensions]
         self.limit = ""
 
-    def method(self) -> SegmentationMethod:
+    def method(self) -> PatchMethod:
         """The method with the largest patch of which a batch fits; the smallest there is if none does."""
         candidates = list(self._shrinking())
         if len(candidates) == 1:
@@ -145,7 +121,7 @@ class _Fitting:
             self.limit = "speed" if self._time(larger, wanted or FEWEST_PATCHES) > 1 else "memory"
         return candidates[min(number, len(candidates) - 1)]
 
-    def batch_size(self, method: SegmentationMethod, voxels_of_data: int) -> int:
+    def batch_size(self, method: PatchMethod, voxels_of_data: int) -> int:
         """As many patches as fit, at least two if memory allows, but no larger a share of the data than is useful."""
         useful = int(LARGEST_SHARE_OF_DATA * voxels_of_data / math.prod(patch_of(method)))
         if self._memory(method, FEWEST_PATCHES) > 1:
@@ -154,18 +130,18 @@ class _Fitting:
         number = first_fitting(counts, lambda n: self._load(method, counts[n]), len(counts) - 1)
         return counts[min(number, len(counts) - 1)]
 
-    def _load_of(self, candidates: Sequence[SegmentationMethod], batch: int, number: int) -> float:
+    def _load_of(self, candidates: Sequence[PatchMethod], batch: int, number: int) -> float:
         return self._load(candidates[number], batch)
 
-    def _load(self, method: SegmentationMethod, batch: int) -> float:
+    def _load(self, method: PatchMethod, batch: int) -> float:
         """What a step takes as a share of what there is, of time or of memory: up to 1 it fits."""
         time = self._time(method, batch)
         return time if time > 1 else max(time, self._memory(method, batch))
 
-    def _memory(self, method: SegmentationMethod, batch: int) -> float:
+    def _memory(self, method: PatchMethod, batch: int) -> float:
         return self._need.bytes(method, batch) / max(self._budget, 1)
 
-    def _time(self, method: SegmentationMethod, batch: int) -> float:
+    def _time(self, method: PatchMethod, batch: int) -> float:
         if self._need.device_type != "cpu":
             return 0.0
         return self._need.operations(method, batch) / self._acceptable_work
@@ -178,16 +154,16 @@ class _Fitting:
         cubic = free.fitted((_EDGE_ON_CPU[dimensions],) * dimensions, (1.0,) * dimensions, "cpu")
         return self._need.operations(cubic, FEWEST_PATCHES)
 
-    def _shrinking(self) -> Iterator[SegmentationMethod]:
+    def _shrinking(self) -> Iterator[PatchMethod]:
         """The method with patches from a typical image's size downwards, always shorter where they cover most of it."""
-        candidate: SegmentationMethod | None = self._fitted(self._shape)
+        candidate: PatchMethod | None = self._fitted(self._shape)
         while candidate is not None:
             yield candidate
             patch = patch_of(candidate)
             shorter = (self._shorter(patch, axis) for axis in self._by_coverage(patch))
             candidate = next((method for method in shorter if method), None)
 
-    def _fitted(self, size: tuple[int, ...]) -> SegmentationMethod:
+    def _fitted(self, size: tuple[int, ...]) -> PatchMethod:
         return self._method.fitted(size, self._spacing, self._need.device_type)
 
     def _by_coverage(self, patch: tuple[int, ...]) -> list[int]:
@@ -195,7 +171,7 @@ class _Fitting:
         open_axes = [axis for axis, wanted in enumerate(self._method.parameters.patch_size[: len(patch)]) if not wanted]
         return sorted(open_axes, key=lambda axis: (patch[axis] / self._shape[axis], patch[axis]), reverse=True)
 
-    def _shorter(self, patch: tuple[int, ...], axis: int) -> SegmentationMethod | None:
+    def _shorter(self, patch: tuple[int, ...], axis: int) -> PatchMethod | None:
         """The method with the longest patch that is shorter along one axis and no longer along the others."""
         is_thick = self._spacing[axis] >= 2 * min(self._spacing)
         for length in range(patch[axis] - 1, (_FEWEST_SLICES if is_thick else _SHORTEST) - 1, -1):

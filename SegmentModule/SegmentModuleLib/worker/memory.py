@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import NotEnoughMemory
+from MedDeepLib.training.channels import channels_in_words
 
 if TYPE_CHECKING:
     import torch
 
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 # Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
@@ -37,26 +38,28 @@ class Need:
     dtype: torch.dtype | None = None
     _counted: dict[tuple, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def build(self, method: SegmentationMethod) -> Callable[[], torch.nn.Module]:
+    def build(self, method: PatchMethod) -> Callable[[], torch.nn.Module]:
         return lambda: method.network(self.channels, self.classes + 1)
 
-    def bytes(self, method: SegmentationMethod, batch: int, patch: tuple[int, ...] | None = None) -> int:
+    def bytes(self, method: PatchMethod, batch: int, patch: tuple[int, ...] | None = None) -> int:
         """Memory that must be free for a batch of patches, of the method's own size unless told otherwise."""
         patch = patch or patch_of(method)
         at_once = -(-batch // method.parameters.accumulation)
         key = ("bytes", *_identity(method), at_once, patch)
         if key not in self._counted:
             step = training_step((at_once, self.channels, *patch))
-            tensors = preflight.training_bytes(self.build(method), step, self.dtype)
+            with channels_in_words():
+                tensors = preflight.training_bytes(self.build(method), step, self.dtype)
             self._counted[key] = preflight.needed_bytes(tensors, self.device_type)
         return self._counted[key]
 
-    def operations(self, method: SegmentationMethod, batch: int) -> int:
+    def operations(self, method: PatchMethod, batch: int) -> int:
         """Operations of a step, in units to compare with other methods and patches only."""
         patch = patch_of(method)
         key = ("operations", *_identity(method), patch)
         if key not in self._counted:
-            self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
+            with channels_in_words():
+                self._counted[key] = preflight.forward_operations(self.build(method), self.channels, patch)
         return batch * self._counted[key]
 
 
@@ -79,12 +82,12 @@ def training_step(shape: tuple[int, ...]) -> preflight.Step:
     return step
 
 
-def _identity(method: SegmentationMethod) -> tuple:
+def _identity(method: PatchMethod) -> tuple:
     """The parameters that a method's network depends on."""
     return type(method), replace(method.parameters, batch_size=0, patch_size=())
 
 
-def patch_of(method: SegmentationMethod) -> tuple[int, ...]:
+def patch_of(method: PatchMethod) -> tuple[int, ...]:
     """Voxels along each axis of the network."""
     return tuple(method.parameters.patch_size[: method.dimensions])
 
@@ -96,7 +99,7 @@ def memory_to_count_on(wanted_gigabytes: float, free: int) -> int:
 
 
 def check_training_memory(
-    method: SegmentationMethod, context: Context, patch: tuple[int, ...], dtype: torch.dtype | None
+    method: PatchMethod, context: Context, patch: tuple[int, ...], dtype: torch.dtype | None
 ) -> None:
     """Report a warning when a batch does not fit; it will then be computed in parts.
 
@@ -118,7 +121,7 @@ def check_training_memory(
     context.report("warning", message=sentence)
 
 
-def advice(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> tuple[bool, str]:
+def advice(method: PatchMethod, patch: tuple[int, ...], need: Need, free: int) -> tuple[bool, str]:
     """Whether a training fits into ``free`` bytes, and a sentence on what would fit if it does not."""
     batch = method.parameters.batch_size
     needed = need.bytes(method, batch, patch)
@@ -127,7 +130,7 @@ def advice(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free:
     return needed <= free, preflight.advice(needed, free, batch, patch, device, fitting)
 
 
-def _what_fits(method: SegmentationMethod, patch: tuple[int, ...], need: Need, free: int) -> list[str]:
+def _what_fits(method: PatchMethod, patch: tuple[int, ...], need: Need, free: int) -> list[str]:
     """The settings that would fit, in words: a smaller patch, or a smaller batch."""
     batch, steps = method.parameters.batch_size, method.downsampling[: method.dimensions]
     smaller = preflight.largest_fitting_patch(lambda size: need.bytes(method, batch, size), patch, steps, free)

@@ -28,8 +28,9 @@ def are_single_pieces(counts: Iterable[Any]) -> np.ndarray:
     Args:
         counts: of every label map, as from :func:`count_pieces`; None for one whose pieces are not known.
     """
-    known = [None if count is None else np.asarray(count) for count in counts]
-    if not known or any(count is None for count in known):
+    counts = list(counts)
+    known = [np.asarray(count) for count in counts if count is not None]
+    if not known or len(known) < len(counts):
         return np.zeros(0, bool)
     return np.max(known, axis=0) == 1
 
@@ -91,4 +92,5 @@ def _pieces(
     for index, box in enumerate(ndimage.find_objects(labels, max_label=classes), start=1):
         if box is not None and (only is None or index in only):
             inside = labels[box]
-            yield index, inside, *ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
+            pieces: Any = ndimage.label(inside == index, structure=np.ones((3, 3, 3)))
+            yield index, inside, *pieces

@@ -14,7 +14,7 @@ from SegmentModuleLib.worker.fingerprint import ANISOTROPIC, Fingerprint
 from SegmentModuleLib.worker.memory import advice, patch_of
 
 if TYPE_CHECKING:
-    from SegmentModuleLib.worker.configuration import Configuration
+    from SegmentModuleLib.worker.decisions import Configuration
 
 # nnU-Net's networks, which generalise, have one or two million weights per case on its small datasets.
 _MANY_WEIGHTS_PER_CASE = 3e6

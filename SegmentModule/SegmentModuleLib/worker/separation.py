@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -32,10 +34,12 @@ def _weights(labels: np.ndarray, strength: float, sigma: float) -> np.ndarray:
     second = nearest.copy()
     reach = int(np.ceil(4 * sigma))  # beyond it the weight is below 4e-4 of its height
     for value in np.unique(labels[labels > 0]):
-        objects, _ = ndimage.label(labels == value)
+        labelled: Any = ndimage.label(labels == value)
+        objects, _ = labelled
         for number, box in enumerate(ndimage.find_objects(objects), start=1):
             window = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
-            distance = ndimage.distance_transform_edt(objects[window] != number).astype(np.float32)
+            distance: Any = ndimage.distance_transform_edt(objects[window] != number)
+            distance = distance.astype(np.float32)
             first = nearest[window]
             second[window] = np.minimum(second[window], np.maximum(first, distance))
             nearest[window] = np.minimum(first, distance)

@@ -16,6 +16,7 @@ from MedDeepLib.evaluation.overlap import mean_dice
 from MedDeepLib.inference.ladder import apply_within_memory
 from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
+from MedDeepLib.training.channels import giving_channels
 from MedDeepLib.training.dense.augmentation import Augmentation
 from MedDeepLib.training.dense.cache import CaseCache
 from MedDeepLib.training.dense.patches import CachedCase, cut, made, random_center
@@ -31,7 +32,7 @@ from SegmentModuleLib.worker.losses import SegmentationLoss
 from SegmentModuleLib.worker.postprocessing import keep_largest_components
 
 if TYPE_CHECKING:
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 _NOTHING_LEARNED = 0.05  # Dice
 _CLEANED_METRIC = "validation Dice as applied"
@@ -52,12 +53,13 @@ class TrainingData:
         self.cache.remove()
 
 
-def patch_stage(method: SegmentationMethod, prepared: Prepared, context: Context) -> TrainStage:
+def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> TrainStage:
     """The stage that trains the method's network on patches of ``prepared.data``, a :class:`TrainingData`."""
     settings, dataset = method.parameters, context.dataset
     plan, data = Plan.from_dict(prepared.facts["plan"]), prepared.data
     torch.manual_seed(context.seed)
-    network = method.network(len(dataset.channels), len(dataset.classes) + 1).to(context.device)
+    classes = len(dataset.classes)
+    network = method.network(len(dataset.channels), classes + 1).to(context.device)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     validation = None
     if any(map(has_structures, data.validation)):  # of healthy cases alone, the best network finds nothing
@@ -78,6 +80,7 @@ def patch_stage(method: SegmentationMethod, prepared: Prepared, context: Context
             sample=_PatchSampler(data.training, plan, method.augmentation(), settings.foreground, context.seed),
             augment=made,
         ),
+        forward=giving_channels(classes + 1, f"background and {classes} class{'es' if classes > 1 else ''}"),
         loss=DeepSupervision(SegmentationLoss(settings.loss)),
         optimisation=Optimisation(
             optimizer,
@@ -135,7 +138,7 @@ class _WholeCases:
         for case in self._cases:
             shape = case.shape
             prepared = PreparedImage(
-                case["image"], np.eye(4), (0, 1, 2), (False,) * 3, shape, scale=np.ones(3), offset=np.zeros(3)
+                case["image"], np.eye(4), (0, 1, 2), (False, False, False), shape, scale=np.ones(3), offset=np.zeros(3)
             )
             options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
             labels = apply_within_memory(

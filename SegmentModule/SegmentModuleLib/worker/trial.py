@@ -11,13 +11,13 @@ from MedDeepLib.devices import preflight
 from SegmentModuleLib.worker.memory import Need, patch_of
 
 if TYPE_CHECKING:
-    from SegmentModuleLib.method import SegmentationMethod
+    from SegmentModuleLib.worker.patch_method import PatchMethod
 
 _LONGEST_SECONDS = 10.0
 _MOST_STEPS = 5
 
 
-def time_of_training(method: SegmentationMethod, context: Context) -> str:
+def time_of_training(method: PatchMethod, context: Context) -> str:
     """A sentence on it; empty on a GPU, which another job may be using, and where memory does not suffice now."""
     dataset, batch = context.dataset, method.parameters.batch_size
     need = Need(len(dataset.channels), len(dataset.classes), context.device.type)
@@ -32,7 +32,7 @@ def time_of_training(method: SegmentationMethod, context: Context) -> str:
     )
 
 
-def _seconds_for_a_step(method: SegmentationMethod, need: Need) -> float:
+def _seconds_for_a_step(method: PatchMethod, need: Need) -> float:
     import torch
 
     from SegmentModuleLib.worker.losses import SegmentationLoss

@@ -61,7 +61,9 @@ def test_a_matrix_is_found_again(fixed, moving, kind):
         assert figures["volume_ratio"] == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("fixed", "moving"), [("plain", "left-handed"), ("oblique", "anisotropic")])
+@pytest.mark.parametrize(
+    ("fixed", "moving"), [("plain", "left-handed"), pytest.param("oblique", "anisotropic", marks=pytest.mark.slow)]
+)
 def test_a_deformation_is_found_again(fixed, moving):
     bend = wave(6.0)
     images = pair(fixed, moving, bend)  # from the moving image's space to the body's, which is the fixed image's

@@ -17,7 +17,7 @@ import torch
 import toy_cases
 from MedDeepLib.bundles.model import open_model
 from MedDeepLib.bundles.saving import patient_code
-from MedDeepLib.data.sources.image import write_image
+from MedDeepLib.data.sources.image import read_image, write_image
 from MedDeepLib.jobs import Job, JobFolder, State, launch
 
 CPU = {"device": "cpu", "threads": 1}
@@ -249,11 +249,11 @@ def test_what_cannot_be_cross_validated(refused, tmp_path, folds, changes, words
 
 def test_a_label_that_cannot_be_learnt_from_leaves_nothing_behind(refused, tmp_path):
     file = cohort(tmp_path)
-    image, _ = toy_cases.toy_image(0)
     for number in range(6):
-        write_image(tmp_path / f"label{number}.nii.gz", (image * 0).astype("uint8"), toy_cases.toy_affine())
+        image = read_image(tmp_path / f"image{number}.nii.gz")
+        write_image(tmp_path / f"label{number}.nii.gz", (image.array[0] * 0).astype("uint8"), image.affine)
     sentence = refused("crossvalidate", "--dataset", file, "--method", "unet", "--output", tmp_path / "run")
-    assert ".nii.gz is empty" in sentence
+    assert "The labels of all 3 training cases are empty" in sentence
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")

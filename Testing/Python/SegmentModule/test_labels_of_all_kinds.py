@@ -132,10 +132,11 @@ def test_a_structure_in_two_pieces_stays_whole(toy_run, pieces, tmp_path):
 
 @pytest.mark.parametrize("old, kept", [(True, 1), (False, 2)])
 def test_the_worker_reads_jobs_of_before(toy_run, two_balls, tmp_path, old, kept):
-    from MedDeepLib.jobs.job import ApplyItem
+    from MedDeepLib.core import ApplyItem
+    from MedDeepLib.data.slots import Source
 
     output = tmp_path / "out.nii.gz"
-    item = ApplyItem((str(two_balls),), str(output))
+    item = ApplyItem({"image": Source("image", (two_balls,))}, {"segmentation": str(output)})
     request = Job("segment", "apply", "", {"largest_component": old}, model=str(toy_run), items=(item,), device="cpu")
     code, events = run_job(tmp_path / "apply", request)
     assert code == 0, events[-1]
@@ -175,11 +176,11 @@ def test_volumes_in_words():
 
 def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
     """What the network finds of it is wrong, and counts; neither the training nor going on with it crashes."""
-    from MedDeepLib.evaluation import overlap
+    from SegmentModuleLib.worker import training
 
     dataset, run, parameters = write_toy_dataset(tmp_path), tmp_path / "run", TRAINING | {"steps": 80}
     change_label(dataset, 4, without(2))
-    original, calls = overlap.mean_dice, []
+    original, calls = training.mean_dice, []
 
     def dies_at_the_second(*arguments):
         calls.append(arguments)
@@ -188,7 +189,7 @@ def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(overlap, "mean_dice", dies_at_the_second)
+        patch.setattr(training, "mean_dice", dies_at_the_second)
         assert train(dataset, run, parameters | {"validate_every": 20})[0] != 0
     folder = JobFolder(run)
     folder.worker_file.unlink()  # the worker was this process, which lives on

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import pytest
-from MedDeepLib.core import describe, from_mapping, parameter, to_mapping
+from MedDeepLib.core import describe, from_mapping, parameter, to_mapping, with_defaults
 from MedDeepLib.errors import UserError
 
 
@@ -114,3 +114,43 @@ def test_to_mapping_is_plain_json_and_comes_back():
     mapping = json.loads(json.dumps(to_mapping(sample)))
     assert mapping["size"] == [7, 8]
     assert from_mapping(Sample, mapping) == sample
+
+
+@dataclass(frozen=True)
+@with_defaults(steps=50, size=[7, 8])
+class Longer(Derived):
+    depth: int = parameter(2, "Depth.")
+
+
+@dataclass(frozen=True)
+@with_defaults(steps=60)
+class Longest(Longer):
+    """One more generation, without parameters of its own."""
+
+
+def test_another_default_is_not_another_parameter():
+    infos, before = describe(Longer), {info.name: info for info in describe(Derived)}
+    assert [info.name for info in infos] == [*before, "depth"]
+    for info in infos[:-1]:
+        changed = {"steps": 50, "size": (7, 8)}.get(info.name, info.default)
+        assert info == replace(before[info.name], default=changed)
+    assert Longer() == Longer(steps=50, size=(7, 8)) == from_mapping(Longer, {})
+    assert Longest() == Longest(steps=60, size=(7, 8)) and Longest().depth == 2
+    assert Sample().steps == Derived().steps == 10, "the parameters inherited from are left alone"
+    with pytest.raises(UserError, match="at most 100 steps, not 101"):
+        from_mapping(Longest, {"steps": 101})
+    with pytest.raises(FrozenInstanceError):
+        Longest().steps = 1
+
+
+def test_a_default_that_cannot_be_is_told_when_the_class_is_made():
+    with pytest.raises(TypeError, match="Wrong inherits no parameter 'stepz', only steps, "):
+
+        @with_defaults(stepz=1)
+        class Wrong(Sample):
+            pass
+
+    with pytest.raises(UserError, match="'steps' must be at most 100 steps, not 500"):
+        with_defaults(steps=500)(type("TooMany", (Sample,), {"__annotations__": {}}))
+    with pytest.raises(TypeError, match="below dataclass"):
+        with_defaults(steps=5)(Derived)

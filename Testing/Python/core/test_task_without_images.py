@@ -69,7 +69,7 @@ def test_train_evaluate_and_apply(outcome, dataset, tmp_path):
     low, auc, high = (float(line[name]) for name in ("auc_low", "auc", "auc_high"))
     assert low < auc <= high and auc > 0.85, "chance is .5"
     answer = tmp_path / "answer.json"
-    inputs = ("--features", tmp_path / "0.csv", "--age", 79, "--output", answer)
+    inputs = ("--features", tmp_path / "0.csv", "--age", 79, "--output-answer", answer)
     code, _, errors = outcome("apply", "--model", tmp_path / "run", *inputs, *FAST)
     assert code == 0, errors
     assert 0 <= json.loads(answer.read_text(encoding="utf-8"))["relapse"] <= 1
@@ -80,11 +80,11 @@ def test_a_stopped_training_is_resumed_to_the_same_arrays(outcome, dataset, tmp_
     assert train(outcome, dataset, tmp_path / "whole")[0] == 0
     from MedDeepLib.worker.process import StopRequest
 
-    items = tmp_path / "run" / "items.bags"
+    items = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(StopRequest, "__call__", lambda stop: len(list(items.glob("*.pt"))) >= 7)
+        patch.setattr(StopRequest, "__call__", lambda stop: len(list(items.glob("items*/*.pt"))) >= 7)
         assert train(outcome, dataset, tmp_path / "run")[0] == 130
-    made = {file: file.stat().st_mtime_ns for file in items.glob("*.pt")}
+    made = {file: file.stat().st_mtime_ns for file in items.glob("items*/*.pt")}
     assert 7 <= len(made) < 20
     assert load_tensors(next(iter(made)))["item"]["features"].shape == (32, 3)
     from MedDeepLib.jobs import JobFolder
@@ -126,6 +126,6 @@ def test_a_table_that_does_not_fit_is_refused_in_a_sentence(outcome, dataset, tm
     assert train(outcome, dataset, tmp_path / "run")[0] == 0
     table = tmp_path / "0.csv"
     table.write_text(table.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-    inputs = ("--features", table, "--age", 50, "--output", tmp_path / "o.json")
+    inputs = ("--features", table, "--age", 50, "--output-answer", tmp_path / "o.json")
     code, _, errors = outcome("apply", "--model", tmp_path / "run", *inputs, *FAST)
     assert code == 2 and words in errors and not (tmp_path / "o.json").exists()

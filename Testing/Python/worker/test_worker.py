@@ -23,7 +23,10 @@ def perform(monkeypatch):
     """Replaces what the worker does by a function of the test's."""
     from MedDeepLib.worker import actions
 
-    return lambda function: monkeypatch.setattr(actions, "perform", function)
+    def replace(function):
+        monkeypatch.setattr(actions, "perform", lambda folder, report, stop, **_: function(folder, report, stop))
+
+    return replace
 
 
 def fail(error: BaseException):

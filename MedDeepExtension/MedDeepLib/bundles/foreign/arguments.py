@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 # References are written as in expressions that Python can parse, see expressions.REFERENCES.
 Entries = Callable[[str], Any]  # the entry of a configuration by its name; raises KeyError
@@ -86,8 +86,10 @@ class _Reader:
 
     def named(self, node: ast.expr) -> list[tuple[str, Any]]:
         """The arguments in ``**node``; one without a name stands for those that cannot be told."""
-        if isinstance(node, ast.Dict) and all(_is_text(key) for key in node.keys):
-            return [(key.value, value) for key, value in zip(node.keys, node.values, strict=True)]
+        if isinstance(node, ast.Dict):
+            names = [name for name in map(_text, node.keys) if name is not None]
+            if len(names) == len(node.keys):
+                return list(zip(names, node.values, strict=True))
         value = self._referred(node)
         return list(value.items()) if isinstance(value, dict) and "_target_" not in value else [("", None)]
 
@@ -139,17 +141,18 @@ class _Reader:
             )
         return True
 
-    def _is_reference(self, node: ast.expr) -> bool:
+    def _is_reference(self, node: ast.expr) -> TypeGuard[ast.Subscript]:
         return (
             isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == self._references
         )
 
     def _referred(self, node: ast.expr) -> Any:
         """The entry that a reference stands for; some text when it is none or cannot be told."""
-        if not self._is_reference(node) or not _is_text(node.slice):
+        name = _text(node.slice) if self._is_reference(node) else None
+        if name is None:
             return "?"
         try:
-            return self._entries(node.slice.value)
+            return self._entries(name)
         except KeyError:
             return "?"
 
@@ -189,8 +192,8 @@ def _texts(value: Any) -> Iterator[str]:
             waiting += current
 
 
-def _is_text(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _text(node: ast.expr | None) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _root(node: ast.expr) -> str:

@@ -82,7 +82,9 @@ def entry(config: Any, name: str) -> Any:
 
 
 def _macro_target(value: str, place: str, config: dict[str, Any], root: Path) -> Any:
-    file, name = _MACRO.fullmatch(value).groups()
+    macro = _MACRO.fullmatch(value)
+    assert macro is not None  # it was recognised by this pattern
+    file, name = macro.groups()
     if file:
         path = (root / file).resolve()
         if not path.is_relative_to(root.resolve()):

@@ -364,15 +364,19 @@ def _check_size(kind: type, left: Any, right: Any) -> None:
         raise RefusedExpression("it formats a text")
     if kind is ast.Pow and isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _MOST_BITS:
         raise RefusedExpression("it makes a huge number")
-    if kind is ast.Add and isinstance(left, (str, bytes, list, tuple)) and len(left) + len(right) > _MOST_LENGTH:
-        raise RefusedExpression("it makes a huge list")
+    if kind is ast.Add and isinstance(left, (str, bytes, list, tuple)):
+        added: Any = right  # of the same kind, or Python refuses it
+        if len(left) + len(added) > _MOST_LENGTH:
+            raise RefusedExpression("it makes a huge list")
     if kind is ast.Mult:
         for sequence, times in ((left, right), (right, left)):
-            repeats = isinstance(sequence, (str, bytes, list, tuple)) and isinstance(times, int)
-            if repeats and len(sequence) * times > _MOST_LENGTH:
+            if not isinstance(sequence, (str, bytes, list, tuple)) or not isinstance(times, int):
+                continue
+            if len(sequence) * times > _MOST_LENGTH:
                 raise RefusedExpression("it makes a huge list")
-        both = isinstance(left, int) and isinstance(right, int)
-        if both and left.bit_length() + right.bit_length() > _MOST_BITS:
+        if not isinstance(left, int) or not isinstance(right, int):
+            return
+        if left.bit_length() + right.bit_length() > _MOST_BITS:
             raise RefusedExpression("it makes a huge number")
 
 

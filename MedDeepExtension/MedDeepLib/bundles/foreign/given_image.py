@@ -6,7 +6,7 @@ positions are given here in its own terms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class GivenImaged(MapTransform):
         self._canonical = as_closest_canonical
         self._reads_with_itk = "itkreader" in names
 
-    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for number, key in enumerate(self.key_iterator(result)):
             image = self._tensor(result[key])
@@ -67,7 +67,7 @@ class GivenImaged(MapTransform):
         affine = image.affine if self._reads_with_itk else _as_nibabel_says(image)
         return LPS_TO_RAS @ affine if self._lps else affine
 
-    def _tensor(self, image: Image) -> MetaTensor:
+    def _tensor(self, image: Image) -> Any:
         array, affine = image.array, self.affine(image)
         if self._canonical:
             array, affine = to_canonical(array, affine)
@@ -99,7 +99,8 @@ def _as_nibabel_says(image: Image) -> np.ndarray:
     try:
         import nibabel
 
-        affine = np.asarray(nibabel.load(image.path).affine, float)
+        loaded: Any = nibabel.load(image.path)
+        affine = np.asarray(loaded.affine, float)
     except Exception:  # the image has already been read: nibabel's objections do not matter
         return image.affine
     return affine if affine.shape == (4, 4) and affines_match(affine, image.affine, image.shape) else image.affine
@@ -107,4 +108,4 @@ def _as_nibabel_says(image: Image) -> np.ndarray:
 
 def given_keys(transforms: Sequence[Any]) -> list[tuple[GivenImaged, str]]:
     """Every key that is given an image in these transforms, with the step that does so."""
-    return [(step, key) for step in transforms if isinstance(step, GivenImaged) for key in step.keys]
+    return [(step, str(key)) for step in transforms if isinstance(step, GivenImaged) for key in step.keys]

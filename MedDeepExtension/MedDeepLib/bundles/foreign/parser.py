@@ -8,7 +8,7 @@ since nothing would check the arguments of that call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent, ConfigExpression, ConfigItem
@@ -62,7 +62,7 @@ class SafeParser(ConfigParser):
         if ConfigComponent.is_instantiable(config):
             item: ConfigItem = _Component(config, id, self.locator)
         elif ConfigExpression.is_expression(config):
-            item = _Expression(config, id, self.__dict__["evaluator"])
+            item = _Expression(cast(str, config), id, self.__dict__["evaluator"])
         else:
             item = ConfigItem(config=config, id=id)
         self.ref_resolver.add_item(item)

@@ -22,8 +22,9 @@ class NotTrusted(UserError):
     def __init__(self, folder: Path, title: str, findings: tuple[Finding, ...]):
         self.folder, self.findings = folder, findings
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+        first = next(iter(findings)).in_words()
         super().__init__(
-            f"The bundle '{title}' would run more than MONAI's own components: {findings[0].in_words()}{more}; "
+            f"The bundle '{title}' would run more than MONAI's own components: {first}{more}; "
             "such code can read, change and send away all your files, so trust it (in the menu beside the model, or by "
             "--trust) only if you know who made it."
         )

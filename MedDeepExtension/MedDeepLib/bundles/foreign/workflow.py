@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Workflow:
         self.network = self._loaded_network(config).to(device).eval()
         self._before = _steps(self._built("preprocessing") if "preprocessing" in config else None)
         self._after = _steps(self._built("postprocessing") if "postprocessing" in config else None)
-        self.inferer = self._built("inferer") if config.get("inferer") else SimpleInferer()
+        self.inferer: Any = self._built("inferer") if config.get("inferer") else SimpleInferer()
         if not given_keys(self._before):
             self._before.insert(0, GivenImaged("image", ensure_channel_first=True))
         self._saving = self._built(_SAVED)
@@ -84,7 +84,7 @@ class Workflow:
             data = self._applied(step, data, "preprocessing")
         if stop_requested():
             raise Stopped
-        batch = list_data_collate([data])
+        batch: Any = list_data_collate([data])
         key = given_keys(self._before)[0][1]
         key = "image" if "image" in batch else key
         inputs = batch[key].to(self._device)
@@ -93,7 +93,7 @@ class Workflow:
         amp = self._amp and self._device.type == "cuda"
         with torch.no_grad(), torch.autocast("cuda", enabled=True) if amp else contextlib.nullcontext():
             output["pred"] = self._inferred(inputs, network)
-        apart = Decollated(keys=None, detach=True)
+        apart: Any = Decollated(keys=None, detach=True)
         data = {**apart(batch)[0], **apart(output)[0]}
         del batch, output, inputs
         for step in self._after:
@@ -270,7 +270,8 @@ class Workflow:
             if discrete
             else "bilinear"
         )
-        resample = SpatialResample(mode=mode, padding_mode=self._saving.get("padding_mode", "border"), dtype=np.float64)
+        padding = self._saving.get("padding_mode", "border")
+        resample: Any = SpatialResample(mode=mode, padding_mode=padding, dtype=np.float64)
         source = MetaTensor(plain.float(), affine=torch.as_tensor(affine))
         return resample(source, dst_affine=torch.as_tensor(expected), spatial_size=image.shape).as_tensor()
 
@@ -337,5 +338,5 @@ def _channels(value: Any) -> int:
     return int(value.shape[0]) if isinstance(value, torch.Tensor) and value.ndim > 1 else 0
 
 
-def _is_binary(value: Sequence) -> bool:
+def _is_binary(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and bool(((value == 0) | (value == 1)).all())

@@ -115,7 +115,7 @@ def read_series(series: Series) -> Image:
     shape, affine = volume_grid(series)
     # Planes are stored one after the other, as in the files; the caller gets a (1, I, J, K) view of them.
     planes = np.empty(shape[::-1], voxel_type(series))
-    path, frames = None, None
+    path, frames = series.slices[0].path, _decode(series.slices[0])
     for number, one in enumerate(series.slices):
         if one.path != path:
             path, frames = one.path, _decode(one)
@@ -169,13 +169,13 @@ def _rescaled(plane: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
 def _decode(one: Slice) -> np.ndarray:
     """Frames (frames, rows, columns) of a file; float32 means that slope and intercept are already
     applied."""
-    import pydicom
+    import pydicom.uid
 
     dataset = pydicom.dcmread(one.path)
     expected = (int(dataset.get("NumberOfFrames", 1) or 1), one.rows, one.columns)
     try:
         frames = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise many kinds of errors
+    except Exception as error:  # pydicom's decoders raise many kinds of errors of errors
         if not dataset.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian).is_compressed:
             raise damaged(one.path, "its pixels are incomplete") from error
         frames = _decode_with_itk(one.path, dataset.file_meta.TransferSyntaxUID.name)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,6 +61,12 @@ class Slice:
     intercept: float
     samples: int
     stored_range: tuple[int, int]
+
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Position, orientation and pixel spacing of a slice that has them all."""
+        assert self.position is not None and self.orientation is not None and self.pixel_spacing is not None
+        return self.position, self.orientation, self.pixel_spacing
 
     @property
     def name(self) -> str:
@@ -122,7 +128,7 @@ def _slice(header: pydicom.Dataset, frame: int, groups: Sequence[pydicom.Dataset
     bits = int(header.get("BitsStored", 0) or header.get("BitsAllocated", 16))
     signed = bool(header.get("PixelRepresentation", 0))
 
-    def value(keyword: str, sequence: str) -> object:
+    def value(keyword: str, sequence: str) -> Any:
         for group in groups:
             item = _first(group, sequence)
             if item is not None and item.get(keyword) not in (None, ""):
@@ -171,11 +177,11 @@ def volume_grid(series: Series) -> tuple[tuple[int, int, int], np.ndarray]:
     depths = np.array([float(one.position @ normal) for one in slices])
     step = _checked_step(series, depths)
     _check_drift(series, normal, depths)
-    row_spacing, column_spacing = first.pixel_spacing
+    position, _, (row_spacing, column_spacing) = first.place
     affine = geometry.affine_from_lps(
         [column_spacing, row_spacing, step],
         np.column_stack([row_direction, column_direction, normal]),
-        first.position,
+        position,
     )
     geometry.check_affine(affine, str(series.folder))
     return (first.columns, first.rows, len(slices)), affine
@@ -246,9 +252,10 @@ def _checked_step(series: Series, depths: np.ndarray) -> float:
 def _check_drift(series: Series, normal: np.ndarray, depths: np.ndarray) -> None:
     """Slices must be stacked without a shift; a tilted gantry shifts them."""
     first = series.slices[0]
-    moved = np.array([one.position - first.position for one in series.slices])
+    position, _, pixel_spacing = first.place
+    moved = np.array([one.place[0] - position for one in series.slices])
     sideways = np.linalg.norm(moved - np.outer(depths - depths[0], normal), axis=1)
-    if sideways.max() > LARGEST_DRIFT * first.pixel_spacing.min():
+    if sideways.max() > LARGEST_DRIFT * pixel_spacing.min():
         raise UserError(
             f"{series.folder} was taken with a tilted gantry or its slices are shifted by up to "
             f"{sideways.max():.1f} mm; load it in 3D Slicer, harden the transform it adds, and "
@@ -258,7 +265,8 @@ def _check_drift(series: Series, normal: np.ndarray, depths: np.ndarray) -> None
 
 def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors along a row, along a column and across the slice; exactly perpendicular."""
-    row, column = one.orientation[:3], one.orientation[3:]
+    _, orientation, _ = one.place
+    row, column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if np.abs(np.array(lengths) - 1).max() > 0.01 or abs(row @ column) > 0.01:
         raise UserError(f"{one.path} has directions that are not perpendicular; export the series again.")
@@ -269,6 +277,7 @@ def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _normal(one: Slice) -> np.ndarray:
+    assert one.orientation is not None  # the callers have looked
     return np.cross(one.orientation[:3], one.orientation[3:])
 
 
@@ -277,7 +286,7 @@ def _first(dataset: pydicom.Dataset | None, sequence: str) -> pydicom.Dataset | 
     return items[0] if items else None
 
 
-def _vector(values: object, length: int) -> np.ndarray | None:
+def _vector(values: Any, length: int) -> np.ndarray | None:
     if values is None or values == "":
         return None
     vector = np.array([float(value) for value in values])

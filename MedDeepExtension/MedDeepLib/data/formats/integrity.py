@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 
@@ -106,11 +106,11 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     return NiftiHeader(sizes, spacing[1 : dimensions + 1], int(offset), math.prod(sizes) * bits // 8, float_type)
 
 
-def _open_maybe_compressed(path: Path) -> BinaryIO:
+def _open_maybe_compressed(path: Path) -> IO[bytes]:
     # The contents decide, not the name: compressed files called .nii are common.
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def _check_nifti(path: Path) -> int:

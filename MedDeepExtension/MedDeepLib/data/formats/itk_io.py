@@ -54,7 +54,7 @@ WRITTEN_TYPES = {
 class Header:
     """What ITK reads of an image before its voxels; the fields are those of ``ImageInfo``."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
     channels: int

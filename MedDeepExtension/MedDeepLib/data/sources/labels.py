@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -221,7 +222,7 @@ def _parse_segments(fields: Mapping[str, str]) -> tuple[list[Segment], list[int]
     while f"Segment{len(segments)}_ID" in fields:
         number = len(segments)
         tags = dict(tag.split(":", 1) for tag in fields.get(f"Segment{number}_Tags", "").split("|") if ":" in tag)
-        color = tuple(float(value) for value in fields.get(f"Segment{number}_Color", "0.5 0.5 0.5").split())
+        color: Any = tuple(float(value) for value in fields.get(f"Segment{number}_Color", "0.5 0.5 0.5").split())
         segments.append(
             Segment(
                 value=int(fields.get(f"Segment{number}_LabelValue", 1)),

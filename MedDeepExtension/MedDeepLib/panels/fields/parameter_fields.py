@@ -84,8 +84,10 @@ class DecimalField(Field):
     def _make(self, changed):
         self.widget = qt.QDoubleSpinBox()
         self.widget.decimals = _decimals(self.info.default)
-        self.widget.setRange(self.info.minimum, self.info.maximum)
-        self.widget.singleStep = 0.05 if self.info.maximum - self.info.minimum <= 2 else 1.0
+        minimum, maximum = self.info.minimum, self.info.maximum
+        assert minimum is not None and maximum is not None  # others are texts
+        self.widget.setRange(minimum, maximum)
+        self.widget.singleStep = 0.05 if maximum - minimum <= 2 else 1.0
         self.widget.suffix = _suffix(self.info)
         self.widget.keyboardTracking = False
         self.widget.connect("valueChanged(double)", lambda value: changed())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class LiveCurves:
         if not self._slices.is_busy():
             self._slices.start(self._fill(list(self._followed.values())), self._filled)
 
-    def _fill(self, followed: list[_Followed]) -> Iterator[None]:
+    def _fill(self, followed: list[_Followed]) -> Generator[None]:
         for one in followed:
             yield from one.read()
 
@@ -76,7 +76,7 @@ class _Followed:
         self._reader = EventReader(folder.events_file)
         self._unread: list[dict[str, Any]] = []
 
-    def read(self) -> Iterator[None]:
+    def read(self) -> Generator[None]:
         alive = self._folder.worker_alive()  # checked first, so that its last events are read below
         for events in self._reader.read_in_parts():
             self._unread += [event for event in events if event["event"] == "metrics"]

@@ -67,9 +67,11 @@ class DevicesSection:
 
     def update_buttons(self) -> None:
         entry = self._chosen_entry()
-        waits = entry is not None and entry.ticket is not None
+        place = count = 0
+        waits = False
+        if entry is not None and entry.ticket is not None:
+            waits, place, count = True, entry.place, len(entry.device.waiting)
         no_waiter = [] if waits else [_("Choose a job that waits for a device.")]
-        place, count = (entry.place, len(entry.device.waiting)) if waits else (0, 0)
         first = [_("It is already the next one.")] if waits and place == 0 else []
         last = [_("It is already the last one.")] if waits and place == count - 1 else []
         explain_button(self.ui.devicesUpButton, no_waiter or first, _("Let this job have the device earlier."))
@@ -101,6 +103,7 @@ class DevicesSection:
 
     def _move_chosen(self, steps: int) -> None:
         entry = self._chosen_entry()
+        assert entry is not None and entry.ticket is not None  # the buttons are disabled without
         try:
             move(entry.ticket.id, entry.place + steps, device=entry.device, timeout=_MOVE_SECONDS)
             self.status.clear()
@@ -111,7 +114,9 @@ class DevicesSection:
         self.refresh()
 
     def _stop_chosen(self) -> None:
-        self._stop(JobFolder(self._chosen_entry().folder))
+        entry = self._chosen_entry()
+        assert entry is not None  # the button is disabled without
+        self._stop(JobFolder(entry.folder))
         self.refresh()
 
     def _build(self) -> None:
@@ -169,7 +174,8 @@ class _Entry:
             self.key += f"/{ticket.id}"
         elif owner is not None:
             self.key += f"/{owner.pid}/{owner.folder}"
-        self.folder = (ticket or owner).folder if ticket or owner else ""
+        holder = ticket or owner
+        self.folder = holder.folder if holder else ""
 
     def words(self) -> tuple[str, str]:
         if self.ticket is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from MedDeepLib.jobs.events import EventReader
@@ -34,10 +34,10 @@ class JobDetails:
             self._write("")
         elif changed:
             self.summary, self._reader = Summary(), EventReader(job.folder.events_file)
-            self._slices.start(self._read(), self._render)
+            self._slices.start(self._read(self._reader), self._render)
             self._render()
-        elif not self._slices.is_busy():
-            self._slices.start(self._read(), self._render)
+        elif self._reader is not None and not self._slices.is_busy():
+            self._slices.start(self._read(self._reader), self._render)
 
     def has_metrics(self) -> bool:
         """Whether the job has reported any metric."""
@@ -51,8 +51,8 @@ class JobDetails:
         """The panel is closed."""
         self._slices.cancel()
 
-    def _read(self) -> Iterator[None]:
-        for events in self._reader.read_in_parts():
+    def _read(self, reader: EventReader) -> Generator[None]:
+        for events in reader.read_in_parts():
             self.summary.take(events)
             yield
 

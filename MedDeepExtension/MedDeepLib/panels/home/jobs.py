@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import qt
@@ -128,7 +128,8 @@ class JobsSection:
         job, ui = self.chosen(), self.ui
         none = [_("Choose a job in the table.")] if job is None else []
         mine = job is not None and self.resumed.job(job.folder.path) is not None
-        explain_button(ui.jobsStopButton, none or _stop_obstacles(job, mine), _("Let the job save its work and stop."))
+        to_stop = _stop_obstacles(job, mine) if job is not None else none
+        explain_button(ui.jobsStopButton, to_stop, _("Let the job save its work and stop."))
         problem = _resume_problem(job, mine) if job is not None else ""
         explain_button(ui.jobsResumeButton, none or ([problem] if problem else []), _resume_words(job))
         no_curves = [] if self.details.has_metrics() else [_("It has no metrics to draw.")]
@@ -139,7 +140,7 @@ class JobsSection:
         explain_button(ui.jobsDeleteButton, none or running or deleting, _("Delete the job's folder; asks first."))
         explain_button(ui.jobsLogButton, none, _("Show the worker's log, including tracebacks."))
 
-    def _look(self) -> Iterator[None]:
+    def _look(self) -> Generator[None]:
         yield from self._jobs.refresh(runs.runs_folder())
         fresh: dict[str, tuple[Overview, Row]] = {}
         died = 0
@@ -180,8 +181,13 @@ class JobsSection:
         self.details.show(job)
         self.update_buttons()
 
+    def _chosen_folder(self) -> JobFolder:
+        job = self.chosen()
+        assert job is not None  # the buttons are disabled without
+        return job.folder
+
     def _stop_chosen(self) -> None:
-        self.stop(self.chosen().folder)
+        self.stop(self._chosen_folder())
 
     def _look_at_stopping(self) -> None:
         for stopping in list(self._stopping):
@@ -193,7 +199,7 @@ class JobsSection:
             self._stop_timer.stop()
 
     def _resume_chosen(self) -> None:
-        folder = self.chosen().folder
+        folder = self._chosen_folder()
         try:
             ensure_packages()
             self.resumed.watch(self._logic.resume(folder.path))
@@ -227,16 +233,16 @@ class JobsSection:
             self.status.clear()
 
     def _show_curves(self) -> None:
-        self.curves.show(self.chosen().folder)
+        self.curves.show(self._chosen_folder())
 
     def _open_log(self) -> None:
         self.ui.logCollapsibleButton.collapsed = False
 
     def _open_folder(self) -> None:
-        open_folder(self.chosen().folder.path)
+        open_folder(self._chosen_folder().path)
 
     def _delete_chosen(self) -> None:
-        folder = self.chosen().folder
+        folder = self._chosen_folder()
         question = _("Delete the job '{name}' for good?").format(name=folder.path.name)
         lost = losses(folder)
         if lost:

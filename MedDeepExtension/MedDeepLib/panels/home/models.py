@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class ModelsSection:
         self.export_zip_action.connect("triggered()", self._export_zip)
         self.export_folder_action.connect("triggered()", self._export_folder)
         ui.modelsExportButton.setMenu(menu)
-        ui.modelsFolderButton.connect("clicked()", lambda: open_folder(self.chosen().folder))
+        ui.modelsFolderButton.connect("clicked()", lambda: open_folder(self._the_chosen().folder))
         ui.modelsDeleteButton.connect("clicked()", self._delete_chosen)
         ui.modelsProgressBar.hide()
         self.table.changes.connect(self._show_chosen)
@@ -106,7 +106,7 @@ class ModelsSection:
             _("Delete the model, but keep the run that trained it; asks first."),
         )
 
-    def _look(self) -> Iterator[None]:
+    def _look(self) -> Generator[None]:
         yield from self._models.refresh(runs.runs_folder())
         self._rows = []
         for entry in self._models.entries:
@@ -126,8 +126,13 @@ class ModelsSection:
         show_html(self.ui.modelsDetails, details)
         self.update_buttons()
 
+    def _the_chosen(self) -> ModelEntry:
+        model = self.chosen()
+        assert model is not None  # the buttons are disabled without
+        return model
+
     def _export_zip(self) -> None:
-        suggested = str(Path.home() / f"{self.chosen().name}.zip")
+        suggested = str(Path.home() / f"{self._the_chosen().name}.zip")
         path = qt.QFileDialog.getSaveFileName(
             self.ui.modelsExportButton, _("Save the model as"), suggested, _("Zip files (*.zip)")
         )
@@ -139,10 +144,10 @@ class ModelsSection:
             self.ui.modelsExportButton, _("Choose where the model's folder is made"), str(Path.home())
         )
         if path:
-            self._export(Path(path) / self.chosen().name)
+            self._export(Path(path) / self._the_chosen().name)
 
     def _export(self, target: Path) -> None:
-        self._transfer = ModelTransfer(runs.models_folder(), "export", self.chosen().folder, target)
+        self._transfer = ModelTransfer(runs.models_folder(), "export", self._the_chosen().folder, target)
         self.ui.modelsProgressBar.setRange(0, 0)
         self.ui.modelsProgressBar.show()
         self.status.info(_("Copying to {target}...").format(target=target))
@@ -151,6 +156,7 @@ class ModelsSection:
 
     def _look_at_transfer(self) -> None:
         transfer, bar = self._transfer, self.ui.modelsProgressBar
+        assert transfer is not None  # the timer runs only meanwhile
         if transfer.is_running():
             if transfer.share():
                 bar.setRange(0, 100)
@@ -166,7 +172,7 @@ class ModelsSection:
         self.update_buttons()
 
     def _delete_chosen(self) -> None:
-        model = self.chosen()
+        model = self._the_chosen()
         question = _("Delete the model '{title}' for good?").format(title=model.title) + "\n\n"
         if model.run is not None:
             question += _("The run '{name}' keeps its curves and its log, but can no longer be applied.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -52,7 +52,7 @@ class RunsFolderSection:
         """The panel is closed."""
         self._measuring.cancel()
 
-    def _measure(self) -> Iterator[None]:
+    def _measure(self) -> Generator[None]:
         for total in size_of(runs.runs_folder()):
             self._bytes = total
             yield

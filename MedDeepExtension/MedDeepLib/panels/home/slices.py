@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import qt
@@ -20,7 +20,7 @@ class Slices:
     """Runs one generator at a time; everything that it does between two of its steps must be short."""
 
     def __init__(self):
-        self._work: Iterator[Any] | None = None
+        self._work: Generator[Any] | None = None
         self._done: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda sentence: None
         self._timer = qt.QTimer()
@@ -32,7 +32,7 @@ class Slices:
 
     def start(
         self,
-        work: Iterator[Any],
+        work: Generator[Any],
         done: Callable[[], None] = lambda: None,
         failed: Callable[[str], None] = lambda sentence: None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +114,7 @@ class Table:
         self._show_order()
         self._slices.start(self._write(self._sorted()))
 
-    def _write(self, rows: list[Row]) -> Iterator[None]:
+    def _write(self, rows: list[Row]) -> Generator[None]:
         widget = self._widget
         widget.blockSignals(True)
         widget.setRowCount(len(rows))

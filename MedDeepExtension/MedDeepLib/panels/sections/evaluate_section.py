@@ -46,7 +46,7 @@ class EvaluateSection(JobSection):
         button = self.ui.evaluateButton
         if self.monitor.is_busy():
             button.text = _("Stop")
-            stopping = self.monitor.job.folder.stop_requested()
+            stopping = self.monitor.stop_requested()
             obstacles = [_("It is already being stopped.")] if stopping else []
             explain_button(button, obstacles, _("Stop; there will be no metrics."))
             return

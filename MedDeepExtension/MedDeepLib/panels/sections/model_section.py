@@ -65,7 +65,7 @@ class ModelSection(JobSection):
         button = self.ui.applyButton
         if self.monitor.is_busy():
             button.text = _("Stop")
-            stopping = self.monitor.job.folder.stop_requested()
+            stopping = self.monitor.stop_requested()
             explain_button(button, [_("It is already being stopped.")] if stopping else [], self.stop_tip)
             return
         button.text = _("Apply")

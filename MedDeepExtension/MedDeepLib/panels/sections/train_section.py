@@ -82,7 +82,7 @@ class TrainSection(JobSection):
         explain_button(ui.trainStartButton, busy or self._obstacles(), _("Start a new training in the background."))
         explain_button(ui.trainResumeButton, busy or self._resume_obstacles(), _("Resume from the last checkpoint."))
         stop_obstacles = [] if busy else [_("No training is running.")]
-        if busy and self.monitor.job.folder.stop_requested():
+        if busy and self.monitor.stop_requested():
             stop_obstacles = [_("It is already being stopped.")]
         explain_button(ui.trainStopButton, stop_obstacles, stop_tip)
         no_curves = [] if self.chart.value() is not None else [_("There are no curves before a training.")]
@@ -183,16 +183,16 @@ class TrainSection(JobSection):
     def _resume_clicked(self) -> None:
         folder = JobFolder(self.run_folder.value())
         if self.start(lambda: self.logic.resume(folder.path)):
-            self._new_curves(folder.path)
-            self.curves.add(folder.events())
+            self._new_curves(folder.path).add(folder.events())
 
     def _stop_clicked(self) -> None:
         self.monitor.stop()
         self.update_buttons()
 
-    def _new_curves(self, folder: Path) -> None:
+    def _new_curves(self, folder: Path) -> TrainingCurves:
         self.curves = TrainingCurves(folder.name, self.chart.value())
         self.chart.set_value(self.curves.chart)
+        return self.curves
 
     def _events_came(self, events: list[dict[str, Any]]) -> None:
         if self.curves is not None:

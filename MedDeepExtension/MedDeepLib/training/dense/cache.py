@@ -69,7 +69,8 @@ class CaseCache:
             part.mkdir(parents=True)
             for name, tensor in (tensors | extras).items():
                 np.save(part / f"{name}.npy", tensor.numpy())
-            np.savez(part / "voxels.npz", **{str(value): index for value, index in case.voxels.items()})
+            voxels: dict[str, Any] = {str(value): index for value, index in case.voxels.items()}
+            np.savez(part / "voxels.npz", **voxels)
             (part / _DESCRIPTION).write_text(json.dumps(_description(case)), encoding="utf-8")
             try:
                 os.replace(part, folder)

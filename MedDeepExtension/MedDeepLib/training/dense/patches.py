@@ -94,7 +94,8 @@ class CachedCase:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(next(iter(self.volumes.values())).tensor.shape[1:])
+        _, i, j, k = next(iter(self.volumes.values())).tensor.shape
+        return i, j, k
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.volumes[name].tensor

@@ -33,7 +33,8 @@ class DeepSupervision:
             return self._loss(output, batch)
         weights = [0.5**level for level in range(len(output))]
         losses = [self._loss(scores, self._at(batch, scores.shape[2:])) for scores in output]
-        return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+        total: Any = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        return total / sum(weights)
 
     def _at(self, batch: Sample, size: Sequence[int]) -> Sample:
         resampled = {}

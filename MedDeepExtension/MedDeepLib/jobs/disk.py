@@ -43,7 +43,7 @@ def losses(folder: JobFolder) -> list[str]:
 
 
 def delete_job(folder: JobFolder) -> Generator[None]:
-    """Delete a job's folder with everything in it. It is gone as a whole at the first step, the rest makes room.
+    """Delete a job's folder with everything in it. The first step removes it from sight, the others free the space.
 
     Raises UserError when the job is running or starting, or its folder cannot be deleted; nothing is lost then.
     """
@@ -55,14 +55,14 @@ def delete_job(folder: JobFolder) -> Generator[None]:
 
 
 def delete_model(folder: JobFolder) -> Generator[None]:
-    """Delete the model that a job has trained, and keep the job. As :func:`delete_job` otherwise."""
+    """Delete the trained model of a job and keep the job; otherwise as :func:`delete_job`."""
     if folder.active_pid() is not None:
         raise UserError(f"The job in {folder.path} is running: stop it before deleting its model.")
     yield from delete(folder.model_folder)
 
 
 def delete(path: Path) -> Generator[None]:
-    """Take a folder away under another name, and then remove what was in it file by file.
+    """Rename a folder to a hidden name, then remove its contents file by file.
 
     Raises UserError when it cannot be renamed, for instance because another program uses a file in it.
     """

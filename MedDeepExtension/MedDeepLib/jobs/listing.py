@@ -34,7 +34,7 @@ class JobList:
         self._known: dict[Path, _Known] = {}
 
     def refresh(self, runs: Path) -> Generator[None]:
-        """Look at all jobs; stops after each of them, for the caller to do something else."""
+        """Refresh all jobs; yields after each, so that the caller can do other work."""
         known: dict[Path, _Known] = {}
         for path in [*folders_in(runs), *folders_in(runs / TEMPORARY)]:
             found = self._look(path)

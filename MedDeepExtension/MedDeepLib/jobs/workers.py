@@ -57,7 +57,7 @@ class Launcher(Protocol):
         ...
 
     def submit(self, folder: JobFolder) -> Worker:
-        """Start an application: at once where a worker is warm."""
+        """Start an apply job: at once if a worker is warm."""
         ...
 
     def release(self) -> None:

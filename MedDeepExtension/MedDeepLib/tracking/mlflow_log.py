@@ -85,7 +85,7 @@ class MlflowLog:
             self._woken.wait(_RETRY_SECONDS if self._unreachable else _BATCH_SECONDS)
 
     def _send(self) -> None:
-        """Everything that has not been told yet; what fails stays for the next time."""
+        """Send everything not sent yet; what fails is kept for the next time."""
         if not self._client:
             self._begin()
         from mlflow.entities import Metric, Param

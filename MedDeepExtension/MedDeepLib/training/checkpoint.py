@@ -132,7 +132,7 @@ class CheckpointStore:
                 part.unlink(missing_ok=True)
             full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
             reason = "the disk is full" if full else str(getattr(error, "strerror", None) or error)
-            remedy = "free some space" if full else "allow writing there"
+            remedy = "free some space" if full else "check the permissions"
             raise CannotWrite(
                 f"The checkpoint could not be written to {target.parent} ({reason}): the last good checkpoint is kept; "
                 f"{remedy} and resume."

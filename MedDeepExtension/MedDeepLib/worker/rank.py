@@ -108,7 +108,7 @@ def _device(devices: list[str]) -> str:
 
 
 def _tell(folder: JobFolder, report: Callable[..., None], outcome: dict[str, Any]) -> None:
-    """What a worker would say of the end."""
+    """Report the end as a worker would."""
     if outcome["exit_code"] == EXIT_DONE:
         folder.write_result(outcome["result"])
         report("state", state="done")

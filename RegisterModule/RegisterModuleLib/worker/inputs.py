@@ -137,7 +137,7 @@ def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
 
 
 def anatomy_warnings(model: TrainedModel, extents: dict[str, np.ndarray], brightness: dict[str, float]) -> list[str]:
-    """What in two images is unlike everything that the model was trained on, in sentences."""
+    """Warnings about images unlike those that the model was trained on, in sentences."""
     plan = model.metadata.get("plan", {})
     sentences = []
     for which, extent in extents.items() if "smallest_extent" in plan else ():

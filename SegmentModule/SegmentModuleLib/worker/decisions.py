@@ -11,16 +11,16 @@ from SegmentModuleLib.worker.patch_method import PatchMethod
 
 @dataclass(frozen=True)
 class Configuration:
-    """A method with everything decided, and what the decisions rest on.
+    """A method with all parameters decided, and the facts behind the decisions.
 
     Attributes:
-        requested: as the user wants it, with what was left open.
-        method: with everything decided.
+        requested: as the user set it, with automatic parameters.
+        method: with all parameters decided.
         images: the training images.
-        need: counts what the training takes.
+        need: counts the memory and operations of the training.
         free_bytes, budget_bytes: what the device has, and how much of it the training was planned for.
         is_whole: whether a patch covers a typical image.
-        limit: what keeps a patch from being larger: "memory" or "speed"; "" if it is the image, or the user's choice.
+        limit: what limits the patch size: "memory" or "speed"; "" if it is the image, or the user's choice.
     """
 
     requested: PatchMethod

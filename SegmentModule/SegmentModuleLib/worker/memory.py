@@ -83,7 +83,7 @@ def training_step(shape: tuple[int, ...]) -> preflight.Step:
 
 
 def _identity(method: PatchMethod) -> tuple:
-    """What the network of a method depends on."""
+    """The parameters that a method's network depends on."""
     return type(method), replace(method.parameters, batch_size=0, patch_size=())
 
 
@@ -131,7 +131,7 @@ def advice(method: PatchMethod, patch: tuple[int, ...], need: Need, free: int) -
 
 
 def _what_fits(method: PatchMethod, patch: tuple[int, ...], need: Need, free: int) -> list[str]:
-    """What to choose instead, in words: a smaller patch, or fewer of them at a time."""
+    """The settings that would fit, in words: a smaller patch, or a smaller batch."""
     batch, steps = method.parameters.batch_size, method.downsampling[: method.dimensions]
     smaller = preflight.largest_fitting_patch(lambda size: need.bytes(method, batch, size), patch, steps, free)
     fewer = preflight.largest_fitting_batch(lambda count: need.bytes(method, count, patch), batch, free)

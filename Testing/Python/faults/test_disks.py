@@ -150,7 +150,7 @@ def test_a_folder_that_becomes_read_only(undisturbed, tmp_path, refuse, tally):
     failure = last_state(finish(job))
     assert (job.exit_code, failure["kind"]) == (2, "disk")
     assert "Read-only file system" in failure["message"] and failure["message"].endswith(
-        "allow writing there and resume."
+        "check the permissions and resume."
     )
     with pytest.raises(
         CannotWrite, match=r"cannot be written \(Read-only file system\): free some space, allow writing"

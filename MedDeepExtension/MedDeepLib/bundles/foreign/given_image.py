@@ -101,7 +101,7 @@ def _as_nibabel_says(image: Image) -> np.ndarray:
 
         loaded: Any = nibabel.load(image.path)
         affine = np.asarray(loaded.affine, float)
-    except Exception:  # the image has been read already: whatever nibabel says against it does not matter
+    except Exception:  # the image has already been read: nibabel's objections do not matter
         return image.affine
     return affine if affine.shape == (4, 4) and affines_match(affine, image.affine, image.shape) else image.affine
 

@@ -77,7 +77,7 @@ class _Followed:
         self._unread: list[dict[str, Any]] = []
 
     def read(self) -> Generator[None]:
-        alive = self._folder.worker_alive()  # asked first, so that its last words are read below
+        alive = self._folder.worker_alive()  # checked first, so that its last events are read below
         for events in self._reader.read_in_parts():
             self._unread += [event for event in events if event["event"] == "metrics"]
             # Each addition makes the plot draw again.

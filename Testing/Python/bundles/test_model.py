@@ -110,7 +110,7 @@ def test_no_such_model(tmp_path):
 def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
     run = shutil.copytree(toy_run, tmp_path / "run")
     shutil.rmtree(run / "model")
-    assert "no model" in sentence(run) or "holds no" in sentence(run)
+    assert "contains no trained model" in sentence(run)
 
 
 def test_a_model_of_another_task(model_folder):

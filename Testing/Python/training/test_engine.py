@@ -126,11 +126,11 @@ def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
 
     original, calls = Keeper._validate, [0]
 
-    def cut_short(self):
+    def cut_short(self, *arguments):
         calls[0] += 1
         if calls[0] == 3:
             raise Stopped
-        original(self)
+        original(self, *arguments)
 
     monkeypatch.setattr(Keeper, "_validate", cut_short)
     with pytest.raises(Stopped):

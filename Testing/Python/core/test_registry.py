@@ -127,3 +127,11 @@ def test_a_method_of_ones_own_that_is_broken_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
     with pytest.raises(UserError, match="broken_of_this_test.py cannot be imported .*nothing_like_it.*MEDDEEP_METHODS"):
         methods("segment")
+
+
+def test_a_fact_never_replaces_other_metadata():
+    from MedDeepLib.core import Prepared
+
+    assert Prepared({"plan": {}, "single_piece": {}}).facts
+    with pytest.raises(ValueError, match="may not be called 'channels'"):
+        Prepared({"channels": ["T1"]})

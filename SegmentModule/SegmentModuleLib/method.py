@@ -103,11 +103,10 @@ class SegmentationMethod(Method):
             )
 
     def configured(self, context: Context) -> SegmentationMethod:
-        from MedDeepLib.training.precision import autocast_dtype
-
         from SegmentModuleLib.worker.configuration import configure
+        from SegmentModuleLib.worker.memory import counted_dtype
 
-        configured = configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        configured = configure(self, context, counted_dtype(self.parameters.precision, context.device))
         assert isinstance(configured, SegmentationMethod)
         return configured
 
@@ -118,25 +117,25 @@ class SegmentationMethod(Method):
 
     def prepare(self, context: Context) -> Prepared:
         from MedDeepLib.data.dataset import with_validation
-        from MedDeepLib.training.precision import autocast_dtype
 
-        from SegmentModuleLib.worker import label_facts
-        from SegmentModuleLib.worker.memory import check_training_memory
+        from SegmentModuleLib.worker import case_facts
+        from SegmentModuleLib.worker.memory import check_training_memory, counted_dtype
         from SegmentModuleLib.worker.training import TrainingData
 
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
         plan = self.plan()
-        dtype = autocast_dtype(settings.precision, context.device)
+        dtype = counted_dtype(settings.precision, context.device)
         check_training_memory(self, context, plan.patch_size[: self.dimensions], dtype)
         context.report("phase", phase="Reading the training images")
         cache = self._cache(context)
         training = self._load(dataset.training, plan, context, cache)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
-        single_piece = label_facts.single_pieces([*training, *validation], dataset)
+        single_piece = case_facts.single_pieces([*training, *validation], dataset)
         self._advise(training, context)
-        label_facts.tell_healthy(dataset, training, validation, context)
-        label_facts.tell_post_processing(single_piece, context)
+        case_facts.tell_padding([*training, *validation], context)
+        case_facts.tell_healthy(dataset, training, validation, context)
+        case_facts.tell_post_processing(single_piece, context)
         facts = {"plan": plan.as_dict(), "single_piece": single_piece}
         return Prepared(facts, TrainingData(training, validation, cache))
 

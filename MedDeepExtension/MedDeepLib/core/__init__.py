@@ -3,7 +3,7 @@
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
-from MedDeepLib.core.method import Method, Prediction, Predictor, Prepared
+from MedDeepLib.core.method import Method, NoParameters, Prediction, Predictor, Prepared
 from MedDeepLib.core.model import TrainedModel
 from MedDeepLib.core.parameters import (
     describe,
@@ -23,6 +23,7 @@ __all__ = [
     "Explanation",
     "Method",
     "Metric",
+    "NoParameters",
     "Prediction",
     "Predictor",
     "Prepared",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import pkgutil
 import sys
@@ -156,7 +157,10 @@ def _paths(text: str) -> list[Path]:
 
 def _loaded(file: Path) -> ModuleType:
     """A file with your own methods, imported once. Raises UserError when it cannot be imported."""
-    name = f"meddeep_own_methods_{file.stem}"
+    base = f"meddeep_own_methods_{file.stem}"
+    names = (base if number == 1 else f"{base}_{number}" for number in itertools.count(1))
+    # Two folders may hold files of one name.
+    name = next(n for n in names if n not in sys.modules or sys.modules[n].__file__ == str(file))
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None  # the file ends in .py

@@ -63,7 +63,7 @@ def summarise(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = N
     would promise more than so few cases can say. Pooled metrics (an AUC) come last; they are computed anew of the rows
     of resampled patients.
     """
-    return _summarise(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+    return _summarise(rows, _metric_columns(rows, evaluation), seed, evaluation)
 
 
 def _summarise(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> list[Line]:
@@ -78,7 +78,7 @@ def _summarise(rows: list[Line], metrics: list[str], seed: int, evaluation: Eval
 
 def overall(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = None) -> Line:
     """The last line of :func:`summarise`, over all structures."""
-    return _overall(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+    return _overall(rows, _metric_columns(rows, evaluation), seed, evaluation)
 
 
 def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> Line:
@@ -103,7 +103,7 @@ def summarise_groups(
     A row without an entry belongs to the group "(none)".
     """
     about = _group(evaluation)
-    metrics = _metric_columns(rows, about)
+    metrics = _metric_columns(rows, evaluation)
     whole_lines = {line[about]: line for line in summary}
     groups: dict[str, list[Line]] = {}
     for row in rows:
@@ -195,9 +195,12 @@ def _columns(rows: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _metric_columns(rows: Sequence[Line], group: str) -> list[str]:
-    """The columns with numbers, or with nothing."""
-    names = [name for name in _columns(rows) if name not in (*_IDENTITY, group)]
+def _metric_columns(rows: Sequence[Line], evaluation: Evaluation | None) -> list[str]:
+    """The columns with numbers, or with nothing, that the task declares as metrics: others are what pooled metrics are
+    computed from."""
+    names = [name for name in _columns(rows) if name not in (*_IDENTITY, _group(evaluation))]
+    if evaluation is not None:
+        names = [name for name in names if name in evaluation.metrics and not evaluation.metrics[name].pooled]
     return [name for name in names if all(isinstance(row.get(name), (Real, NoneType)) for row in rows)]
 
 

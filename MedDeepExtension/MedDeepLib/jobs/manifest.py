@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 READABLE_VERSIONS = (1, 2)
+_PRECISION = "automatic precision"
 _PACKAGES = ("torch", "monai", "numpy", "pytorch-ignite", "itk", "scipy", "scikit-image")
 
 
@@ -200,6 +201,7 @@ def _device(device: torch.device) -> dict[str, Any]:
     import torch
 
     from MedDeepLib.training import ranks
+    from MedDeepLib.training.precision import autocast_dtype, precision_name
 
     facts: dict[str, Any] = {"id": str(device), "threads": torch.get_num_threads()}
     if ranks.count() > 1:
@@ -211,7 +213,7 @@ def _device(device: torch.device) -> dict[str, Any]:
     else:
         facts |= {"name": platform.processor() or platform.machine()}
         facts |= {"instructions": torch.backends.cpu.get_cpu_capability()}
-    return facts
+    return facts | {_PRECISION: precision_name(autocast_dtype("auto", device))}
 
 
 def _warn(changed: list[str], since: str, context: Context) -> None:
@@ -229,7 +231,10 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     facts = {"MedDeepExtension": f"{code['version']} (sources {code['sources'][:8]})"}
     facts |= {"Python": manifest["python"], "system": manifest["system"]}
     facts |= {name: version for name, version in manifest["packages"].items()}
-    return facts | {f"device {name}": str(value) for name, value in manifest["device"].items()}
+    device = manifest["device"]
+    if device["id"] == "cpu":  # earlier versions computed in float32 on every CPU, and did not say so
+        device = {_PRECISION: "float32"} | device
+    return facts | {f"device {name}": str(value) for name, value in device.items()}
 
 
 def _now() -> str:

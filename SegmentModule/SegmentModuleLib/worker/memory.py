@@ -10,6 +10,7 @@ from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import NotEnoughMemory
 from MedDeepLib.training.channels import channels_in_words
+from MedDeepLib.training.precision import autocast_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 _SENSIBLE_BYTES = 8e9
 # Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
+
+
+def counted_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The dtype for which the memory of a training is counted; None for float32.
+
+    On a CPU, automatic precision counts as float32, so that the same patch and batch are chosen on every processor.
+    """
+    return None if precision == "auto" and device.type == "cpu" else autocast_dtype(precision, device)
 
 
 @dataclass(frozen=True)

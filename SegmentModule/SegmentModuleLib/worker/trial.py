@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
+from MedDeepLib.training.nested import in_float32
+from MedDeepLib.training.precision import autocast_dtype
 
 from SegmentModuleLib.worker.memory import Need, patch_of
 
@@ -44,9 +46,13 @@ def _seconds_for_a_step(method: PatchMethod, need: Need) -> float:
     image = torch.randn(shape[0], need.channels, *shape[2:])
     label = torch.randint(0, need.classes + 1, shape)
 
+    dtype = autocast_dtype(method.parameters.precision, torch.device("cpu"))
+
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss(network(image), {"label": label}).backward()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            scores = network(image)
+        loss(in_float32(scores), {"label": label}).backward()
         optimizer.step()
 
     step()  # the first one also sets things up

@@ -226,6 +226,20 @@ def test_healthy_cases_are_learnt_from(tmp_path):
     assert "2 of 6 cases have no structure at all and count as healthy: image1, image4." in said(events)
 
 
+def test_padding_that_was_taken_for_air_is_told(tmp_path):
+    dataset = write_toy_dataset(tmp_path)
+    for number in (0, 2):
+        file = tmp_path / f"image{number}.nii.gz"
+        image = read_image(file)
+        padded = np.full(image.shape, -3024, np.int16)
+        inside = (slice(3, -3),) * 3
+        padded[inside] = np.clip(image.array[0], -1000, 3000)[inside]
+        write_image(file, padded, image.affine)
+    code, events = train(dataset, tmp_path / "run")
+    assert code == 0, events[-1]
+    assert "2 of 5 cases have padding of -3024 around the scanned field: it was treated as air." in said(events)
+
+
 def test_healthy_cases_alone_validate_nothing(tmp_path):
     """The best network would be one that finds nothing: the last weights are kept, and that is said."""
     dataset = write_toy_dataset(tmp_path)

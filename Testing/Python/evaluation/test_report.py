@@ -11,6 +11,7 @@ from MedDeepLib.core import Metric
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.report import (
     headline,
+    metrics_of,
     overall,
     read_table,
     readable,
@@ -215,3 +216,17 @@ def test_a_pooled_metric_that_the_rows_do_not_allow():
     assert headline(nodule, Screening.metrics).startswith("mean error")
     few = summarise(screened(4), 0, Screening())[0]
     assert few["AUC"] is not None and few["AUC_low"] is None, "an interval needs five patients"
+
+
+def test_what_pooled_metrics_are_made_of_is_no_metric_itself():
+    class Counting:
+        metrics = {"hits": Metric(direction=1), "sensitivity": Metric(direction=1, pooled=True)}
+        group = "class"
+
+        def pooled(self, rows):
+            return {"sensitivity": sum(row["found"] for row in rows) / len(rows)}
+
+    rows = [{"case": n, "patient": n, "site": "", "class": "a", "hits": n, "found": n % 2} for n in range(4)]
+    (of_class, everything) = summarise(rows, evaluation=Counting())
+    assert metrics_of(of_class) == metrics_of(everything) == ["hits", "sensitivity"]
+    assert of_class["sensitivity"] == 0.5

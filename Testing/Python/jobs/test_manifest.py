@@ -16,7 +16,7 @@ from MedDeepLib.data.fingerprints import fingerprint
 from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.jobs import JobFolder, manifest
 from MedDeepLib.jobs.events import EventReader
-from MedDeepLib.jobs.manifest import prepare_repeat, source_fingerprint, weights_fingerprint
+from MedDeepLib.jobs.manifest import differences, prepare_repeat, source_fingerprint, weights_fingerprint
 from toy_cases import failure, run_job, run_worker, toy_affine, toy_image
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -188,6 +188,14 @@ def test_another_environment_is_a_warning_that_names_what_has_changed(segment, r
     (sentence,) = warnings_in(tmp_path / "again")
     assert sentence in errors and f"torch {torch.__version__} instead of 1.0" in sentence
     assert "(sources ffffffff)" in sentence and "instead of Abacus" in sentence
+
+
+def test_other_arithmetic_is_told_and_older_manifests_computed_in_float32(run):
+    content = content_of(run)
+    assert content["device"]["automatic precision"] in ("float32", "bfloat16")
+    now = content | {"device": content["device"] | {"automatic precision": "bfloat16"}}
+    before = {name: value for name, value in content["device"].items() if name != "automatic precision"}
+    assert differences(content | {"device": before}, now) == ["device automatic precision bfloat16 instead of float32"]
 
 
 def test_what_was_decided_once_is_not_decided_anew(run, tmp_path):

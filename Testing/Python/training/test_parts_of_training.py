@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from MedDeepLib.core import Context
+from MedDeepLib.training import precision
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.dense.supervision import DeepSupervision
 from MedDeepLib.training.engine import train
@@ -128,9 +130,42 @@ def test_without_validation_the_average_is_kept_too(tmp_path):
 
 
 def test_dtypes_without_a_gpu():
-    assert autocast_dtype("auto", CPU) is None and autocast_dtype("float32", CPU) is None
+    assert autocast_dtype("float32", CPU) is None
     assert autocast_dtype("bfloat16", CPU) is torch.bfloat16 and autocast_dtype("float16", CPU) is torch.float16
     assert not loss_scaler(torch.bfloat16, CPU).is_enabled() and loss_scaler(torch.float16, CPU).is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("machine", "instructions", "has", "expected"),
+    [
+        ("x86_64", "AVX512", {"_is_avx512_bf16_supported"}, torch.bfloat16),
+        ("AMD64", "AVX512", {"_is_amx_tile_supported"}, torch.bfloat16),
+        ("x86_64", "AVX512", set(), None),
+        ("x86_64", "AVX2", {"_is_avx512_bf16_supported"}, None),  # ATEN_CPU_CAPABILITY=avx2
+        ("aarch64", "DEFAULT", {"_is_mkldnn_bf16_supported"}, torch.bfloat16),
+        ("arm64", "DEFAULT", set(), None),
+    ],
+)
+def test_dtypes_by_processor(monkeypatch, machine, instructions, has, expected):
+    """bfloat16 only where there are instructions for it, as torch says."""
+    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in has, raising=False)
+    arm = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: "_is_mkldnn_bf16_supported" in has)
+    monkeypatch.setattr(precision.torch.ops, "mkldnn", arm)
+    assert autocast_dtype("auto", CPU) is expected
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert autocast_dtype("auto", CPU) is None, "without oneDNN nothing uses them"
+
+
+def test_a_version_of_torch_that_cannot_be_asked_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert autocast_dtype("auto", CPU) is None
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class TrainingParameters:
     )
     weight_average: float = parameter(
         0.0,
-        "Validate and keep a running average of the weights, of which this share stays at each step (e.g. 0.999); 0: "
+        "Validate and keep a running average of the weights, of which this share is kept at each step (e.g. 0.999); 0: "
         "the weights themselves.",
         minimum=0.0,
         maximum=0.99999,

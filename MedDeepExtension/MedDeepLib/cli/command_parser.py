@@ -10,7 +10,7 @@ from MedDeepLib.core import Task, methods, registry
 from MedDeepLib.jobs.job import BY_SITE
 
 _COHORTS = (
-    "Apply a model. The cases of {flag} are done by one worker that loads the model once.\n"
+    "Apply a model. The cases of {flag} are processed by one worker that loads the model once.\n"
     "The hundreds of cases of --inputs are a cohort: they are distributed to several processes of this\n"
     "computer, or to the workers of a dask scheduler. Finished cases are never computed again, so a\n"
     "cohort that was stopped, or whose list has grown, continues when the same command is given again."

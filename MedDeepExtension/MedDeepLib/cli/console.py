@@ -53,9 +53,7 @@ def watch(job: RunningJob) -> int:
 
 
 class _Printer:
-    """Prints events as lines; on a terminal the last line shows progress, elsewhere progress is printed now and
-    then.
-    """
+    """Prints events; on a terminal the last line shows progress, elsewhere progress is printed now and then."""
 
     def __init__(self):
         self.failure_code: int | None = None

@@ -1,4 +1,6 @@
-"""One image of a case with what belongs to it, whether it stands alone or is the fixed or moving one of a pair."""
+"""One image of a case with its label map and landmarks, whether it stands alone or is the fixed or moving one of a
+pair.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ class Side:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that it names; the same for one image that several cases list."""
+        """All its files; equal for one image that several cases list."""
         return (*self.images, *(file for file in (self.label, self.landmarks) if file))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.worker.patch_method import PatchMethod
 
-# Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
+# Upper limit of "automatic": nnU-Net's plans are made for this much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
 # Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
@@ -24,7 +24,7 @@ _SHARE = 0.9
 
 @dataclass(frozen=True)
 class Need:
-    """The memory and the operations that training a method takes, found without training it; each counted once.
+    """The memory and the operations that training a method takes, determined without training it; each counted once.
 
     Attributes:
         channels, classes: of the dataset; classes without the background.

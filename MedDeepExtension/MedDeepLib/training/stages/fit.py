@@ -25,7 +25,7 @@ class FitStage:
     Arrays instead of pickled objects: a model is data that any version of any library can read and that cannot contain
     code. The arrays are saved with the model under the stage's name and restored on resuming. Fitting itself starts
     again when it is interrupted; where it takes longer than a minute, ask ``context.stop_requested()`` now and then,
-    which also tells that the job is alive, and raise ``Stopped``.
+    which also sends the job's heartbeat, and raise ``Stopped``.
 
     Of several processes that train together, one fits and sends the result to the others.
 

@@ -123,7 +123,7 @@ class TrainingParameters:
 
 
 def largest_component_parameter(help: str):
-    """The option that says of which structures small separate pieces are removed."""
+    """The option that selects the structures whose small separate pieces are removed."""
     return parameter("automatic", help, choices=("automatic", "always", "never"), switch=("always", "never"))
 
 
@@ -133,7 +133,7 @@ class ApplyParameters:
 
     overlap: float = parameter(0.25, "Share by which neighbouring tiles overlap.", minimum=0.0, maximum=0.9)
     largest_component: str = largest_component_parameter(
-        "Keep only the largest connected piece: automatic: of structures of which every training label is one piece."
+        "Keep only the largest connected piece; automatic: for structures that are one piece in every training label."
     )
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Apply the network to the air around the body too.", advanced=True)

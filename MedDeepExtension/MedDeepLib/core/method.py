@@ -109,7 +109,7 @@ class Prepared:
     """What a method has read and derived before its first stage.
 
     Attributes:
-        facts: what must be known, besides the weights, to apply the model (JSON values); part of its metadata. Under
+        facts: what is needed, besides the weights, to apply the model (JSON values); part of its metadata. Under
             "plan", by convention, how an image becomes the network's input.
         data: whatever the stages need of it: cases on the network's grid, lists of files.
     """
@@ -157,7 +157,7 @@ class Method(ABC):
     Parameters: ClassVar[type] = NoParameters
     ApplyParameters: ClassVar[type] = NoParameters
     output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
-    """Of the first output's file, the usual one first."""
+    """The endings of the first output's file, the usual one first."""
     trainable: ClassVar[bool] = True
     """False for a third-party program that serves as a reference."""
     needs_no_model: ClassVar[bool] = False
@@ -203,10 +203,10 @@ class Method(ABC):
         """
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
-        """What must be known, besides the weights, to apply the model (JSON values): the facts.
+        """What is needed, besides the weights, to apply the model (JSON values): the facts.
 
-        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if there is more to say
-        of them than the names of the channels.
+        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if it adds anything to
+        the names of the channels.
         """
         return dict(prepared.facts)
 

@@ -22,7 +22,7 @@ class Metric:
     Attributes:
         unit: "mm", "ml", "%", or "" for a ratio.
         direction: +1 where more is better, -1 where less is better, 0 where neither (a volume).
-        chance: what a model that has learned nothing reaches, None where that is unknown.
+        chance: the value of a model that has learned nothing, None where that is unknown.
         across_groups: whether its mean over several structures or classes is meaningful; that of volumes is not.
         pooled: whether it is one number of all cases together, from :meth:`Evaluation.pooled`, instead of a mean over
             cases.
@@ -89,14 +89,14 @@ class Evaluation(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a module declares, once, in its ``task.py``; dataset reading, command lines, cohorts, manifests, model
-    metadata and the panels' choosers follow from it.
+    """The declaration of a module, made once in its ``task.py``; dataset reading, command lines, cohorts, manifests,
+    model metadata and the panels' choosers follow from it.
 
     Attributes:
         name: "segment"; also the name of its command line.
         title: the module's name for people.
         inputs, targets: of a case.
-        outputs: what an application writes; the first one always, the others where they are asked for.
+        outputs: what an application writes; the first one always, the others on request.
         shared: entries of a dataset that all cases share (the atlas of a registration).
         forms: where cases come in several forms (a pair, a single image), the slots that each form needs. A case has
             the first form of which it names a slot. Without forms it needs the required inputs and targets.

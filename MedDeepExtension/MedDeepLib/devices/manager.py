@@ -112,7 +112,7 @@ def resolve(request: str, devices: list[Device] | None = None) -> Device:
 
 
 def usable_devices(request: str) -> tuple[list[Device], str]:
-    """The devices that ``request`` allows and torch can use, the preferred one first (worker only).
+    """The devices that match ``request`` and that torch can use, the preferred one first (worker only).
 
     Returns them with the reason why others were passed over, e.g. " (the installed torch cannot use X)", or "".
 
@@ -142,7 +142,7 @@ def devices_of_processes(usable: list[Device], request: str, processes: int = 0)
 
     Args:
         usable: what :func:`usable_devices` has found for the request, the preferred one first.
-        processes: how many; 0: one, or for the request ``all`` one for each GPU.
+        processes: number of processes; 0: one, or for the request ``all`` one for each GPU.
 
     GPUs come in the order of their keys: jobs that take several take them in the same order, so that no two of them
     wait for each other.
@@ -200,7 +200,7 @@ def process_name(pid: int) -> str:
 
 
 def _preferred(devices: list[Device]) -> list[Device]:
-    """Those among which ``auto`` chooses: NVIDIA GPUs, most free memory first, else Apple's GPU, else the CPU."""
+    """The candidates of ``auto``: NVIDIA GPUs, most free memory first, else Apple's GPU, else the CPU."""
     gpus = [device for device in devices if device.id.startswith("cuda")]
     return sorted(gpus, key=lambda gpu: -gpu.free_bytes) if gpus else devices[:1]
 

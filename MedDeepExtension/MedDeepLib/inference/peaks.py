@@ -30,7 +30,7 @@ class FoundPeaks:
         channels: (N,) channel of the network's output.
         values: (N,) float32, at the highest voxel.
         points: (N, 3) float64, RAS in mm.
-        carried: (N, M) float32, the channels that were to be carried along, at the same voxel.
+        carried: (N, M) float32, the values of the ``carried`` channels at the same voxel.
         truncated: channels that have more peaks than were kept.
     """
 
@@ -70,7 +70,7 @@ class Peaks(ActivatedSink[FoundPeaks]):
             threshold: on values after the activation; a peak is above it.
             distance: in mm; of peaks of one channel that are closer, only the highest stays.
             most: peaks of each channel, at most.
-            carried: channels whose values at the peak are wanted too, without activation (the size of an object).
+            carried: further channels whose values at the peak are returned, without activation (the size of an object).
         """
         super().__init__(channels, activation)
         self.threshold, self.distance, self.most, self.carried = threshold, distance, most, tuple(carried)

@@ -135,7 +135,7 @@ class ActivatedSink(Sink[Result]):
     def __init__(self, channels: Sequence[int], activation: Activation = "softmax"):
         """
         Args:
-            channels: of the network's output, in the order they are wanted.
+            channels: of the network's output, in the order of the result.
             activation: "softmax" over all channels, "sigmoid" of each, or "none" (regression).
         """
         self.channels, self.activation = tuple(channels), activation

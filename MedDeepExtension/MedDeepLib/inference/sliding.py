@@ -50,7 +50,7 @@ def apply_network(
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """What the sink makes of the network's output for a whole case.
+    """Apply a network to a whole case and return the sink's result.
 
     Args:
         network: takes (B, C, I, J, K) and returns (B, channels, I, J, K), or a list whose first entry is that; in

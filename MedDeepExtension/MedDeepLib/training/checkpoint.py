@@ -60,7 +60,7 @@ class CheckpointStore:
         self._replace(self._best(stage_index), content)
 
     def save_stage(self, stage_index: int, content: dict[str, Any]) -> None:
-        """Keep what a finished stage has made. Raises CannotWrite when it cannot be written."""
+        """Save the result of a finished stage. Raises CannotWrite when it cannot be written."""
         self._replace(self._stage(stage_index), content)
 
     def items_folder(self, stage_index: int) -> Path:
@@ -101,7 +101,7 @@ class CheckpointStore:
         return self._needed(self._best(stage_index), "The best weights,")
 
     def load_stage(self, stage_index: int) -> dict[str, Any]:
-        """What a finished stage has made. Raises UserError when it cannot be read."""
+        """The result of a finished stage. Raises UserError when it cannot be read."""
         return self._needed(self._stage(stage_index), "The results of a finished stage,")
 
     def _needed(self, file: Path, what: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class ErrorWeighted:
 
     @property
     def others(self) -> np.ndarray:
-        """Indices of the cases whose errors :meth:`update` wants."""
+        """Indices of the cases whose errors :meth:`update` needs."""
         return self._others
 
     def __call__(self, number: int) -> int:

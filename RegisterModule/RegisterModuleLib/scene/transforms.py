@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from MedDeepLib.errors import UserError
 
-_MOST_POINTS = 80_000  # of a sampled transform: more would keep the panel waiting for longer than 50 ms
+_MOST_POINTS = 80_000  # of a sampled transform: more would block the panel for longer than 50 ms
 
 
 def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) -> Path | None:

@@ -39,7 +39,7 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What is registered: ``initial`` takes the fixed image's space to the moving image's, before anything else.
+    """The images to register; ``initial`` takes the fixed image's space to the moving image's, before anything else.
 
     Padding of a CT is replaced by air, which ``padding`` says in a sentence.
     """

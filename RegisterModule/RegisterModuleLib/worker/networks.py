@@ -154,7 +154,7 @@ def fitted_matrix(fixed: torch.Tensor, moving: torch.Tensor, kind: str = "affine
 
     Args:
         kind: rigid, similarity or affine.
-        slack: how strongly an affine matrix keeps to a similarity.
+        slack: how strongly an affine matrix is pulled towards a similarity.
     """
     from_center, to_center = fixed.mean(0), moving.mean(0)
     a, b = fixed - from_center, moving - to_center

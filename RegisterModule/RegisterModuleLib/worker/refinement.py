@@ -139,7 +139,7 @@ class VelocityRefinement:
 
     Attributes:
         best: (3, I, J, K) in voxels of the grid, 0 at its border.
-        loss: that of ``best``.
+        loss: the loss of ``best``.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ class Side:
     """One image of a case.
 
     Attributes:
-        name: of the case; a moving image is called by its file.
+        name: of the case; a moving image is named after its file.
         images: a file or DICOM folder per channel; none where there is only a label map to paint from.
         label: its structures.
         landmarks: its named points.

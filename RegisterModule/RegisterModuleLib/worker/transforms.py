@@ -193,7 +193,7 @@ def _is_composite(transform: Any) -> bool:
 
 
 def _parts(transform: Any) -> list[Any]:
-    """Of a composite, in the order in which they are applied."""
+    """The transforms of a composite, in the order in which they are applied."""
     count = transform.GetNumberOfTransforms()
     return [_downcast(transform.GetNthTransformConstPointer(n)) for n in reversed(range(count))]
 

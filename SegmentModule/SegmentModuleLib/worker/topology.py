@@ -117,11 +117,11 @@ class _Resolution:
         self._has_near_neighbours = [False] * len(size)
 
     def fine_axes(self) -> list[int]:
-        """Those that are not coarse and, where their size is fixed, even."""
+        """The axes that are not coarse and whose size, if fixed, is even."""
         return [axis for axis in self._fine(range(len(self._size))) if self._can_be_halved(axis)]
 
     def axes_with_enough_voxels(self) -> list[int]:
-        """Those that are not coarse among the ones that are long enough."""
+        """The axes that are not coarse, among those that are long enough."""
         long = [axis for axis, n in enumerate(self._size) if n >= _ENOUGH_VOXELS and self._can_be_halved(axis)]
         return self._fine(long)
 

@@ -37,7 +37,8 @@ class Samples:
         augment: ``augment(sample, generator)`` turns a sample into another one on the device. Everything random in it
             comes from the ``torch.Generator``, which depends on the seed and the sample's number only.
         collate: makes a batch of a list of samples that are on the device.
-        threads: that make samples ahead of time; 0: none, training waits for each batch; None: as suits the device.
+        threads: number of threads that make samples ahead of time; 0: none, training waits for each batch; None: as
+            suits the device.
     """
 
     batch_size: int = 1

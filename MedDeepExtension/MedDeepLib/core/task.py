@@ -1,4 +1,4 @@
-"""A task: the content of its cases, the outputs of its models, and their evaluation. The library knows nothing else."""
+"""A task: its cases, the outputs of its models, and their evaluation. The library knows tasks only through this."""
 
 from __future__ import annotations
 

@@ -94,8 +94,7 @@ def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evalua
 def summarise_groups(
     rows: list[Line], column: str, summary: list[Line], seed: int = 0, evaluation: Evaluation | None = None
 ) -> list[Line]:
-    """The summary of every site, or of every value of ``column``, and the difference of each mean from that of all
-    rows.
+    """The summary of every value of ``column``, such as every site, and how far each mean is from that of all rows.
 
     ``summary`` is that of all rows.
 

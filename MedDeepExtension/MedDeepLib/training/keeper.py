@@ -55,9 +55,7 @@ class StageState:
 
 
 class Keeper:
-    """After every step, does what is due and decides whether to end the stage; of several processes, the leader
-    decides.
-    """
+    """Does what is due after every step and decides when a stage ends; of several processes, the leader decides."""
 
     def __init__(
         self,

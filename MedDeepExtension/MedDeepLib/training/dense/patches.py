@@ -12,8 +12,8 @@ A case is any number of named volumes on one grid, each resampled in its own way
     )
 
 Cutting, rotation, scaling and elastic deformation are one interpolation: only the voxels of the patch are computed, and
-rotated patches have no empty corners. A thread copies the part of the case that the patch needs (:func:`cut`); the
-device computes the patch from it (:func:`made`), so little is sent to a GPU.
+no artificial borders appear. A thread copies the part of the case that the patch needs (:func:`cut`); the device
+computes the patch from it (:func:`made`), so little is sent to a GPU.
 """
 
 from __future__ import annotations

@@ -68,21 +68,21 @@ class SegmentationMethod(Method):
         """
 
     def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> SegmentationMethod:
-        """The method with its network decided for patches of about ``size`` voxels of ``spacing``.
+        """The method with its network chosen for patches of about ``size`` voxels of ``spacing``.
 
-        Where the user has left the patch's size open it is ``size``, rounded up to what the network can halve.
+        A patch size that the user left open becomes ``size``, rounded up so that the network can halve it.
         """
         return self.with_patch(size)
 
     def reasons(self) -> dict[str, str]:
-        """Why :meth:`fitted` decides as it does: half a sentence for each parameter of the network, by name."""
+        """The reasons for the choices of :meth:`fitted`: half a sentence for each parameter of the network, by name."""
         return {}
 
     def with_patch(self, size: tuple[int, ...]) -> SegmentationMethod:
         """The method with patches of ``size`` voxels, rounded up, along the axes whose size the user has left open."""
         wanted, steps = self.parameters.patch_size[: self.dimensions], self.downsampling[: self.dimensions]
         rounded = [w or -(-n // step) * step for w, n, step in zip(wanted, size, steps, strict=True)]
-        if rounded == list(steps):  # norms cannot be taken over a single voxel
+        if rounded == list(steps):  # normalisation needs more than one voxel
             rounded = [w or 2 * step for w, step in zip(wanted, steps, strict=True)]
         return type(self)(replace(self.parameters, patch_size=tuple(map(int, rounded))))
 
@@ -152,7 +152,7 @@ class SegmentationMethod(Method):
         settings = self.parameters
         spacing = _three(settings.spacing, "spacing")
         if self.dimensions == 2:
-            spacing = (*spacing[:2], 0.0)  # slices are taken as they come
+            spacing = (*spacing[:2], 0.0)  # slices are not resampled along the third axis
         return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
@@ -236,19 +236,19 @@ class SegmentationMethod(Method):
         return size
 
     def _check_steps(self) -> None:
-        """Raise UserError for a patch that the network cannot halve as often as it wants to."""
+        """Raise UserError for a patch that the network cannot halve as often as it needs to."""
         size, steps = self._patch_size()[: self.dimensions], self.downsampling[: self.dimensions]
         for axis, (length, step) in enumerate(zip(size, steps, strict=True)):
             if length % step:
                 along = "" if len(set(steps)) == 1 else f" along {AXES[axis]}"
                 raise UserError(f"patch_size must be multiples of {step} for {self.title}{along}, not {length}.")
         if size == steps:
-            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
+            # Normalisation cannot work on the single voxel that is left at the coarsest resolution.
             words = " x ".join(map(str, steps)) if len(set(steps)) > 1 else steps[0]
             raise UserError(f"patch_size must be larger than {words} along one axis at least for these settings.")
 
     def augmentation(self) -> Augmentation:
-        """How training patches are changed at random."""
+        """The random augmentation of training patches."""
         from MedDeepLib.training.dense.augmentation import Augmentation
 
         settings = self.parameters

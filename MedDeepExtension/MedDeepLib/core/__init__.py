@@ -1,4 +1,4 @@
-"""What tasks and methods are: what they declare, their typed parameters, and where they are found."""
+"""Tasks and methods: their declarations, their typed parameters, and the registry."""
 
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation

@@ -50,7 +50,7 @@ def tasks() -> list[str]:
 
 
 def task(name: str) -> Task:
-    """What the task called ``name`` declares. Raises UserError that lists the tasks when there is none."""
+    """The declaration of the task called ``name``. Raises UserError that lists the tasks when there is none."""
     return _found(name).task
 
 
@@ -73,7 +73,7 @@ def get(task: str, name: str) -> type[Method]:
 def imported_method(task: str) -> type[Method]:
     """How bundles from elsewhere are applied: the class ``Imported`` in ``imported.py`` of the task's package.
 
-    It is none of the methods, since it cannot be trained. Raises UserError when the task has no such class.
+    It is not among the methods, since it cannot be trained. Raises UserError when the task has no such class.
     """
     name = f"{_found(task).package}.imported"
     if importlib.util.find_spec(name) is None:

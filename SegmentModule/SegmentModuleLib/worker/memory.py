@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from SegmentModuleLib.worker.patch_method import PatchMethod
 
-# Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
+# Upper limit of "automatic": nnU-Net's plans are made for this much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
 # Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
@@ -33,7 +33,7 @@ def counted_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 @dataclass(frozen=True)
 class Need:
-    """The memory and the operations that training a method takes, found without training it; each counted once.
+    """The memory and the operations that training a method takes, determined without training it; each counted once.
 
     Attributes:
         channels, classes: of the dataset; classes without the background.

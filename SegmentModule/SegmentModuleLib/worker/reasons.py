@@ -24,7 +24,7 @@ _FEWEST_SLICES = 4
 
 
 def explain(configuration: Configuration) -> Explanation:
-    """Warnings before a training."""
+    """The text, warnings and facts that explain a configuration before a training."""
     method, need = configuration.method, configuration.need
     fits, memory = advice(method, patch_of(method), need, configuration.free_bytes)
     weights = preflight.count_weights(need.build(method))

@@ -63,7 +63,7 @@ def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> Tr
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     dtype = autocast_dtype(settings.precision, context.device)
     validation = None
-    if any(map(has_structures, data.validation)):  # of healthy cases alone, the best network finds nothing
+    if any(map(has_structures, data.validation)):  # with healthy cases alone, the best network finds nothing
         single_piece = prepared.facts["single_piece"]
         cleaned = [index for index, name in enumerate(dataset.classes, start=1) if single_piece.get(name)]
         validation = Validation(
@@ -114,10 +114,10 @@ class _PatchSampler:
 
 
 class _WholeCases:
-    """Mean Dice over whole validation cases, on the network's grid; one at least has structures.
+    """Mean Dice over whole validation cases, on the network's grid; at least one has structures.
 
-    Weights are chosen by what the network itself finds. Where applying it also removes small separate pieces, the Dice
-    after that is reported beside.
+    The best weights are chosen by the network's own output. If applying the model also removes small separate pieces,
+    the Dice after that is reported too.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ _MOST_STEPS = 5
 
 
 def time_of_training(method: PatchMethod, context: Context) -> str:
-    """A sentence on it; empty on a GPU, which another job may be using, and where memory does not suffice now."""
+    """A sentence on the time; empty on a GPU, which another job may be using, and when free memory does not suffice."""
     dataset, batch = context.dataset, method.parameters.batch_size
     need = Need(len(dataset.channels), len(dataset.classes), context.device.type)
     if context.device.type != "cpu" or need.bytes(method, batch) > preflight.free_bytes(context.device):
@@ -55,7 +55,7 @@ def _seconds_for_a_step(method: PatchMethod, need: Need) -> float:
         loss(in_float32(scores), {"label": label}).backward()
         optimizer.step()
 
-    step()  # the first one also sets things up
+    step()  # warm-up
     began, steps = time.perf_counter(), 0
     while steps < _MOST_STEPS and time.perf_counter() - began < _LONGEST_SECONDS:
         step()

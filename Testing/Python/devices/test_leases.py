@@ -111,7 +111,7 @@ def test_only_who_waits_can_be_moved(lease, board):
     holder = lease()
     holder.take()
     for ticket in (holder.ticket.id, "unknown"):
-        with pytest.raises(UserError, match="No job waits with the ticket"):
+        with pytest.raises(UserError, match="No job with the ticket '.*' is waiting"):
             move(ticket, 0, board)
 
 

@@ -81,7 +81,7 @@ def test_when_both_are_damaged_nothing_is_made_up(run, tmp_path, damage):
     damage(run / "checkpoint.pt")
     damage(run / "checkpoint.previous.pt")
     code, events = resumed(run, tmp_path)
-    assert code == 2 and "cannot be read, it was damaged: delete checkpoint.pt and" in failure(events)
+    assert code == 2 and "is damaged and cannot be read: delete checkpoint.pt and" in failure(events)
     assert not (run / "model").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_of_another_training_is_refused(run, tmp_path, change):
         content["identity"] |= change
         torch.save(content, run / name)
     code, events = resumed(run, tmp_path)
-    assert code == 2 and "was made by other settings" in failure(events)
+    assert code == 2 and "was made with other settings" in failure(events)
     assert not (run / "model").exists()
 
 

@@ -98,7 +98,7 @@ def test_both_damaged_is_refused(store, tmp_path, damage):
     store.save(content(2))
     damage(tmp_path / "checkpoint.pt")
     damage(tmp_path / "checkpoint.previous.pt")
-    with pytest.raises(UserError, match="cannot be read, it was damaged: delete checkpoint.pt and"):
+    with pytest.raises(UserError, match="is damaged and cannot be read: delete checkpoint.pt and"):
         store.load()
 
 

@@ -179,7 +179,7 @@ def test_other_settings_are_refused(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=9)
     for changes in ({"identity": {**IDENTITY, "parameters": {"depth": 2}}}, {"seed": 9}):
-        with pytest.raises(UserError, match="was made by other settings"):
+        with pytest.raises(UserError, match="was made with other settings"):
             resume(tmp_path, **changes)
 
 

@@ -1,4 +1,4 @@
-"""Does Qt's event loop turn, and does a worker live? For tests of panels."""
+"""Measures whether Qt's event loop keeps running and which workers are alive, for tests of panels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 LONGEST_GAP = 0.05
 
 
-# What the computer does to a process that only sleeps and wakes: on a busy one, nobody is woken in time.
+# A process that only sleeps and wakes, for comparison: on a busy computer, no process is woken in time.
 MEASURE_THE_COMPUTER = """
 import time
 longest, last = 0.0, time.perf_counter()
@@ -27,10 +27,10 @@ while True:
 
 
 class Heartbeat:
-    """Measures the longest time for which the event loop did not turn, and for which no other process did either.
+    """Measures the longest gap of the event loop that is not explained by the load of the computer.
 
     Attributes:
-        busiest: the most processor time that this thread has taken between two turns, whatever else the computer does.
+        busiest: the most CPU time that this thread has used between two turns, independent of the computer's load.
     """
 
     def __init__(self):
@@ -51,7 +51,7 @@ class Heartbeat:
         self._timer.start()
 
     def stop(self) -> float:
-        """The longest gap that was not the computer's."""
+        """The longest gap that the computer's load does not explain."""
         self._timer.stop()
         self._computer.terminate()
         computer = float(self._computer.communicate()[0].splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Jobs in the home panel, by clicking: how they go, stopping, resuming, deleting, whoever has started them."""
+"""Jobs in the home panel, by clicking: progress, stop, resume and delete, whichever program started them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     details = panel.text("jobsDetails")
     for words in ("train unet", "running; Training: unet", " of 3000", "cpu, 1 thread", "loss ", str(job.folder.path)):
         assert words in details, details
-    # The holder of the CPU is the same job.
+    # The job that holds the CPU is the same one.
     tree = panel.ui.devicesTree
     cpu = tree.topLevelItem(tree.topLevelItemCount - 1)
     assert cpu.child(0).text(0) == "train unet" and f"process {job.pid}" in cpu.child(0).text(1)
@@ -164,7 +164,7 @@ def test_curves_grow_while_a_job_runs(panel, elsewhere):
     panel.ui.jobsCurvesButton.click()
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1, "the chart is used again"
 
-    panel.widget.exit()  # the plot is seen while another module is shown
+    panel.widget.exit()  # the plot stays visible while another module is shown
     before = points(chart, "loss")
     job.play_until(step(50))
     panel.wait(lambda: points(chart, "loss") > before)

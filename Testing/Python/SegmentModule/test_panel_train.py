@@ -1,4 +1,4 @@
-"""Training by clicking: it runs, its curves grow, it stops, goes on, survives a killed worker, and blocks nothing."""
+"""Training by clicking: it runs, draws curves, stops, resumes, survives a killed worker, and blocks nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_stop_resume_and_finish(panel, runs_folder):
 
 
 def test_replayed_stop_resume_and_finish(panel):
-    """The same with a recorded worker: at which step it stops is known."""
+    """The same with a recorded worker, which stops at a known step."""
     at = recorded("segment_train").told_step(30)
     panel.replay(train=recorded("segment_train")).hold(step(at))
     panel.choose_training(steps=60, validate_every=20)
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
 
 
 def start_replay(panel):
-    """A training that is under way; its worker works on until it is told otherwise."""
+    """A running training whose worker continues until told otherwise."""
     launcher = panel.replay(train=recorded("segment_train"))
     launcher.hold(step(30))
     panel.choose_training(steps=60)

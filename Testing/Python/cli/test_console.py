@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a job."""
+"""The output of a job in a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from MedDeepLib.jobs.words import in_words
 
 
 class ScriptedJob:
-    """A job whose worker sends what the test says, one list of events at each poll."""
+    """A job whose worker sends the test's events, one list at each poll."""
 
     def __init__(self, polls, exit_code: int, state: State, interrupts=()):
         self._polls, self._interrupts = list(polls), set(interrupts)

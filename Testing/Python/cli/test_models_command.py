@@ -1,4 +1,4 @@
-"""The script models.py, and the process of its own that panels use."""
+"""The script models.py, and the separate process that panels use."""
 
 from __future__ import annotations
 

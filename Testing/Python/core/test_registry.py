@@ -1,4 +1,4 @@
-"""Methods are found by themselves: a file dropped into a module's methods package is a method."""
+"""Methods are found automatically: a file dropped into a module's methods package is a method."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TASK = Task("classify", "Classification", (Slot("features", "table"),), (Slot("c
 
 @pytest.fixture
 def classify_package(tmp_path, monkeypatch):
-    """An empty ClassifyModuleLib in a folder of its own, and a registry that has seen nothing of it."""
+    """An empty ClassifyModuleLib in its own folder, and a fresh registry."""
     package = tmp_path / "ClassifyModuleLib"
     (package / "methods").mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")

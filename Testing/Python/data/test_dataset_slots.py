@@ -1,4 +1,4 @@
-"""Lists of other tasks: tables, classes, points and boxes instead of images with label maps, as their slots say."""
+"""Lists of other tasks: tables, classes, points and boxes instead of images with label maps, per their slots."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_columns_that_are_not_read_are_said(folder):
 
 
 def test_a_series_of_a_dicom_folder(tmp_path):
-    """What the reader asks for, FOLDER::UID, is what a list may say."""
+    """The form that the reader suggests, FOLDER::UID, works in a list."""
     (tmp_path / "ct").mkdir()
     for entry in ("ct::1.2.3", ["ct::1.2.3"]):
         (case,) = load_dataset(write(tmp_path, training=[{"image": entry, "class": "x"}]), CLASSIFY).training

@@ -1,4 +1,4 @@
-"""Leases of one computer's devices among several processes: one at a time, in order, released with their process."""
+"""Leases of a computer's devices by several processes: one at a time, in order, released when their process ends."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def hold(folder: Path, ready, release) -> None:
 
 
 def count_holders(folder: Path, file: Path, rounds: int) -> None:
-    """Takes the card again and again, and notes whenever it is not alone."""
+    """Leases the GPU repeatedly, and records whenever another process holds it too."""
     for _ in range(rounds):
         with Lease([CARD], "x", board=Board(folder)) as lease:
             while not lease.take():
@@ -185,7 +185,7 @@ def count_holders(folder: Path, file: Path, rounds: int) -> None:
 
 @pytest.fixture
 def processes():
-    """Starts functions in processes of their own; what still runs after the test is killed."""
+    """Starts functions in separate processes; any that still run after the test are killed."""
     context = multiprocessing.get_context("spawn")
     started = []
 
@@ -228,7 +228,7 @@ def test_the_card_of_a_killed_process_is_free_at_once(lease, holder, board):
 
 
 def test_without_the_board_the_lock_still_counts(lease, holder, board):
-    """The file with the names is information; somebody may delete or damage it."""
+    """The file with the names is only information; it may be deleted or damaged."""
     mine = lease()
     for damage in ("", "{", '{"tickets": [{"id": 1}]}'):
         (board.folder / "board.json").write_text(damage, encoding="utf-8")
@@ -264,7 +264,7 @@ def test_a_clock_that_jumps_changes_nothing(lease, holder, board, monkeypatch, j
     assert not second.take() and first.take()
 
 
-# --- where it lies, and what the list of devices says of it -----------------------------------------------------------
+# --- its location, and the holders in the list of devices -------------------------------------------------------------
 
 
 def test_the_folder_belongs_to_this_computer(monkeypatch, tmp_path):

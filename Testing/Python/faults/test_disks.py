@@ -1,4 +1,4 @@
-"""Disks that are full, folders that refuse, and folders that vanish under a running job."""
+"""Full disks, read-only folders, and folders that vanish under a running job."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mounted(*arguments) -> bool:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB; only root may make one."""
+    """A file system of 4 MB; only root can make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if not mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", folder):
@@ -58,7 +58,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def refuse():
-    """Makes a folder read-only, also for root, until the function that this returns is called."""
+    """Makes a folder read-only, also for root; the returned function undoes this."""
     done = []
 
     def make(folder: Path):
@@ -79,7 +79,7 @@ def refuse():
 
 
 def fill(folder: Path) -> Path:
-    """Leave less room than a checkpoint takes."""
+    """Fill the disk until a checkpoint no longer fits."""
     file = folder / "filling"
     with file.open("wb", buffering=0) as stream:
         try:

@@ -1,4 +1,4 @@
-"""Workers that hang: they are noticed, announced, and ended with their children; those that only take long are not."""
+"""Hanging workers are detected, reported, and ended with their children; slow ones are not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(6
 (folder.path / "child").write_text(str(child.pid))
 """
 HANGING = CHILD + "time.sleep(600)"
-# It starts a process that starts another one and ends, so that the last one has no parent any more.
+# It starts a process that starts another one and exits, so that the last one is an orphan.
 GRANDCHILD = """
 sleep = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 code = f"import subprocess; print(subprocess.Popen({sleep}, stdout=subprocess.DEVNULL).pid)"
@@ -201,11 +201,11 @@ class Hangs(UNet):
 
 @pytest.mark.slow
 def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
-    """A real training hangs; begun again it does not, and ends with the weights of the method it is derived from."""
+    """A real training hangs; once resumed it does not, and ends with the weights of the method it is derived from."""
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "hangs_in_this_test.py").write_text(METHOD_THAT_HANGS, encoding="utf-8")
     monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path / "methods"))
-    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # the imports of a worker are silent too
+    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # a worker gives no heartbeat during its imports either
     request = replace(training_job(undisturbed.dataset), method="hangs")
     job = launch(JobFolder.create(tmp_path / "run", request))
     child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder), 120)
@@ -222,7 +222,7 @@ def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
 
 @pytest.fixture
 def watch(tmp_path, monkeypatch):
-    """A watch over a file that nobody touches, with a clock to be set."""
+    """A monitor of an untouched file, with a clock that the test sets."""
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "10")
     file = tmp_path / "events.jsonl"
     file.touch()
@@ -248,7 +248,7 @@ def test_first_a_warning_then_the_end_each_once(watch):
 
 
 def test_time_in_which_nobody_looks_does_not_count(watch):
-    """The computer was asleep, or the application did something else."""
+    """The computer was asleep, or the application was busy."""
     assert watch(8 * 3600) == [] and watch(3600) != [Pulse.DEAD]
 
 

@@ -1,4 +1,4 @@
-"""The event protocol: one JSON object a line, whole events only, whatever happens to the writer."""
+"""The event protocol: one JSON object a line, complete events only, whatever happens to the writer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_unknown_kind_is_a_mistake_of_the_programmer(file):
 
 
 def test_numbers_that_json_has_not(file):
-    """The file is strict JSON: infinities become null, numpy's numbers plain ones."""
+    """The file is strict JSON: infinities become null, NumPy scalars plain numbers."""
     writer = EventWriter(file)
     values = {"a": math.nan, "b": -math.inf, "c": np.float32(0.5), "d": np.int64(3), "e": [np.float64(1), Path("x")]}
     writer("metrics", stage="s", step=1, values=values)
@@ -108,7 +108,7 @@ def test_threads_do_not_mix_their_lines(file):
 
 
 def test_a_full_disk_does_not_stop_the_work(file, monkeypatch):
-    """An event that cannot be written is lost; the ones after it are whole again."""
+    """An event that cannot be written is lost; later ones are complete again."""
     writer = EventWriter(file)
     writer("message", message="before")
     full = OSError(28, "No space left on device")

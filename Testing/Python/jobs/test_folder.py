@@ -1,4 +1,4 @@
-"""What state a job is in, asked of its folder alone: whatever the worker's end was, the answer is right."""
+"""The state of a job, from its folder alone: correct however the worker ended."""
 
 from __future__ import annotations
 

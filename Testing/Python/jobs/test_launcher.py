@@ -1,6 +1,6 @@
 """Starting, watching, stopping and killing real worker processes.
 
-What they do is replaced by something small: a sitecustomize.py on their path stands in for
+Their work is replaced by something small: a sitecustomize.py on their path stands in for
 ``MedDeepLib.worker.actions``, so that they need no torch and start at once.
 """
 
@@ -131,7 +131,7 @@ def test_a_worker_that_will_not_stop_is_killed_with_its_children(tmp_path):
     assert not job.is_running() and gone(job.pid)
     wait_for(lambda: gone(child), 5)
     assert job.state is State.FAILED and folder.state() is State.FAILED
-    job.kill()  # killing the dead is no error
+    job.kill()  # killing an ended worker is no error
 
 
 def test_a_worker_that_crashes_has_failed(tmp_path):

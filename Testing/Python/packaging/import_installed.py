@@ -1,4 +1,4 @@
-"""Import modules from an install tree, in a process that knows nothing of the source tree.
+"""Import modules from an install tree, in a process that does not see the source tree.
 
 Called by test_install_tree.py as ``python -I import_installed.py INSTALL_FOLDER [--host FOLDER]
 [--forbid PACKAGE...] --modules MODULE...``. ``--host`` names a folder with a copy of slicerhost, whose

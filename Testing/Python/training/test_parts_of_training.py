@@ -1,4 +1,4 @@
-"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each does what its formula says."""
+"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each follows its formula."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_average_against_its_formula():
 
 
 def test_the_averaged_weights_are_validated_and_kept(tmp_path):
-    """A rate so high that the weights jump about: their average lies much nearer to the truth."""
+    """With a learning rate so high that the weights jump about, their average is much closer to the truth."""
 
     def validate() -> dict[str, float]:
         seen.append(stage.networks["network"].weight.detach().clone())

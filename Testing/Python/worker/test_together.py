@@ -123,7 +123,7 @@ def test_one_that_hangs_is_found_out(toy_dataset, tmp_path):
     folder = together(tmp_path / "run", toy_dataset, **LONG)
     job = launch(folder)
     wait_for(begun(folder, 10))
-    job._heartbeat.limit = 4.0  # not from the beginning: nothing gives signs while torch is imported
+    job._heartbeat.limit = 4.0  # not from the start: there is no heartbeat while torch is imported
     processes = ranks_of(job.pid)
     processes[1].suspend()
     events = finish(job, 60)
@@ -175,7 +175,7 @@ def test_one_that_waits_for_others_gives_no_sign_of_life(tmp_path):
 
 # --- several computers ------------------------------------------------------------------------------------------------
 
-# A cluster of two computers that are this one: srun starts its command once for each of them.
+# A cluster of two nodes, both this computer: srun starts its command once for each node.
 SCONTROL = "#!/bin/sh\necho localhost\necho localhost\n"
 SRUN = '#!/bin/sh\n"$@" &\nfirst=$!\n"$@"\nlast=$?\nwait $first || exit $?\nexit $last\n'
 

@@ -1,4 +1,4 @@
-"""The launcher that applications share: warm workers for applications, a process of its own for everything else."""
+"""The launcher shared by all modules: warm workers for applications, a new process for everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a worker that stays for the next job leaves: idle, retired, closed, or with whoever has started it."""
+"""When a warm worker exits: idle, retired, closed, or together with the process that started it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_it_leaves_after_some_idle_time(start, plays):
     job.wait(60)
     wait_for(lambda: gone(job.pid), 60)
     after = workers.submit(plays("two"))
-    # One that is about to end may still be handed the job, which then goes to its successor.
+    # A worker that is about to exit may still be given the job, which then goes to its replacement.
     assert after.wait(60) == 0 and after.pid != job.pid
 
 

@@ -1,7 +1,7 @@
 """A stand-in for a GPU, whose tensors are not in CPU memory.
 
-torch's *meta* device computes shapes and no values. As on a GPU, its tensors can neither be mixed with those
-on the CPU nor read by numpy: code that forgets to move one fails here as on a GPU, but without needing one.
+torch's *meta* device computes shapes and no values. As on a GPU, its tensors can neither be mixed with those on the CPU
+nor read by numpy: code that forgets to move one fails here as on a GPU, but without needing one.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ print(json.dumps({"start": started, "opening": opened, "packages": packages}))
 
 def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
     """Open the panel of ``module`` in a new process in which some packages cannot be imported; only Testing/ is on the
-    path, as Slicer adds nothing but the module's own folder. Returns the CPU seconds that starting an application
-    and opening the panel took, and all packages."""
+    path, as Slicer adds nothing but the module's own folder. Returns the CPU seconds that starting an application and
+    opening the panel took, and all packages."""
     paths = [REPOSITORY / "Testing", REPOSITORY / "MedDeepExtension"]
     environment = {
         **os.environ,

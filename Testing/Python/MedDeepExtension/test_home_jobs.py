@@ -60,7 +60,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     assert panel.ui.jobsResumeButton.enabled and not panel.ui.jobsStopButton.enabled
 
 
-def test_a_worker_that_does_not_hear_is_ended(panel, make_job, monkeypatch):
+def test_a_worker_that_ignores_the_request_is_ended(panel, make_job, monkeypatch):
     from MedDeepLib.jobs.stopping import Stopping
     from MedDeepLib.panels.home import jobs as home_jobs
 

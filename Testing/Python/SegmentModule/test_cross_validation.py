@@ -82,7 +82,7 @@ def undisturbed(dataset, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_patient_is_judged_by_a_network_that_has_not_seen_him(undisturbed):
+def test_every_patient_is_evaluated_by_a_network_that_was_not_trained_on_them(undisturbed):
     found = rows(undisturbed / "metrics.csv")
     assert list(found[0])[:5] == ["fold", "case", "patient", "site", "structure"]
     judged = sorted((row["patient"], row["structure"]) for row in found)

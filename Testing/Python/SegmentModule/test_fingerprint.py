@@ -32,7 +32,7 @@ def dataset(tmp_path, images: list[tuple[tuple, np.ndarray]], channels=("CT",)) 
 
 
 def rotated(degrees: float, spacing) -> np.ndarray:
-    """Axes turned about the head-foot axis."""
+    """Axes rotated about the head-foot axis."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     affine = np.eye(4)
     affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) * spacing

@@ -109,7 +109,7 @@ def test_small_pieces_are_removed_where_labels_have_none_and_that_is_said(toy_ru
         assert 0.5 < volume < 2.5 and sentence.endswith(" ml.")
 
 
-def test_a_model_of_before_keeps_all_pieces(toy_run, pieces, tmp_path):
+def test_a_model_of_an_older_version_keeps_all_pieces(toy_run, pieces, tmp_path):
     model = shutil.copytree(toy_run / "model", tmp_path / "old")
     file = model / "configs/metadata.json"
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def test_a_structure_in_two_pieces_stays_whole(toy_run, pieces, tmp_path):
 
 
 @pytest.mark.parametrize("old, kept", [(True, 1), (False, 2)])
-def test_the_worker_reads_jobs_of_before(toy_run, two_balls, tmp_path, old, kept):
+def test_the_worker_reads_jobs_of_older_versions(toy_run, two_balls, tmp_path, old, kept):
     from MedDeepLib.core import ApplyItem
     from MedDeepLib.data.slots import Source
 
@@ -201,7 +201,7 @@ def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
     assert best < 0.6, "the class that only the prediction has counts as 0"
 
 
-def test_a_class_absent_from_training_is_said(tmp_path):
+def test_a_class_absent_from_training_is_reported(tmp_path):
     dataset = write_toy_dataset(tmp_path)
     for number in range(4):
         change_label(dataset, number, without(2))

@@ -1,4 +1,4 @@
-"""Applying by clicking: the segmentation lies on its volume, nothing is overwritten unasked, mistakes are explained."""
+"""Applying by clicking: the segmentation lies on its volume, nothing is overwritten unasked, errors are explained."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_on_its_own_grid_nothing_is_lost(grid):
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (0.8, 1.5, 3.0)])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_by_way_of_another_grid_it_lies_where_it_is(grid, spacing):
+def test_resampled_to_another_grid_it_stays_in_place(grid, spacing):
     image, truth = ball(GRIDS[grid])
     found = predictor(spacing).predict([image], CONTEXT)
     assert dice(found.labels > 0, truth) > 0.95

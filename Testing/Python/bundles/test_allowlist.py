@@ -37,7 +37,7 @@ def components(root: str) -> Iterator[tuple[str, Any]]:
 def definitions(module: str) -> dict[str, list[str]]:
     """The source of all classes and functions of a module by name, with their decorators; parsed once.
 
-    ``inspect.getsource`` parses the whole file anew for every class.
+    ``inspect.getsource`` parses the whole file again for every class.
     """
     text = inspect.getsource(importlib.import_module(module))
     lines, found = text.splitlines(keepends=True), {}

@@ -76,7 +76,7 @@ def test_what_is_no_model_leaves_nothing(tmp_path, models, bundle):
     assert not models.exists() or not list(models.iterdir())
 
 
-def test_what_is_wrong_is_told_of_the_users_own_files(bundle, models):
+def test_errors_name_the_users_own_files(bundle, models):
     (bundle / WEIGHTS).unlink()
     with pytest.raises(UserError, match=r"is not complete, models/model.pt is missing") as refused:
         import_bundle(bundle, models)

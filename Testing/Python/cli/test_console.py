@@ -69,7 +69,7 @@ def test_a_failure_is_one_line_on_stderr(capsys):
 
 
 @pytest.mark.parametrize("code", [-9, 1, 11, 2, 3, 0])
-def test_an_end_without_a_word_is_told_all_the_same(capsys, code):
+def test_an_end_without_a_message_is_reported(capsys, code):
     assert watch(ScriptedJob([[]], code, State.FAILED)) == 3
     assert capsys.readouterr().err.startswith(f"Error: The worker ended unexpectedly (exit code {code})")
 

@@ -137,7 +137,7 @@ def test_stop_lets_the_worker_end(worker, capsys):
     assert "there is nothing to stop" in capsys.readouterr().err
 
 
-def test_stop_ends_a_worker_that_does_not_hear(worker, capsys):
+def test_stop_ends_a_worker_that_ignores_the_request(worker, capsys):
     folder = worker(deaf=True)
     assert jobs_command.main(["stop", "first", "--grace", "0.3"]) == 3
     assert "was ended" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_stop_ends_a_worker_that_does_not_hear(worker, capsys):
 
 
 def test_resume_starts_the_worker_again_and_watches_it(runs, capsys):
-    make(runs).job_file.write_text("{", encoding="utf-8")  # the worker says so
+    make(runs).job_file.write_text("{", encoding="utf-8")  # the worker reports it
     assert jobs_command.main(["resume", "first"]) == 2
     assert "is not valid JSON" in capsys.readouterr().err
     done = make(runs, "done")

@@ -49,7 +49,7 @@ def test_a_finished_case_is_not_touched(case):
     assert again["summary"] == first["summary"] and again["seconds"] == first["seconds"]
 
 
-def test_what_was_done_in_this_run_was_not_done_before(case, monkeypatch):
+def test_a_case_done_in_this_run_counts_as_done(case, monkeypatch):
     """A case counts as done even if its worker ended before it could report that."""
     monkeypatch.setattr("MedDeepLib.cohort.driver.uuid.uuid4", lambda: uuid.UUID(int=1))
     first = case()

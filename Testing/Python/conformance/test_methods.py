@@ -222,7 +222,7 @@ def test_it_is_applied_and_says_something_of_the_result(subject, tmp_path):
     assert output["summary"] and json.loads(json.dumps(output["summary"])) == output["summary"]
 
 
-def test_it_is_judged(trained, tmp_path):
+def test_it_is_evaluated(trained, tmp_path):
     evaluation = registry.task(trained.method.task).evaluation
     job = trained.job("evaluate", model=trained.model, parameters=trained.applying(), dataset=str(trained.dataset))
     code, events = run_job(tmp_path / "evaluate", job)

@@ -159,7 +159,7 @@ def test_a_moving_patient_in_two_splits_is_refused(folder):
     )
 
 
-def test_what_is_not_read_is_said_once(folder):
+def test_what_is_not_read_is_reported_once(folder):
     entries = [{"image": "a.nrrd", "class": "x", "lable": "b.nrrd", "fold": n} for n in range(3)]
     dataset = load_dataset(write(folder, training=entries, train=entries, labels={"1": "x"}), CLASSIFY)
     notes = "\n".join(dataset.notes)
@@ -171,7 +171,7 @@ def test_what_is_not_read_is_said_once(folder):
     assert len(segment.notes) == 1 and '"points" in 1 case,' in segment.notes[0]
 
 
-def test_columns_that_are_not_read_are_said(folder):
+def test_columns_that_are_not_read_are_reported(folder):
     file = folder / "list.csv"
     file.write_text("image,class,comment,class\na.nrrd,x,good,y,more\nb.nrrd,x,,z\n", encoding="utf-8")
     notes = load_dataset(file, CLASSIFY).notes

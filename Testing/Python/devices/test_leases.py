@@ -63,7 +63,7 @@ def test_whom_it_waits_for(lease):
     assert third.ticket.in_words() == f"'third' (process {os.getpid()})"
 
 
-def test_the_order_is_that_of_asking_whoever_looks_first(lease):
+def test_the_order_is_that_of_the_requests_whoever_looks_first(lease):
     holder = lease()
     holder.take()
     second, third = lease(), lease()
@@ -97,7 +97,7 @@ def test_the_order_can_be_changed_for_one_of_several_devices(lease, board):
     assert titles(waiting(OTHER, board)) == ["other", "both"]
 
 
-def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
+def test_a_move_does_not_wait_long_for_a_locked_board(lease, board):
     lease().take()
     waiter = lease()
     with board.opened():
@@ -107,7 +107,7 @@ def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
         assert time.monotonic() - start < LOCK_SECONDS, "it has waited as long as others do"
 
 
-def test_only_who_waits_can_be_moved(lease, board):
+def test_only_waiting_jobs_can_be_moved(lease, board):
     holder = lease()
     holder.take()
     for ticket in (holder.ticket.id, "unknown"):
@@ -126,7 +126,7 @@ def test_auto_takes_whichever_is_free_first(lease):
     assert third.take() and third.device is CARD
 
 
-def test_who_wants_another_card_does_not_stand_in_the_way(lease):
+def test_a_job_for_another_gpu_does_not_block_the_queue(lease):
     lease(CARD).take()
     assert not lease(CARD).take()
     assert lease(OTHER).take()
@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Lease([CARD], "x", board=Board(tmp_path / "file" / "state"))
 
 
-def test_a_board_that_another_program_keeps_is_not_waited_for_for_ever(board):
+def test_a_board_locked_by_another_program_is_not_awaited_forever(board):
     with board.opened(), pytest.raises(JobError, match=r"kept .*board.json locked for 0.05 s"), board.opened(0.05):
         pass
 

@@ -85,13 +85,13 @@ def measured(*arguments) -> int:
 
 
 @pytest.mark.parametrize("build", [unet, residual])
-def test_training_takes_about_what_was_said(build):
+def test_training_takes_about_the_estimated_memory(build):
     said = preflight.training_bytes(build, step(2, 1, (48, 48, 48)))
     ratio = measured(train_steps, build, 2, 48) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
 
 
-def test_applying_takes_about_what_was_said():
+def test_applying_takes_about_the_estimated_memory():
     said = preflight.application_bytes(unet(), tile(1, 1, (96, 96, 96)))
     ratio = measured(apply_tile, unet, 1, 96) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"

@@ -94,7 +94,7 @@ else:
 
 
 @pytest.mark.slow
-def test_a_clock_that_jumps_to_and_fro_changes_nothing(undisturbed, tmp_path, monkeypatch, tally):
+def test_a_clock_that_jumps_back_and_forth_changes_nothing(undisturbed, tmp_path, monkeypatch, tally):
     """The clocks of worker and launcher jump twice a second, by hours and by years."""
     write_sitecustomize(monkeypatch, tmp_path, CLOCK)
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "120")

@@ -166,7 +166,7 @@ def test_what_a_person_at_a_terminal_sees(folder, tmp_path, monkeypatch):
     assert lines[-1] == "Error: The worker sent no heartbeat for 4 s and was ended; start the job again."
 
 
-def test_a_script_that_only_waits_is_not_kept_for_ever(folder, tmp_path, monkeypatch):
+def test_a_script_that_only_waits_is_not_kept_forever(folder, tmp_path, monkeypatch):
     write_play(monkeypatch, tmp_path, HANGING)
     job = launch(folder)
     assert job.wait(60) not in (0, None)

@@ -208,7 +208,7 @@ def test_equal_neighbours_are_one_peak():
     assert len(run(Peaks([0], "none"), prepared, network=torch.nn.Identity())) == 1
 
 
-def test_only_the_highest_are_kept_and_that_is_said():
+def test_only_the_highest_are_kept_and_that_is_reported():
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.uniform(0, 1, (1, 24, 24, 24)).astype(np.float32))
     prepared = Prepared(image, np.eye(4), (0, 1, 2), (False,) * 3, (24,) * 3, np.ones(3), np.zeros(3))

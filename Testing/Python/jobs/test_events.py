@@ -50,7 +50,7 @@ def test_an_unknown_kind_is_a_mistake_of_the_programmer(file):
         EventWriter(file)("mesage", message="?")
 
 
-def test_numbers_that_json_has_not(file):
+def test_numbers_that_json_does_not_have(file):
     """The file is strict JSON: infinities become null, NumPy scalars plain numbers."""
     writer = EventWriter(file)
     values = {"a": math.nan, "b": -math.inf, "c": np.float32(0.5), "d": np.int64(3), "e": [np.float64(1), Path("x")]}
@@ -75,7 +75,7 @@ def test_a_line_still_being_written_waits(file):
         assert messages(reader.read()) == ["ä"]
 
 
-def test_half_a_line_of_a_killed_worker_costs_nothing_of_the_next_one(file):
+def test_half_a_line_of_a_killed_worker_does_not_swallow_the_next_one(file):
     write(file, "whole")
     with file.open("ab") as stream:
         stream.write(b'{"time": 1, "event": "mess')

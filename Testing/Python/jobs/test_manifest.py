@@ -138,7 +138,7 @@ def test_repeated_it_ends_with_the_same_weights_and_says_so(segment, run, tmp_pa
     assert segment("train", "--repeat", tmp_path / "again", "--output", tmp_path / "third")[0] == 0, "a repeat as well"
 
 
-def test_other_weights_are_said_too_and_are_no_failure(segment, run, tmp_path):
+def test_different_weights_are_reported_and_are_no_failure(segment, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     rewrite(copy, weights="0" * 64)
     code, out, _ = segment("train", "--repeat", copy, "--output", tmp_path / "again")
@@ -198,7 +198,7 @@ def test_other_arithmetic_is_told_and_older_manifests_computed_in_float32(run):
     assert differences(content | {"device": before}, now) == ["device automatic precision bfloat16 instead of float32"]
 
 
-def test_what_was_decided_once_is_not_decided_anew(run, tmp_path):
+def test_decided_parameters_are_not_decided_again(run, tmp_path):
     folder = prepare_repeat(run, tmp_path / "again")
     job, content = folder.job(), content_of(run)
     assert job.parameters == content["parameters"] and job.seed == 7

@@ -175,7 +175,7 @@ def test_a_disk_that_is_really_full(small_disk):
     assert loaded is not None and not list(small_disk.glob("*.part"))
 
 
-def test_what_is_not_the_disk_is_said_as_it_is(store, tmp_path):
+def test_other_errors_than_of_the_disk_are_reported_unchanged(store, tmp_path):
     gone = CheckpointStore(tmp_path / "gone", IDENTITY)
     with pytest.raises(CannotWrite) as caught:
         gone.save(content(1))

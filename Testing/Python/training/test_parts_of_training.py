@@ -41,10 +41,10 @@ def test_schedules_against_their_formulas():
     assert cosine(100)(25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert polynomial(100, power=0.9)(50) == pytest.approx(0.5**0.9)
     assert constant()(12345) == 1
-    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that goes on longer than planned
+    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that continues longer than planned
 
 
-def test_plateau_lowers_the_rate_after_every_row_of_vain_validations():
+def test_plateau_lowers_the_rate_after_validations_without_improvement():
     plateau = Plateau(patience=3)
     assert [plateau.reductions(vain) for vain in range(8)] == [0, 0, 0, 1, 0, 0, 1, 0]
 

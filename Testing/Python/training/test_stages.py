@@ -327,7 +327,7 @@ def test_an_own_update_says_in_one_warning_what_it_does_not_follow(tmp_path):
 # --- validation
 
 
-def test_a_metric_may_be_the_better_the_less_it_is(tmp_path):
+def test_a_metric_may_be_better_when_it_is_lower(tmp_path):
     values = iter([0.5, 0.2, 0.9, 0.3])
     network = torch.nn.Linear(2, 1)
     validation = Validation(lambda: {"error": next(values)}, "error", every=1, direction=-1, chance=0.1)

@@ -97,7 +97,7 @@ def test_a_killed_process_ends_the_job_which_goes_on_with_one(toy_dataset, tmp_p
 
 
 @pytest.mark.slow
-def test_told_to_stop_all_of_them_leave(toy_dataset, tmp_path):
+def test_all_processes_exit_when_told_to_stop(toy_dataset, tmp_path):
     folder = together(tmp_path / "run", toy_dataset, **LONG)
     job = launch(folder)
     wait_for(begun(folder, 10))
@@ -161,7 +161,7 @@ def test_requests_that_are_refused(changes, sentence):
         job.validate()
 
 
-def test_one_that_waits_for_others_gives_no_sign_of_life(tmp_path):
+def test_a_process_that_waits_for_others_sends_no_heartbeat(tmp_path):
     folder = JobFolder(tmp_path)
     folder.events_file.touch()
     os.utime(folder.events_file, (1, 1))

@@ -232,7 +232,7 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     facts |= {"Python": manifest["python"], "system": manifest["system"]}
     facts |= {name: version for name, version in manifest["packages"].items()}
     device = manifest["device"]
-    if device["id"] == "cpu":  # earlier versions computed in float32 on every CPU, and did not say so
+    if device["id"] == "cpu":  # earlier versions computed in float32 on every CPU, without recording it
         device = {_PRECISION: "float32"} | device
     return facts | {f"device {name}": str(value) for name, value in device.items()}
 

@@ -226,7 +226,7 @@ def test_healthy_cases_are_learnt_from(tmp_path):
     assert "2 of 6 cases have no structure at all and count as healthy: image1, image4." in said(events)
 
 
-def test_padding_that_was_taken_for_air_is_told(tmp_path):
+def test_padding_that_was_taken_for_air_is_reported(tmp_path):
     dataset = write_toy_dataset(tmp_path)
     for number in (0, 2):
         file = tmp_path / f"image{number}.nii.gz"

@@ -190,7 +190,7 @@ def test_another_environment_is_a_warning_that_names_what_has_changed(segment, r
     assert "(sources ffffffff)" in sentence and "instead of Abacus" in sentence
 
 
-def test_other_arithmetic_is_told_and_older_manifests_computed_in_float32(run):
+def test_another_dtype_is_reported_and_older_manifests_count_as_float32(run):
     content = content_of(run)
     assert content["device"]["automatic precision"] in ("float32", "bfloat16")
     now = content | {"device": content["device"] | {"automatic precision": "bfloat16"}}

@@ -147,7 +147,7 @@ def test_dtypes_without_a_gpu():
     ],
 )
 def test_dtypes_by_processor(monkeypatch, machine, instructions, has, expected):
-    """bfloat16 only where there are instructions for it, as torch says."""
+    """bfloat16 only if the CPU has instructions for it, as torch reports."""
     monkeypatch.setattr(precision.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)

@@ -28,7 +28,7 @@ class Job:
 
     Attributes:
         task: its name, e.g. segment or register.
-        action: train, plan (what a training would choose), apply, cohort (apply to hundreds of cases), evaluate or
+        action: train, plan (what a training chooses), apply, cohort (apply to hundreds of cases), evaluate or
             crossvalidate.
         method: name of the method to train.
         parameters: of the method (train, plan, crossvalidate) or of the application (apply, evaluate), by name.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -111,9 +110,7 @@ def test_the_end_of_the_panel_ends_what_was_resumed_here(interrupted, panel, lau
     launcher.hold(step(40))
     panel.ui.jobsResumeButton.click()
     assert launcher.workers[-1].is_running()
-    start = time.perf_counter()
     panel.close() if how == "close" else panel.host.quit_application()
-    assert time.perf_counter() - start < 4.0
     assert not launcher.workers[-1].is_running()
     assert interrupted.has_checkpoint()
 

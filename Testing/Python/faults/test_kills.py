@@ -154,7 +154,7 @@ def test_a_worker_whose_launcher_is_killed_saves_and_leaves(undisturbed, tmp_pat
         application.communicate()
     seconds = time.monotonic() - killed
     tally(f"gone {seconds:.1f} s after its launcher was killed")
-    assert folder.state() is State.STOPPED and folder.can_resume() and seconds < 20
+    assert folder.state() is State.STOPPED and folder.can_resume()
     log = folder.log_file.read_text(encoding="utf-8")
     assert resume_here(folder)["state"] == "done"
     assert identical(folder.path, undisturbed.run)

@@ -68,7 +68,7 @@ def write_sitecustomize(monkeypatch, tmp_path: Path, code: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -76,7 +76,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     return value
 
 
-def finish(job, seconds: float = 120.0) -> list[dict]:
+def finish(job, seconds: float = 300.0) -> list[dict]:
     """Poll the job until it ends; returns its events."""
     events: list[dict] = []
     deadline = time.monotonic() + seconds

@@ -46,12 +46,12 @@ class ModulePanel:
     def is_busy(self, name: str) -> bool:
         return self.section(name).monitor.is_busy()
 
-    def wait(self, name: str, seconds: float = 120) -> str:
+    def wait(self, name: str, seconds: float = 300) -> str:
         """Run the event loop until the section's job has ended; returns its status."""
         assert self.host.process_events(seconds, lambda: not self.is_busy(name)), self.status(name)
         return self.status(name)
 
-    def wait_for_status(self, name: str, text: str, seconds: float = 120) -> None:
+    def wait_for_status(self, name: str, text: str, seconds: float = 300) -> None:
         assert self.host.process_events(seconds, lambda: text in self.status(name)), self.status(name)
 
     def run_folder(self) -> Path:

@@ -46,7 +46,7 @@ def pretend(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
 
 
-def wait_for(condition, seconds: float = 20.0):
+def wait_for(condition, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"

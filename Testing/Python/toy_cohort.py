@@ -81,7 +81,7 @@ def started_scheduler(start, folder: Path) -> str:
     return json.loads(file.read_text(encoding="utf-8"))["address"]
 
 
-def wait_for(condition, seconds: float = 200.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"

@@ -39,7 +39,7 @@ if os.environ.get("PLAY"):
 """
 
 
-def wait_for(condition, seconds: float = 30.0):
+def wait_for(condition, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -50,7 +50,7 @@ def wait_for(condition, seconds: float = 30.0):
 def finish(job: RunningJob) -> list[dict]:
     """The events that its launcher reads."""
     events = []
-    wait_for(lambda: [events.extend(job.poll()), not job.is_running()][-1], 60)
+    wait_for(lambda: [events.extend(job.poll()), not job.is_running()][-1])
     return events + job.poll()
 
 

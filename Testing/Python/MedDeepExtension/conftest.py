@@ -50,7 +50,7 @@ class Panel:
     def parameters(self):
         return self.widget._parameterNode
 
-    def settle(self, seconds: float = 20) -> None:
+    def settle(self, seconds: float = 300) -> None:
         """Run the event loop until no work is pending."""
         assert self.host.process_events(seconds, lambda: not self.home.is_busy())
 
@@ -60,7 +60,7 @@ class Panel:
         self.home._look_at_all()
         self.settle()
 
-    def wait(self, condition, seconds: float = 60):
+    def wait(self, condition, seconds: float = 300):
         assert self.host.process_events(seconds, condition), self.status("jobs")
 
     def status(self, section: str) -> str:

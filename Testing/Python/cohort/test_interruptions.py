@@ -135,7 +135,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_can_go_on(started, tmp_pa
     psutil.Process(folder.worker_pid()).kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3
-    wait_for(lambda: not any(alive(child) for child in everyone), 30)
+    wait_for(lambda: not any(alive(child) for child in everyone))
     before = {path: path.stat().st_mtime_ns for path in results(tmp_path)}
     _, errors = started().communicate(timeout=300)
     assert {path: path.stat().st_mtime_ns for path in before} == before, errors

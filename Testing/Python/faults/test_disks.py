@@ -100,7 +100,7 @@ def message(folder: JobFolder):
 def test_a_disk_that_fills_up_stops_the_training_and_with_room_it_goes_on(undisturbed, small_disk, tally):
     folder = JobFolder.create(small_disk / "run", training_job(undisturbed.dataset))
     job = launch(folder)
-    wait_for(folder.has_checkpoint, 120)
+    wait_for(folder.has_checkpoint)
     filling = fill(small_disk)
     finish(job)
     assert (job.exit_code, job.state) == (2, State.FAILED)
@@ -145,7 +145,7 @@ def test_a_file_that_may_not_grow_is_said_in_one_sentence(undisturbed, tmp_path,
 def test_a_folder_that_becomes_read_only(undisturbed, tmp_path, refuse, tally):
     folder = JobFolder.create(tmp_path / "run", training_job(undisturbed.dataset))
     job = launch(folder)
-    wait_for(begun(folder), 120)
+    wait_for(begun(folder))
     undo = refuse(folder.path)
     failure = last_state(finish(job))
     assert (job.exit_code, failure["kind"]) == (2, "disk")
@@ -209,7 +209,7 @@ def test_a_training_whose_folder_vanishes_ends_by_itself_and_the_launcher_says_w
     steps = 20000  # hours
     folder = JobFolder.create(tmp_path / "runs" / "run", training_job(undisturbed.dataset, steps=steps))
     process = launcher(folder.path)
-    wait_for(begun(folder), 120)
+    wait_for(begun(folder))
     worker = psutil.Process(folder.worker_pid())
     began = time.monotonic()
     remove(folder.path)

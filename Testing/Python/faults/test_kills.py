@@ -148,7 +148,7 @@ def test_a_worker_whose_launcher_is_killed_saves_and_leaves(undisturbed, tmp_pat
         killed = time.monotonic()
         time.sleep(1.5 * _PARENT_CHECK_SECONDS)
         worker.resume()
-        wait_for(lambda: gone(worker.pid), 10)
+        wait_for(lambda: gone(worker.pid))
     finally:
         application.kill()
         application.communicate()
@@ -181,9 +181,9 @@ def test_a_worker_that_does_not_notice_that_its_launcher_is_gone_is_ended_with_i
         """
         import MedDeepLib.worker.process
         MedDeepLib.worker.process._ORPHAN_GRACE_SECONDS = 1.0
-        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"])
+        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
         (folder.path / "child").write_text(str(child.pid))
-        time.sleep(300)
+        time.sleep(3600)
         """,
     )
     folder = JobFolder.create(tmp_path / "run", training_job(tmp_path))
@@ -192,5 +192,5 @@ def test_a_worker_that_does_not_notice_that_its_launcher_is_gone_is_ended_with_i
     worker = json.loads(folder.worker_file.read_text(encoding="utf-8"))["pid"]
     application.kill()
     application.communicate()
-    wait_for(lambda: gone(worker) and gone(child), 20)
+    wait_for(lambda: gone(worker) and gone(child))
     assert folder.state() is State.FAILED

@@ -71,7 +71,7 @@ def test_a_worker_that_hangs_is_announced_and_then_ended_with_its_children(folde
     failure = last_state(events)
     assert failure["state"] == "failed" and failure["kind"] == "silent"
     assert failure["message"] == "The worker sent no heartbeat for 4 s and was ended; start the job again."
-    wait_for(lambda: gone(child) and gone(job.pid), 5)
+    wait_for(lambda: gone(child) and gone(job.pid))
     assert job.state is State.FAILED and folder.state() is State.FAILED
     assert last_state(folder.events())["message"] == failure["message"], "who asks later is told as well"
     assert seconds >= 2 * LIMIT
@@ -88,7 +88,7 @@ def test_a_frozen_worker_is_ended_and_its_checkpoint_is_named(folder, tmp_path, 
     events = finish(job)
     assert len(announced(events)) == 1
     assert last_state(events)["message"].endswith("and was ended; its last checkpoint is kept.")
-    wait_for(lambda: gone(child), 5)
+    wait_for(lambda: gone(child))
     assert folder.can_resume()
 
 
@@ -148,7 +148,7 @@ def test_a_warm_worker_that_hangs(tmp_path, monkeypatch):
         events = finish(job)
         assert len(announced(events)) == 1 and last_state(events)["kind"] == "silent"
         assert job.state is State.FAILED
-        wait_for(lambda: gone(child) and gone(job.pid), 5)
+        wait_for(lambda: gone(child) and gone(job.pid))
         write_play(monkeypatch, tmp_path, "return {}")
         again = workers.submit(JobFolder.create(tmp_path / "again", job_))
         assert last_state(finish(again))["state"] == "done", "the next job gets another worker"
@@ -208,11 +208,11 @@ def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # a worker gives no heartbeat during its imports either
     request = replace(training_job(undisturbed.dataset), method="hangs")
     job = launch(JobFolder.create(tmp_path / "run", request))
-    child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder), 120)
+    child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder))
     job._heartbeat.limit = 3.0
     events = finish(job)
     assert last_state(events)["kind"] == "silent" and len(announced(events)) == 1
-    wait_for(lambda: gone(child), 5)
+    wait_for(lambda: gone(child))
     assert last_state(finish(launch(job.folder)))["state"] == "done"
     assert identical(job.folder.path, undisturbed.run)
 

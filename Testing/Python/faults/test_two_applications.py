@@ -76,12 +76,12 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
         holder, waiter = folders[first], folders[1 - first]
         reason = rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)"
         # It may have checked while the other one was next in line but had not leased the GPU yet.
-        wait_for(lambda: re.fullmatch(reason, waits(waiter)[-1]), 5)
+        wait_for(lambda: re.fullmatch(reason, waits(waiter)[-1]))
         assert len(waits(waiter)) <= 2 and not waits(holder)
         assert not computing(waiter)
         began = time.monotonic()
         end(applications[first], holder)
-        wait_for(lambda: computing(waiter), 30)
+        wait_for(lambda: computing(waiter))
         seconds = time.monotonic() - began
         assert waiter.state() is State.RUNNING
         (waiter.path / "go").touch()

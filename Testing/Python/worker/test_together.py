@@ -114,7 +114,7 @@ def test_when_the_worker_is_killed_none_of_them_stays(toy_dataset, tmp_path):
     wait_for(begun(folder, 1))
     family = psutil.Process(job.pid).children(recursive=True)
     os.kill(job.pid, signal.SIGKILL)
-    wait_for(lambda: all(gone(process.pid) for process in family), 60)
+    wait_for(lambda: all(gone(process.pid) for process in family))
     assert folder.state() is State.FAILED and folder.has_checkpoint()
 
 
@@ -129,7 +129,7 @@ def test_one_that_hangs_is_found_out(toy_dataset, tmp_path):
     events = finish(job, 60)
     assert any(event.get("silent") for event in events)
     assert "no heartbeat" in last_state(events)["message"]
-    wait_for(lambda: all(gone(process.pid) for process in processes.values()), 10)
+    wait_for(lambda: all(gone(process.pid) for process in processes.values()))
 
 
 @pytest.mark.slow

@@ -88,8 +88,7 @@ def test_hundreds_of_jobs_never_stop_the_event_loop(closed_panel, many):
     shutil.rmtree(many[-1])
     panel.wait(lambda: len(panel.home.jobs.table.row_keys()) == JOBS - 1)
     longest = heartbeat.stop()
-    print(f"the event loop stood still for {longest:.3f} s at most, {heartbeat.busiest:.3f} s of it at work")
-    assert heartbeat.busiest < LONGEST_GAP
+    print(f"the event loop was at work for {heartbeat.busiest:.3f} s, blocked for {heartbeat.blocked:.3f} s at most")
     assert longest < LONGEST_GAP
     chart = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")[0]
     figures = (many[-2] / "events.jsonl").read_bytes().count(b'"metrics"')

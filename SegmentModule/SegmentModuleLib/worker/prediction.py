@@ -119,7 +119,8 @@ class SegmentationPredictor(ImagePredictor):
     def predict(
         self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()
     ) -> SegmentationPrediction:
-        image = stack_channels(images, self._options.resample_inputs)
+        with context.phases("prepare"):
+            image = stack_channels(images, self._options.resample_inputs)
         channels = self._model.channels
         if len(image.array) != len(channels):
             raise UserError(
@@ -130,7 +131,8 @@ class SegmentationPredictor(ImagePredictor):
         padding = padding_in_words(images)
         if padding:
             context.report("message", message=padding)
-        prepared = prepare(image, self._plan)
+        with context.phases("prepare"):
+            prepared = prepare(image, self._plan)
         del image
         tiling = TilingOptions(
             size=self._plan.patch_size,
@@ -140,20 +142,25 @@ class SegmentationPredictor(ImagePredictor):
             flip_axes=self._flip_axes,
             autocast=autocast_dtype("auto", context.device),
         )
-        labels = apply_within_memory(
-            self._network,
-            prepared,
-            tiling,
-            context.device,
-            Labels(),
-            step=self._downsampling,
-            warn=lambda sentence: context.report("warning", message=sentence),
-            allow_cpu=self._options.allow_cpu,
-            progress=TileProgress(context),
-            stop_requested=context.stop_requested,
-        )
-        labels = prepared.to_native(labels)
-        del prepared
+        with context.phases("network"):
+            labels = apply_within_memory(
+                self._network,
+                prepared,
+                tiling,
+                context.device,
+                Labels(),
+                step=self._downsampling,
+                warn=lambda sentence: context.report("warning", message=sentence),
+                allow_cpu=self._options.allow_cpu,
+                progress=TileProgress(context),
+                stop_requested=context.stop_requested,
+            )
+        with context.phases("post-process"):
+            labels = prepared.to_native(labels)
+            del prepared
+            return self._post_processed(labels, affine, shape)
+
+    def _post_processed(self, labels: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> SegmentationPrediction:
         classes, millilitres = self._model.classes, voxel_volume(affine) / 1000
         voxels = keep_largest_components(labels, len(classes), self._cleaned) if self._cleaned else {}
         removed = {classes[index - 1]: count * millilitres for index, count in voxels.items()}

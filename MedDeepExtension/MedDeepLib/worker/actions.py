@@ -22,7 +22,7 @@ from MedDeepLib.training.accounting import Accounting
 from MedDeepLib.worker.cross_validation import cross_validate
 from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.device_queue import leased_devices
-from MedDeepLib.worker.evaluation import evaluation_of, score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases, what_computed
 from MedDeepLib.worker.last_model import LastModel, Load
 from MedDeepLib.worker.planning import make_plan
 from MedDeepLib.worker.profiling import profiled
@@ -135,7 +135,8 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
             context.report("warning", message=f"{item.name} was skipped: {error}")
     if failures and not outputs:
         raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
-    return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
+    code = EXIT_BAD_INPUT if failures else 0
+    return {"outputs": outputs, "failures": failures, **what_computed(predictor), "exit_code": code}
 
 
 def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
@@ -172,4 +173,4 @@ def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict
     tables = write_report(report_file, rows, context.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
     words = headline(tables["summary"][-1], evaluation.metrics)
-    return {"report": str(report_file), "headline": words, **tables}
+    return {"report": str(report_file), "headline": words, **tables, **what_computed(load(job, context)[0])}

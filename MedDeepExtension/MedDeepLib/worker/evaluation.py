@@ -7,7 +7,7 @@ from typing import Any
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
-from MedDeepLib.core import Context, registry
+from MedDeepLib.core import Context, Predictor, registry
 from MedDeepLib.core.task import Evaluation
 from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
@@ -59,6 +59,12 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
             "there, and undefined where none was.",
         )
     return rows
+
+
+def what_computed(predictor: Predictor) -> dict[str, str]:
+    """What has computed the networks, as an entry of a job's result; none where the predictor does not say."""
+    words = predictor.computed_with()
+    return {"computed_with": words} if words else {}
 
 
 def _check_patients(model: Model, cases: Sequence[Case]) -> None:

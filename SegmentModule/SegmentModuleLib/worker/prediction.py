@@ -20,6 +20,8 @@ from MedDeepLib.data.sources.image import Image, read_image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
+from MedDeepLib.inference.backends.backend import Backend
+from MedDeepLib.inference.backends.converted import Converted
 from MedDeepLib.inference.ladder import apply_within_memory
 from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
@@ -93,18 +95,22 @@ class SegmentationPredictor(ImagePredictor):
 
         ``resample_labels``: see :class:`SegmentationPrediction`.
         """
-        self._network = network.to(context.device).eval()
+        self._network, self._device = network.to(context.device).eval(), context.device
         self._model = model
         self._downsampling = downsampling
         self._resample_labels = resample_labels
         self._plan = Plan.from_dict(model.metadata["plan"])
         self._trained_flip_axes = tuple(flip_axes)
+        self._backend: Any = None
         self._set_options(options)
 
     def with_options(self, options: ApplyParameters) -> SegmentationPredictor:
         other = copy.copy(self)
         other._set_options(options)
         return other
+
+    def computed_with(self) -> str:
+        return self._backend.in_words()
 
     def _set_options(self, options: ApplyParameters) -> None:
         if options.flips and not self._trained_flip_axes:
@@ -115,6 +121,8 @@ class SegmentationPredictor(ImagePredictor):
         self._options = options
         self._flip_axes = self._trained_flip_axes if options.flips else ()
         self._cleaned = classes_to_clean(options.largest_component, self._model)
+        if self._backend is None or self._backend.asked != options.backend:
+            self._backend = Backend(self._network, options.backend, self._device, Converted(self._model.folder))
 
     def predict(
         self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()
@@ -144,7 +152,7 @@ class SegmentationPredictor(ImagePredictor):
         )
         with context.phases("network"):
             labels = apply_within_memory(
-                self._network,
+                self._backend,
                 prepared,
                 tiling,
                 context.device,
@@ -155,6 +163,7 @@ class SegmentationPredictor(ImagePredictor):
                 progress=TileProgress(context),
                 stop_requested=context.stop_requested,
             )
+        self._backend.finish(context)
         with context.phases("post-process"):
             labels = prepared.to_native(labels)
             del prepared

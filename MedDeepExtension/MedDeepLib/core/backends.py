@@ -11,8 +11,8 @@ def backend_parameter():
     """The option that says what computes the network; see :mod:`MedDeepLib.inference.backends`."""
     return parameter(
         "auto",
-        "What computes the network: torch, or OpenVINO, which takes about a third of the time on a CPU; auto: OpenVINO "
-        "on a CPU where the package openvino is installed and the results agree, otherwise torch.",
+        "What computes the network: torch, or OpenVINO, which takes a third to half of the time on a CPU; auto: "
+        "OpenVINO on a CPU where the package openvino is installed and the results agree, otherwise torch.",
         choices=BACKENDS,
         advanced=True,
         matters=False,

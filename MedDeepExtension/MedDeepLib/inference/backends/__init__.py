@@ -1,4 +1,4 @@
-"""What computes a trained network: torch itself, or on a CPU OpenVINO, which needs about a third of the time.
+"""What computes a trained network: torch itself, or on a CPU OpenVINO, which needs a third to half of the time.
 
     network = Backend(network, "auto", context.device, Converted(model.folder))
     labels = apply_within_memory(network, prepared, tiling, context.device, Labels(), ...)

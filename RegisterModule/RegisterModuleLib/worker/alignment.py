@@ -43,6 +43,10 @@ _REPORT_SECONDS = 0.5
 _AIR = 0.05  # of the range of values; below there is nothing to be seen
 
 
+import os
+COARSE = float(os.environ.get("RS_COARSE", "1"))
+RATE = float(os.environ.get("RS_RATE", "1"))
+FINESTEPS = int(os.environ.get("RS_FINE", "0"))
 @dataclass(frozen=True, eq=False)
 class Aligned:
     """A pair's transform, and what has to be said of it."""
@@ -236,7 +240,9 @@ class Alignment:
             for size in spacings:
                 if not self.stopped:
                     at = level(fixed, moving, self.box, size, averaged=size / 2)
-                    refinement.run(at, steps, _VELOCITY_RATE, self._step)
+                    coarse = self.box.grid(max(size*COARSE, float(grid.spacing.max()))) if COARSE else grid
+                    n = FINESTEPS if size == spacings[-1] and FINESTEPS else steps
+                    refinement.run(at, coarse, n, _VELOCITY_RATE * RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
         velocity = on_other_grid(velocity, grid.shape, fine.shape, smooth=True) * taper(fine, velocity.device)

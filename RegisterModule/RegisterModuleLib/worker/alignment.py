@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
 _VELOCITY_RATE = 0.6
+_FINEST_SHARE = 0.4  # of the steps are taken at the finest resolution of the deformation
+_FIELD_BY_IMAGE = 0.5  # distance of the field's points at a coarse resolution, by the voxel size
 _FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
 _FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest axis
 _WORTH_TRYING = 3.0  # mm between two beginnings of the search
@@ -43,10 +46,6 @@ _REPORT_SECONDS = 0.5
 _AIR = 0.05  # of the range of values; below there is nothing to be seen
 
 
-import os
-COARSE = float(os.environ.get("RS_COARSE", "1"))
-RATE = float(os.environ.get("RS_RATE", "1"))
-FINESTEPS = int(os.environ.get("RS_FINE", "0"))
 @dataclass(frozen=True, eq=False)
 class Aligned:
     """A pair's transform, and what has to be said of it."""
@@ -236,13 +235,16 @@ class Alignment:
         if steps and not self.stopped:
             refinement = VelocityRefinement(grid, self.matrix, metric, smoothness, bending, velocity)
             spacings = self._field_spacings()
-            self._phase("Deforming", len(spacings) * steps)
+            # A step at the finest resolution takes as long as many at all others, and has the least left to do.
+            finest = math.ceil(_FINEST_SHARE * steps) if len(spacings) > 1 else steps
+            self._phase("Deforming", (len(spacings) - 1) * steps + finest)
             for size in spacings:
                 if not self.stopped:
                     at = level(fixed, moving, self.box, size, averaged=size / 2)
-                    coarse = self.box.grid(max(size*COARSE, float(grid.spacing.max()))) if COARSE else grid
-                    n = FINESTEPS if size == spacings[-1] and FINESTEPS else steps
-                    refinement.run(at, coarse, n, _VELOCITY_RATE * RATE, self._step)
+                    between = _FIELD_BY_IMAGE * size
+                    on = self.box.grid(between) if between > grid.spacing.max() else grid
+                    count = finest if size == spacings[-1] else steps
+                    refinement.run(at, on, count, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
         velocity = on_other_grid(velocity, grid.shape, fine.shape, smooth=True) * taper(fine, velocity.device)

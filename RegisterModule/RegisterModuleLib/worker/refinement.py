@@ -28,7 +28,8 @@ from RegisterModuleLib.worker.grids import (
 )
 from RegisterModuleLib.worker.similarity import Similarity, prepared
 
-_SEEN_AGAIN = 10  # steps between two looks at which voxels lie within the moving image
+_LOOK_AGAIN = 10  # steps between two looks at which voxels lie within the moving image
+_SQUARINGS = 4  # in the steps; the result is integrated more finely
 _RADIUS = 0.4  # of the box's longest side; a matrix entry of one by this radius moves what is so far away by 1 mm
 _LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # of the fixed image; of what the moving one is large enough to cover of it
 
@@ -148,11 +149,6 @@ class MatrixRefinement:
 class VelocityRefinement:
     """Improves a stationary velocity field on ``grid`` by gradient steps on similarity and smoothness.
 
-    The gradient of the similarity is that of greedy flows and of log-demons (Vercauteren et al. 2009,
-    10.1016/j.neuroimage.2008.10.040): how the images differ, times the gradient of the *moved* image. It says what a
-    little flow before all the rest would change, which is right to first order, and needs no derivative of the
-    integration.
-
     Attributes:
         best: (3, I, J, K) in voxels of the grid, 0 at its border.
         loss: that of ``best``.
@@ -177,123 +173,73 @@ class VelocityRefinement:
         self.loss = math.inf
 
     def run(self, at: Level, grid: Grid, steps: int, rate: float, step: Step) -> None:
-        """Take ``steps`` steps of up to ``rate`` voxels on a ``grid`` no finer than the field's; the best is kept."""
+        """Take ``steps`` steps of up to ``rate`` voxels on ``grid``, no finer than the field's own; the best is kept.
+
+        What the steps change is added to the field, so that what is finer than ``grid`` in it stays.
+        """
         begin = on_other_grid(self.best, self._grid.shape, grid.shape)
         border = resized(self._border, grid.shape)
-        change = torch.zeros_like(begin)
-        optimizer = torch.optim.Adam([change], rate, betas=(0.9, 0.99))
-        indices = grid.indices(begin.device)
+        parameters = torch.zeros_like(begin, requires_grad=True)
+        optimizer = torch.optim.Adam([parameters], rate, betas=(0.9, 0.99))
         warp = _Warp(at, grid, self._matrix)
         metric = prepared(self._metric, at.fixed, at.grid.spacing)
-        self.loss, best = math.inf, change
+        self.loss, best = math.inf, torch.zeros_like(begin)  # of another resolution
         for number in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * number / steps)))
-            if MODE == "C":
-                leaf = change.clone().requires_grad_()
-                velocity = begin + smoothed(leaf) * border
-                places = warp.places(integrated(velocity, indices), fresh=number % _SEEN_AGAIN == 0)
-                moved = sampled_at(at.moving.values, places, outside="border")
-                loss = metric(at.fixed, moved, warp.weight) + self._weight * roughness(velocity, self._bending)
-                value = float(loss.detach())
-                (change.grad,) = torch.autograd.grad(loss, leaf)
-            else:
-              with torch.no_grad():
-                velocity = begin + smoothed(change) * border
-                there = integrated(velocity, indices, SQ)
-              if MODE == "B":
-                there.requires_grad_()
-                places = warp.places(there, fresh=number % _SEEN_AGAIN == 0)
-                moved = sampled_at(at.moving.values, places, outside="border")
-                likeness = metric(at.fixed, moved, warp.weight)
-                (pull,) = torch.autograd.grad(likeness, there)
-              else:
-                with torch.no_grad():
-                    places = warp.places(there, fresh=number % _SEEN_AGAIN == 0)
-                    moved = sampled_at(at.moving.values, places, outside="border")
-                moved.requires_grad_()
-                likeness = metric(at.fixed, moved, warp.weight)
-                (by_value,) = torch.autograd.grad(likeness, moved)
-                pull = warp.pull(moved.detach(), by_value)
-              velocity.requires_grad_()
-              rough = self._weight * roughness(velocity, self._bending)
-              (by_rough,) = torch.autograd.grad(rough, velocity)
-              value = float(likeness.detach() + rough.detach())
-              change.grad = smoothed((pull + by_rough) * border)
+            optimizer.zero_grad()
+            change = smoothed(parameters) * border
+            velocity = begin + change
+            moved, weight = warp(velocity, look=number % _LOOK_AGAIN == 0)
+            loss = metric(at.fixed, moved, weight) + self._weight * roughness(velocity, self._bending)
+            value = float(loss.detach())
             if value < self.loss:
-                self.loss, best = value, change.detach().clone()
-            if VERBOSE and (number < 3 or number % 10 == 9): print(at.grid.shape, grid.shape, number, round(value, 5))
+                self.loss, best = value, change.detach()
+            loss.backward()
             optimizer.step()
             if not step(number + 1, steps):
                 break
-        change = smoothed(best) * border
-        self.best = self.best + on_other_grid(change, grid.shape, self._grid.shape, smooth=UPSMOOTH) * (self._border>0)
-
-
-import os
-MODE = os.environ.get("RS_MODE", "A")
-VERBOSE = int(os.environ.get("RS_V", "0"))
-SQ = int(os.environ.get("RS_SQ", "6"))
-UPSMOOTH = bool(int(os.environ.get("RS_US", "0")))
+        self.best = self.best + on_other_grid(best, grid.shape, self._grid.shape)
 
 
 class _Warp:
-    """The moving image at the voxels of a level, moved by displacements (3, I, J, K) in voxels of a coarser grid."""
+    """The moving image at the voxels of a level, under velocity fields (3, I, J, K) in voxels of a coarser grid."""
 
     def __init__(self, at: Level, grid: Grid, matrix: np.ndarray):
-        self._at, self._grid = at, grid
+        self._at, self._weight = at, at.weight
         device, shape = at.fixed.device, at.moving.shape
-        to_moving = np.linalg.inv(at.moving.affine) @ matrix @ at.grid.affine
-        finer = [(m - 1) / max(n - 1, 1) for m, n in zip(at.grid.shape, grid.shape, strict=True)]
-        # From voxels to places from -1 to 1, the last axis first.
+        self._indices = grid.indices(device)
+        # From voxels of the level to the moving image's, and on to places from -1 to 1, the last axis first.
         scale = np.array([2 / max(n - 1, 1) for n in shape])
-        self._low = torch.tensor((-0.5 * scale - 1)[::-1].copy(), dtype=torch.float32, device=device)
-        self._high = torch.tensor(((np.array(shape) - 0.5) * scale - 1)[::-1].copy(), dtype=torch.float32, device=device)
         to_places = np.eye(4)
+        to_moving = np.linalg.inv(at.moving.affine) @ matrix @ at.grid.affine
         to_places[:3] = (scale[:, None] * to_moving[:3] - [[0, 0, 0, 1]])[::-1]
         self._unmoved = matrix_coordinates(to_places, at.grid.indices(device)).permute(1, 2, 3, 0).contiguous()
-        self._linear = torch.tensor(to_places[:3, :3] * finer, dtype=torch.float32, device=device)
-        self._finer = torch.tensor(finer, dtype=torch.float32, device=device)
-        self.weight = at.weight
+        finer = [(m - 1) / max(n - 1, 1) for m, n in zip(at.grid.shape, grid.shape, strict=True)]
+        low, high = -0.5 * scale - 1, (np.array(shape) - 0.5) * scale - 1
+        self._linear, self._low, self._high = (
+            torch.tensor(np.array(values, np.float32), device=device)
+            for values in (to_places[:3, :3] * finer, low[::-1], high[::-1])
+        )
 
-    def places(self, displacement: torch.Tensor, fresh: bool) -> torch.Tensor:
-        """Where the voxels of the level are, see :func:`sampled_at`; ``fresh``: look again which are inside."""
+    def __call__(self, velocity: torch.Tensor, look: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """The moved image, and the weights of its voxels.
+
+        ``look``: find out anew which voxels lie within the moving image. Few come and go from one step to the next, and
+        a similarity may keep what depends on the weights alone.
+        """
+        displacement = integrated(velocity, self._indices, _SQUARINGS, divided=True)
+        # It is linear, so that the matrix may come before the interpolation, where there are fewer voxels.
         moves = torch.einsum("ab,bijk->aijk", self._linear, displacement)
         places = self._unmoved + resized(moves, self._at.grid.shape).permute(1, 2, 3, 0)
-        if fresh:
-            within = ((places >= self._low) & (places <= self._high)).all(-1)
-            self.weight = self._at.weight * within
-        return places
-
-    def pull(self, moved: torch.Tensor, by_value: torch.Tensor) -> torch.Tensor:
-        """The derivative by displacements (3, I, J, K) on the coarse grid, of a scalar whose derivative by the moved
-        image's values is known."""
-        force = torch.stack([(slope * by_value).sum(0) for slope in _slopes(moved)])
-        force *= self._finer[:, None, None, None]
-        if self._grid.shape == self._at.grid.shape:
-            return force
-        on_grid = torch.zeros((3, *self._grid.shape), device=force.device, requires_grad=True)
-        (pull,) = torch.autograd.grad(resized(on_grid, self._at.grid.shape), on_grid, force)
-        return pull
-
-
-def _slopes(image: torch.Tensor) -> list[torch.Tensor]:
-    """Central differences of an image (C, I, J, K) along its three axes, per voxel."""
-    slopes = []
-    for axis, length in enumerate(image.shape[1:], start=1):
-        slope = torch.zeros_like(image)
-        if length > 2:
-            middle = slope.narrow(axis, 1, length - 2)
-            torch.sub(image.narrow(axis, 2, length - 2), image.narrow(axis, 0, length - 2), out=middle).div_(2)
-        slopes.append(slope)
-    return slopes
+        if look:
+            within = (places.detach() >= self._low) & (places.detach() <= self._high)
+            self._weight = self._at.weight * within.all(-1)
+        return sampled_at(self._at.moving.values, places, outside="border"), self._weight
 
 
 def smoothed(field: torch.Tensor) -> torch.Tensor:
-    """A field (C, I, J, K) smoothed by about 1.2 voxels, so that single voxels do not run ahead.
-
-    The filter is symmetric: it is its own adjoint.
-    """
+    """A field (C, I, J, K) smoothed by about 1.2 voxels, so that single voxels do not run ahead."""
     windows = [3 if length > 1 else 1 for length in field.shape[1:]]
     return window_means(window_means(field, windows), windows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +35,6 @@ _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
 _VELOCITY_RATE = 0.6
-_FINEST_SHARE = 0.4  # of the steps are taken at the finest resolution of the deformation
-_FIELD_BY_IMAGE = 0.5  # distance of the field's points at a coarse resolution, by the voxel size
 _FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
 _FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest axis
 _WORTH_TRYING = 3.0  # mm between two beginnings of the search
@@ -235,16 +232,13 @@ class Alignment:
         if steps and not self.stopped:
             refinement = VelocityRefinement(grid, self.matrix, metric, smoothness, bending, velocity)
             spacings = self._field_spacings()
-            # A step at the finest resolution takes as long as many at all others, and has the least left to do.
-            finest = math.ceil(_FINEST_SHARE * steps) if len(spacings) > 1 else steps
-            self._phase("Deforming", (len(spacings) - 1) * steps + finest)
+            self._phase("Deforming", len(spacings) * steps)
             for size in spacings:
                 if not self.stopped:
                     at = level(fixed, moving, self.box, size, averaged=size / 2)
-                    between = _FIELD_BY_IMAGE * size
-                    on = self.box.grid(between) if between > grid.spacing.max() else grid
-                    count = finest if size == spacings[-1] else steps
-                    refinement.run(at, on, count, _VELOCITY_RATE, self._step)
+                    # What coarse images tell needs no finer field, whose integration would take most of the time.
+                    on = self.box.grid(size) if size > grid.spacing.max() else grid
+                    refinement.run(at, on, steps, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
         velocity = on_other_grid(velocity, grid.shape, fine.shape, smooth=True) * taper(fine, velocity.device)

@@ -90,11 +90,11 @@ def test_elastix_loads_neither_torch_nor_filters():
 import sys
 from MedDeepLib.data.formats.lean_itk import load_itk_with_elastix
 itk = load_itk_with_elastix()
-assert itk.ParameterObject.New().GetDefaultParameterMap("rigid")
+assert itk.ParameterObject.New().GetDefaultParameterMap("rigid")["Transform"] == ("EulerTransform",)
 assert not hasattr(sys.modules["torch"], "nn")
 """
     loaded = loaded_after(code)["libraries"]
-    assert not loaded & {"ITKImageIntensity", "ITKSmoothing", "ITKMesh", "ITKRegistrationCommon", "ITKImageStatistics"}
+    assert loaded <= TRANSFORM_LIBRARIES | {"ITKMesh"}  # elastix moves meshes as well
 
 
 def test_where_itk_is_built_differently_it_is_loaded_as_ever():

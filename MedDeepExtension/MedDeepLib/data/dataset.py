@@ -165,7 +165,8 @@ def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
     """The names of the classes: as the list gives them, or those that its cases have."""
     if slots.outputs and slots.outputs[0].kind == "boxes" and not listing.classes:
-        sources = [source for case in dataset.cases() for source in case.targets.values()]
+        names = [slot.name for slot in slots.targets if not slot.classless]
+        sources = [case.targets[name] for case in dataset.cases() for name in names if name in case.targets]
         return tuple(dict.fromkeys((*dataset.classes, *classes_of_places(sources))))
     slot = next((slot for slot in slots.targets if slot.kind == "class"), None)
     if slot is None:

@@ -48,7 +48,7 @@ def test_what_is_no_prediction(probabilities, labels):
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_errors_lead_the_list(classes, seed):
-    """A fifth of the labels is wrong; at least 70 % of these are in the first 30 % of the list, where chance has 30 %."""
+    """A fifth of the labels is wrong; at least 70 % of these are in the first 30 % of the list (by chance: 30 %)."""
     from sklearn.datasets import make_classification
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict

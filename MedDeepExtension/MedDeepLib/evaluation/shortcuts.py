@@ -81,7 +81,7 @@ def probe_shortcuts(
 
     rows, importance, order = [], np.zeros(len(names)), np.unique(truth)
     for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(table, truth, patients):
-        forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
+        forest = RandomForestClassifier(100, min_samples_leaf=2, class_weight="balanced", random_state=seed)
         forest.fit(table[train], truth[train])
         importance += forest.feature_importances_
         for n, own in zip(test, forest.predict_proba(table[test]), strict=True):

@@ -85,11 +85,11 @@ def suppressed(
     kept: list[int] = []
     if not len(rows):
         return np.array(kept, int)
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     # Boxes that overlap are nearer than the largest box is long, along every axis.
     unit = rows[:, 3:].max(0)
-    tree = cKDTree(rows[:, :3] / unit)
+    tree = KDTree(rows[:, :3] / unit)
     reach = max(1.0, float((distance / (unit * spacing)).max()))
     left = np.ones(len(rows), bool)
     for best in np.lexsort((np.arange(len(scores)), -scores)):

@@ -57,6 +57,17 @@ def test_cases_without_findings_are_negative_and_counted(tmp_path):
     assert found.facts["sizes"]["findings"] == 5 and found.facts["plan"]["spacing"] == [1.5, 1.5, 2.0]
 
 
+def test_cases_that_do_not_fit_into_memory_are_the_same(tmp_path):
+    """A negative one too, whose arrays are empty."""
+    file = make(tmp_path, [balls(n, findings) for n, findings in enumerate((2, 0))])
+    within, _ = prepared(file, tmp_path)
+    beyond, _ = prepared(file, tmp_path, cache_memory=1e-9)
+    assert any((tmp_path / "cache").iterdir())
+    for one, other in zip(within.data.training, beyond.data.training, strict=True):
+        assert torch.equal(one["image"], other["image"])
+        assert all(torch.equal(one.extras[name], other.extras[name]) for name in one.extras)
+
+
 def test_a_dataset_without_any_finding_is_refused(tmp_path):
     file = make(tmp_path, [balls(1, 0)])
     with pytest.raises(UserError, match="are all empty: mark them"):

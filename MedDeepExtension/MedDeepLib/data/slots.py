@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ class Slot:
         many: whether it takes several files, e.g. an image per channel.
         required: whether a case without it is an error.
         help: a description, for a command line or a tooltip.
+        classless: of a target: whether what it holds says nothing of the classes that models find.
         made_from: of an output: the optional input that it is made from; that input has no other use.
     """
 
@@ -30,6 +31,7 @@ class Slot:
     required: bool = True
     help: str = ""
     made_from: str = ""
+    classless: bool = False
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -38,11 +40,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one input or target comes from: files, or the value itself (a class, a number)."""
+    """Where one input or target comes from: files, or the value itself (a class, a number, boxes of the list)."""
 
     kind: str
     files: tuple[Path, ...] = ()
     value: Any = None
+
+
+ListReader = Callable[[Path, "CaseSlots"], Any]
+"""Reads a list in a format of others: ``reader(path, slots)`` returns a ``Listing``, or None for any other format."""
 
 
 class CaseSlots(Protocol):
@@ -62,6 +68,9 @@ class CaseSlots(Protocol):
 
     @property
     def forms(self) -> tuple[tuple[str, ...], ...]: ...
+
+    @property
+    def readers(self) -> tuple[ListReader, ...]: ...
 
 
 @dataclass(frozen=True)

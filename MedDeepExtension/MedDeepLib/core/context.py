@@ -1,4 +1,4 @@
-"""What a running job hands to the method that does its work."""
+"""The context that a running job passes to its method."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _silent(event: str, **fields: Any) -> None:
 
 @dataclass
 class Context:
-    """The surroundings of one job inside the worker.
+    """The environment of one job inside the worker.
 
     Attributes:
         device: where networks run.
@@ -33,6 +33,6 @@ class Context:
     device: torch.device
     seed: int = 0
     folder: Path = field(default_factory=Path)
-    dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # whatever asks for it has one
+    dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # set wherever it is used
     report: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = lambda: False

@@ -1,4 +1,4 @@
-"""Fingerprints of data files: show whether a file has changed, and identify nobody."""
+"""Fingerprints of data files: they show whether a file has changed, without identifying a patient."""
 
 from __future__ import annotations
 

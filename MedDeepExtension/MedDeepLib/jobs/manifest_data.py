@@ -1,8 +1,8 @@
-"""The data in a manifest: fingerprints of every file and every value, of the cases and of what they share.
+"""The data in a manifest: fingerprints of every file and value of the cases, and of their shared data.
 
 A case is ``{"inputs": {slot: [SHA-256, ...]}, "targets": {slot: [SHA-256, ...] or a value}, "patients": [rank, ...]}``.
 Manifests of version 1 held images, label and patient only: ``{"images": [...], "label": ..., "patient": rank}``; what
-they do not hold is not compared.
+they lack is not compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPLITS = ("training", "validation")
 
 
 def data_content(context: Context) -> dict[str, Any]:
-    """The training and validation cases in their order, and what they share; a patient is known by a rank.
+    """The training and validation cases in order, and their shared data; patients are identified by numbers.
 
     Raises Stopped when the user asked to stop.
     """
@@ -93,7 +93,7 @@ def _ranks(patients: Iterable[str]) -> dict[str, int]:
 
 
 def _version_1(case: Case, entry: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """An entry as version 1 wrote it, of the first image with its label: those of the fixed image of a pair."""
+    """An entry in the form of version 1, for the first image and its label; for a pair, those of the fixed image."""
     image = next((name for name, source in case.inputs.items() if source.kind == "image"), "")
     label = entry["targets"].get("label" if image in ("", "image") else f"{image}_label")
     ranks = _ranks(case.patient for split in _SPLITS for case in dataset.cases(split))

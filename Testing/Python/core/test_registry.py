@@ -88,8 +88,8 @@ def test_a_task_of_ones_own_is_found_only_where_it_is_named(classify_package, mo
     with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'classify'"):
         registry.imported_method("classify")
     monkeypatch.delenv("MEDDEEP_TASKS")
-    assert tasks() == ["register", "segment"]
-    with pytest.raises(UserError, match="There is no task 'classify': the tasks are register, segment"):
+    assert tasks() == ["detect", "register", "segment"]
+    with pytest.raises(UserError, match="There is no task 'classify': the tasks are detect, register, segment"):
         registry.task("classify")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from MedDeepLib.core import Context
 from MedDeepLib.data.dataset import Dataset
-from MedDeepLib.data.fingerprints import fingerprint
+from MedDeepLib.data.fingerprints import fingerprint, value_fingerprint
 from MedDeepLib.data.slots import Case, Source
 from MedDeepLib.errors import Stopped, UserError
 
@@ -83,7 +83,7 @@ def check_data(earlier: Mapping[str, Any], now: Mapping[str, Any], dataset: Data
 
 def _sources(sources: Mapping[str, Source]) -> dict[str, Any]:
     return {
-        name: [fingerprint(file) for file in source.files] if source.files else source.value
+        name: [fingerprint(file) for file in source.files] if source.files else value_fingerprint(source.value)
         for name, source in sources.items()
     }
 

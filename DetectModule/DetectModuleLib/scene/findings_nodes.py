@@ -134,13 +134,18 @@ class FindingsNodes:
         ranked = sorted(self.findings, key=lambda finding: -finding.score)
         wanted = {finding.box.name for finding in ranked if finding.review != "rejected"}
         kept = [finding.box.name for finding in ranked if finding.box.name in wanted][:most]
-        for name, roi in self.boxes().items():
-            if name not in kept:
-                slicer.mrmlScene.RemoveNode(roi)
-        existing = self.boxes()
-        for name in kept:
-            if name not in existing:
-                self._make_box(name)
+        scene = slicer.mrmlScene
+        scene.StartState(slicer.vtkMRMLScene.BatchProcessState)  # selectors and views look once, not at every node
+        try:
+            for name, roi in self.boxes().items():
+                if name not in kept:
+                    scene.RemoveNode(roi)
+            existing = self.boxes()
+            for name in kept:
+                if name not in existing:
+                    self._make_box(name)
+        finally:
+            scene.EndState(slicer.vtkMRMLScene.BatchProcessState)
         self._show()
         self._observe()
 
@@ -150,6 +155,8 @@ class FindingsNodes:
         roi = boxes.get(name) or self._make_box(name)
         for other in boxes.values():
             other.GetDisplayNode().SetHandlesInteractive(False)
+            other.SetLocked(True)
+        roi.SetLocked(False)
         display = roi.GetDisplayNode()
         display.SetVisibility(True)
         display.SetHandlesInteractive(True)
@@ -184,7 +191,7 @@ class FindingsNodes:
             box = finding.box
             if same_points:
                 center = np.array(self.points.GetNthControlPointPosition(number))
-                if np.abs(center - box.center).max() > 1e-4:
+                if np.abs(center - box.center).max() > 1e-3:
                     box = replace(box, center=center)
             if box is finding.box and box.name in boxes:
                 drawn = roi_nodes.box_from_roi(boxes[box.name], box)

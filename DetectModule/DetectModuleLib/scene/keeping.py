@@ -9,7 +9,6 @@ from typing import Any
 
 from MedDeepLib.data.added_cases import add_case
 from MedDeepLib.data.dataset import Dataset
-from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.errors import UserError
 from MedDeepLib.scene import nodes
 
@@ -102,12 +101,8 @@ def _images(volumes: Sequence[Any], folder: Path) -> list[Path]:
     files = []
     root = folder.parents[1]
     for number, volume in enumerate(volumes, start=1):
-        image = nodes.image_from_volume(volume)
-        if image.path is not None and image.path.is_relative_to(root):
-            files.append(image.path)
-            continue
-        file = folder / ("image.nrrd" if len(volumes) == 1 else f"image{number}.nrrd")
-        voxels = image.array[0] if len(image.array) == 1 else image.array
-        write_image(file, voxels, image.affine, compress=False)  # compressing takes ten times as long
-        files.append(file)
+        own = nodes.image_from_volume(volume).path
+        if own is None or not own.is_relative_to(root):
+            own = nodes.write_volume(volume, folder / ("image.nrrd" if len(volumes) == 1 else f"image{number}.nrrd"))
+        files.append(own)
     return files

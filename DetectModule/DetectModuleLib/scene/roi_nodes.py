@@ -26,7 +26,9 @@ def roi_from_box(box: Box, color: tuple[float, float, float], parent_transform: 
     display.SetColor(*color)
     display.SetFillVisibility(False)  # the image in the box is what users look at
     display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(False)
     display.SetHandlesInteractive(False)
+    roi.SetLocked(True)  # until it is edited: a slip of the mouse must not change a finding
     roi.SetAndObserveTransformNodeID(parent_transform)
     move_roi(roi, box)
     return roi
@@ -56,8 +58,9 @@ def box_from_roi(roi: Any, like: Box) -> Box:
     return Box(matrix[:3, 3].copy(), size, axes, like.name, like.class_name, like.score)
 
 
-def differs(first: Box, second: Box, mm: float = 1e-4) -> bool:
-    """Whether a corner of one box lies elsewhere; sides in another order make no difference."""
+def differs(first: Box, second: Box, mm: float = 1e-3) -> bool:
+    """Whether a corner of one box lies elsewhere; sides in another order make no difference, nor does
+    what is lost where Slicer keeps positions as float32."""
     corners, others = first.corners(), second.corners()
     nearest = np.linalg.norm(corners[:, None] - others[None], axis=-1).min(axis=1)
     return bool(nearest.max() > mm)

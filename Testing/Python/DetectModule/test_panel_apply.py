@@ -54,7 +54,7 @@ def test_findings_lie_on_a_volume_that_has_moved(panel):
         corner = [0.0, 0.0, 0.0]
         assert roi.GetTransformNodeID() == transform.GetID()
         roi.GetCenterWorld(corner)
-        assert np.abs(np.array(corner) - (matrix[:3, :3] @ finding.box.center + matrix[:3, 3])).max() < 1e-6
+        assert np.abs(np.array(corner) - (matrix[:3, :3] @ finding.box.center + matrix[:3, 3])).max() < 1e-4
     assert worst_corner([one.box for one in panel.shown.findings], [one.box for one in found]) < 1e-6
     assert panel.rows()[0].split()[:2] == ["nodule", "0.95"] and len(panel.rows()) == 6
 

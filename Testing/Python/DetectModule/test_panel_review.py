@@ -102,13 +102,13 @@ def test_a_box_that_is_dragged_changes_its_finding_and_dragging_is_one_step_back
         drag(reviewing, 2, shift=(1.0, 0.0, -0.5))
     drag(reviewing, 2, size=(9.0, 12.0, 15.0))
     after = reviewing.shown.findings[2].box
-    assert np.abs(after.center - before.center - (3.0, 0.0, -1.5)).max() < 1e-6
+    assert np.abs(after.center - before.center - (3.0, 0.0, -1.5)).max() < 1e-4
     assert np.abs(after.size - (9.0, 12.0, 15.0)).max() < 1e-6
-    assert np.abs(np.array(reviewing.points.GetNthControlPointPosition(2)) - after.center).max() < 1e-6
+    assert np.abs(np.array(reviewing.points.GetNthControlPointPosition(2)) - after.center).max() < 1e-4
     assert any(row.split()[:3] == ["nodule", "0.65", "12.0"] for row in reviewing.rows())
     reviewing.ui.reviewUndoButton.click()
     assert np.array_equal(reviewing.shown.findings[2].box.center, before.center)
-    assert np.abs(np.array(roi.GetCenter()) - before.center).max() < 1e-6 and not reviewing.ui.reviewUndoButton.enabled
+    assert np.abs(np.array(roi.GetCenter()) - before.center).max() < 1e-4 and not reviewing.ui.reviewUndoButton.enabled
 
 
 def test_a_box_for_a_finding_that_has_none(panel):

@@ -56,7 +56,8 @@ class DetectPanel(ModulePanel):
 
     def settle(self) -> None:
         """Wait until the table is written."""
-        assert self.host.process_events(60, lambda: not self.review.table.is_busy())
+        review = self.review
+        assert self.host.process_events(60, lambda: not review.is_waiting() and not review.table.is_busy())
 
     @property
     def review(self):

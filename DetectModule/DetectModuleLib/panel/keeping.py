@@ -87,7 +87,9 @@ def _in_words(added: AddedCase) -> str:
         said = _("'{case}' was added to {dataset} with {count} findings").format(
             case=added.name, dataset=where, count=added.findings
         )
-    training = _("; it has {count} training cases now.").format(count=len(added.dataset.training))
+    count = len(added.dataset.training)
+    training = _(", its first training case.") if count == 1 else _("; it has {count} training cases now.")
+    training = training.format(count=count)
     note = _(" {count} that nobody has reviewed were left out.").format(count=added.left_out) if added.left_out else ""
     return said + training + note
 

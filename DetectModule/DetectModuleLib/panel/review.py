@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import qt
 from MedDeepLib.data.sources.boxes import Box
 from MedDeepLib.errors import UserError
 from MedDeepLib.panels.changes import Changes, ValueConnector
@@ -17,8 +18,10 @@ from DetectModuleLib.findings import Finding
 from DetectModuleLib.panel.findings_table import FindingsTable
 from DetectModuleLib.panel.history import Findings, History
 from DetectModuleLib.scene import places
-from DetectModuleLib.scene.findings_nodes import MARK, FindingsNodes
+from DetectModuleLib.scene.findings_nodes import FindingsNodes
+from DetectModuleLib.scene.point_lists import MARK
 
+_PAUSE_MILLISECONDS = 50
 _DEFAULT_SIZE = 10.0  # mm, where there is no other finding to go by
 
 
@@ -39,6 +42,10 @@ class Review:
         self.table = FindingsTable(ui.reviewTable)
         self.history = History()
         self._classes: list[str] = []
+        self._later = qt.QTimer()  # a dragged box changes many times a second
+        self._later.setSingleShot(True)
+        self._later.setInterval(_PAUSE_MILLISECONDS)
+        self._later.connect("timeout()", self._refresh)
         ui.applyOutputSelector.addAttribute("vtkMRMLMarkupsFiducialNode", MARK)
         ui.applyOutputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.show)
         ui.reviewThresholdSlider.connect("valueChanged(double)", lambda value: self._threshold_changed())
@@ -81,6 +88,7 @@ class Review:
     def shut_down(self) -> None:
         """The panel is closed."""
         self.show(None)
+        self._later.stop()
         self.table.shut_down()
 
     def set_classes(self, classes: tuple[str, ...]) -> None:
@@ -91,6 +99,10 @@ class Review:
     def is_reviewed(self) -> bool:
         """Whether there is work of the user's in the findings."""
         return self.shown is not None and any(finding.review for finding in self.shown.findings)
+
+    def is_waiting(self) -> bool:
+        """Whether the rows are about to follow a change in the scene."""
+        return bool(self._later.isActive())
 
     def selected(self) -> list[Finding]:
         names = self.table.selected_keys()
@@ -205,7 +217,7 @@ class Review:
         known = {finding.box.name: finding for finding in before}
         changed = [one.box.name for one in self.shown.findings if known.get(one.box.name) is not one]
         self.history.keep(before, f"edit {changed[0]}" if len(changed) == 1 else "")
-        self._refresh()
+        self._later.start()
 
     def _offer_classes(self) -> None:
         box = self.ui.reviewClassComboBox

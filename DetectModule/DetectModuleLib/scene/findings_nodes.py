@@ -20,16 +20,13 @@ from MedDeepLib.scene import nodes
 
 from DetectModuleLib.findings import Finding
 from DetectModuleLib.scene import roi_nodes
-from DetectModuleLib.scene.table_nodes import read_table, write_table
-
-MARK = "MedDeep.findings"
-"""An attribute of the point lists that hold findings, so that selectors offer no others."""
+from DetectModuleLib.scene.naming import with_names
+from DetectModuleLib.scene.point_lists import color_of, make_points, show_points, write_points
+from DetectModuleLib.scene.table_nodes import read_table, update_row, write_table
 
 MOST_BOXES = 50
-MOST_LABELS = 50  # drawing text takes longer than drawing points
 
 _TABLE, _VOLUMES, _POINTS = "MedDeep.table", "MedDeep.volume", "MedDeep.points"
-_COLOR, _ACCEPTED_COLOR, _REJECTED_COLOR = (1.0, 0.75, 0.1), (0.2, 0.85, 0.4), (0.55, 0.55, 0.55)
 
 
 class FindingsNodes:
@@ -52,6 +49,7 @@ class FindingsNodes:
         self.on_edited: Callable[[tuple[Finding, ...]], None] = lambda before: None
         self._threshold = 0.0
         self._writing = False
+        self._previous_table: Any = None
         self._observed: dict[str, tuple[Any, list[int]]] = {}
         self._write(table=self.absorb())
 
@@ -67,14 +65,7 @@ class FindingsNodes:
 
         table = points.GetNodeReference(_TABLE) if points is not None else None
         if points is None:
-            points = slicer.vtkMRMLMarkupsFiducialNode()
-            points.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-            points.SetAttribute(MARK, "1")  # selectors look when the node is added
-            slicer.mrmlScene.AddNode(points)
-            points.CreateDefaultDisplayNodes()
-            points.GetDisplayNode().SetSelectedColor(*_COLOR)
-            points.GetDisplayNode().SetColor(*_REJECTED_COLOR)
-            points.GetDisplayNode().SetTextScale(2.5)
+            points = make_points(name)
         for roi in _rois_of(points):
             slicer.mrmlScene.RemoveNode(roi)
         table = write_table(with_names(findings), table, f"{points.GetName()} table")
@@ -87,10 +78,15 @@ class FindingsNodes:
         return cls(points)
 
     def close(self) -> None:
-        """Stop following the nodes, which stay in the scene."""
+        """Stop following the nodes. They stay in the scene, unless the point list was deleted: then all of them go."""
+        import slicer
+
+        gone = self.points.GetScene() is None
         for node, tags in self._observed.values():
             for tag in tags:
                 node.RemoveObserver(tag)
+            if gone and node.GetScene() is not None:
+                slicer.mrmlScene.RemoveNode(node)
         self._observed.clear()
 
     @property
@@ -206,7 +202,7 @@ class FindingsNodes:
     def _make_box(self, name: str) -> Any:
         finding = self.find(name)
         assert finding is not None, name
-        roi = roi_nodes.roi_from_box(finding.box, _color_of(finding), self.points.GetTransformNodeID())
+        roi = roi_nodes.roi_from_box(finding.box, color_of(finding), self.points.GetTransformNodeID())
         roi.SetNodeReferenceID(_POINTS, self.points.GetID())
         return roi
 
@@ -217,8 +213,10 @@ class FindingsNodes:
         self._writing = True
         try:
             if table:
+                # Whoever typed into the table is still at work in it: it must outlive this call.
+                self._previous_table = self.table.GetTable()
                 write_table(self.findings, self.table)
-            self._write_points()
+            write_points(self.points, self.findings)
             known = {finding.box.name: finding for finding in self.findings}
             for name, roi in self.boxes().items():
                 if name not in known:
@@ -230,49 +228,18 @@ class FindingsNodes:
         finally:
             self._writing = False
 
-    def _write_points(self) -> None:
-        import slicer
-
-        points = self.points
-        with slicer.util.NodeModify(points):
-            points.SetFixedNumberOfControlPoints(False)
-            while points.GetNumberOfControlPoints() > len(self.findings):
-                points.RemoveNthControlPoint(points.GetNumberOfControlPoints() - 1)
-            for number, finding in enumerate(self.findings):
-                center = [float(value) for value in finding.box.center]
-                if number >= points.GetNumberOfControlPoints():
-                    points.AddControlPoint(center)
-                elif np.abs(np.array(points.GetNthControlPointPosition(number)) - center).max() > 1e-6:
-                    points.SetNthControlPointPosition(number, *center)
-                label, class_name = _label(finding), finding.class_name
-                if points.GetNthControlPointLabel(number) != label:
-                    points.SetNthControlPointLabel(number, label)
-                if points.GetNthControlPointDescription(number) != class_name:
-                    points.SetNthControlPointDescription(number, class_name)
-            # A slip of the mouse must not move a finding; points are not added or deleted but in the panel.
-            points.SetFixedNumberOfControlPoints(True)
-            points.SetLocked(True)
-
     def _show(self) -> None:
         """Visibility and colour of points and ROIs."""
-        import slicer
-
         was, self._writing = self._writing, True
         try:
-            boxes, points = self.boxes(), self.points
-            with slicer.util.NodeModify(points):
-                for number, finding in enumerate(self.findings):
-                    shown, selected = self.is_shown(finding), finding.review != "rejected"
-                    if bool(points.GetNthControlPointVisibility(number)) != shown:
-                        points.SetNthControlPointVisibility(number, shown)
-                    if bool(points.GetNthControlPointSelected(number)) != selected:
-                        points.SetNthControlPointSelected(number, selected)
-                    if finding.box.name in boxes:
-                        display = boxes[finding.box.name].GetDisplayNode()
-                        display.SetVisibility(shown and selected)
-                        display.SetSelectedColor(*_color_of(finding))
-            labels = sum(map(self.is_shown, self.findings)) <= MOST_LABELS
-            points.GetDisplayNode().SetPointLabelsVisibility(labels)
+            shown = [self.is_shown(finding) for finding in self.findings]
+            show_points(self.points, self.findings, shown)
+            boxes = self.boxes()
+            for finding, visible in zip(self.findings, shown, strict=True):
+                if finding.box.name in boxes:
+                    display = boxes[finding.box.name].GetDisplayNode()
+                    display.SetVisibility(visible and finding.review != "rejected")
+                    display.SetSelectedColor(*color_of(finding))
         finally:
             self._writing = was
 
@@ -297,10 +264,31 @@ class FindingsNodes:
         if self._writing:
             return
         before = self.findings
-        changed = self._table_changed() if node is self.table else self.absorb()
-        if changed:
+        if node is not self.points and node is not self.table:
+            if self._box_changed(node):
+                self.on_edited(before)
+        elif self._table_changed() if node is self.table else self.absorb():
             self._write()
             self.on_edited(before)
+
+    def _box_changed(self, roi: Any) -> bool:
+        """Take over a ROI that is being dragged, which comes many times a second: the others are not looked at."""
+        name = roi.GetAttribute(roi_nodes.FINDING)
+        number = next((n for n, finding in enumerate(self.findings) if finding.box.name == name), -1)
+        if number < 0:
+            return False
+        drawn = roi_nodes.box_from_roi(roi, self.findings[number].box)
+        if (drawn.size <= 0).any() or not roi_nodes.differs(drawn, self.findings[number].box):
+            return False
+        changed = replace(self.findings[number], box=drawn, mask=None)
+        self.findings = (*self.findings[:number], changed, *self.findings[number + 1 :])
+        self._writing = True
+        try:
+            self.points.SetNthControlPointPosition(number, *map(float, drawn.center))
+            update_row(self.table, number, changed)
+        finally:
+            self._writing = False
+        return True
 
     def _table_changed(self) -> bool:
         """Somebody has typed into the table, in Slicer's Tables module; what cannot be read is put back."""
@@ -315,38 +303,11 @@ class FindingsNodes:
         return True
 
 
-def with_names(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The same findings, with names that differ from each other: 'nodule-1', 'nodule-2' ..."""
-    taken = {finding.box.name for finding in findings} - {""}
-    used: set[str] = set()
-    named = []
-    for number, finding in enumerate(findings, start=1):
-        name = finding.box.name
-        if not name or name in used:
-            stem = finding.class_name or "finding"
-            while (name := f"{stem}-{number}") in taken:
-                number += 1
-            taken.add(name)
-            finding = replace(finding, box=replace(finding.box, name=name))
-        used.add(name)
-        named.append(finding)
-    return tuple(named)
-
-
 def _rois_of(points: Any) -> list[Any]:
     import slicer
 
     rois = [roi for roi in slicer.util.getNodesByClass("vtkMRMLMarkupsROINode") if roi.GetAttribute(roi_nodes.FINDING)]
     return [roi for roi in rois if roi.GetNodeReferenceID(_POINTS) == points.GetID()]
-
-
-def _color_of(finding: Finding) -> tuple[float, float, float]:
-    return _ACCEPTED_COLOR if finding.review == "accepted" else _COLOR
-
-
-def _label(finding: Finding) -> str:
-    name = finding.class_name or "finding"
-    return name if finding.box.score is None else f"{name} {finding.score:.2f}"
 
 
 def _facts_of(finding: Finding) -> tuple:

@@ -29,6 +29,14 @@ def write_table(findings: Sequence[Finding], node: Any = None, name: str = "find
     return nodes.table_from_rows(name, [*_COLUMNS, *facts], rows, node)
 
 
+def update_row(node: Any, number: int, finding: Finding) -> None:
+    """Replace one row; its finding has no other facts than before."""
+    table = node.GetTable()
+    for column, text in enumerate(_row(finding, ())):
+        table.GetColumn(column).SetValue(number, text)
+    table.Modified()
+
+
 def read_table(node: Any) -> list[Finding]:
     """The findings of a table node. Raises UserError when somebody has made something else of it."""
     table = node.GetTable()

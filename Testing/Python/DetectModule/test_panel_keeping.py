@@ -71,8 +71,8 @@ def test_a_case_is_added_to_a_new_dataset_and_loads_with_the_same_boxes(reviewed
     assert reviewed.ui.reviewDatasetButton.toolTip == "Choose a dataset list first."
     said = add(reviewed, tmp_path / "corrected.json")
     assert said == (
-        "'patient 9' was added to corrected.json with 2 findings; it has 1 training cases now. 4 that nobody has "
-        "reviewed were left out."
+        "'patient 9' was added to corrected.json with 2 findings, its first training case. 4 that nobody has reviewed "
+        "were left out."
     )
     (case,) = load(tmp_path / "corrected.json").training
     assert case.name == "patient 9" and case.patient == "patient 9"

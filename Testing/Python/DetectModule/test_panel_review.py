@@ -105,7 +105,7 @@ def test_a_box_that_is_dragged_changes_its_finding_and_dragging_is_one_step_back
     assert np.abs(after.center - before.center - (3.0, 0.0, -1.5)).max() < 1e-4
     assert np.abs(after.size - (9.0, 12.0, 15.0)).max() < 1e-6
     assert np.abs(np.array(reviewing.points.GetNthControlPointPosition(2)) - after.center).max() < 1e-4
-    assert any(row.split()[:3] == ["nodule", "0.65", "12.0"] for row in reviewing.rows())
+    assert ["nodule", "0.65", "12.0"] in [row.split()[:3] for row in reviewing.rows()]
     reviewing.ui.reviewUndoButton.click()
     assert np.array_equal(reviewing.shown.findings[2].box.center, before.center)
     assert np.abs(np.array(roi.GetCenter()) - before.center).max() < 1e-4 and not reviewing.ui.reviewUndoButton.enabled
@@ -167,6 +167,28 @@ def test_the_table_is_sorted_by_a_click_on_a_header(reviewing):
     assert reviewing.parameters.reviewOrder == "diameter"
     reviewing.review.table.order.click(2)
     assert [float(row.split()[2]) for row in reviewing.rows()] == diameters[::-1]
+
+
+def test_what_is_done_to_the_nodes_elsewhere_in_slicer(reviewing):
+    import slicer
+
+    points, table = reviewing.points, reviewing.shown.table
+    points.SetLocked(False)
+    points.SetNthControlPointPosition(1, 1.0, 2.0, 3.0)
+    assert np.allclose(reviewing.shown.findings[1].box.center, (1.0, 2.0, 3.0))
+    box = reviewing.shown.boxes()[reviewing.shown.findings[1].box.name]
+    assert np.allclose(box.GetCenter(), (1.0, 2.0, 3.0), atol=1e-4)
+    column = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())].index("review")
+    table.SetCellText(0, column, "rejected")
+    table.GetTable().Modified()
+    assert reviews(reviewing)[0] == "rejected" and reviewing.rows()[0].endswith("rejected")
+    slicer.mrmlScene.RemoveNode(box)
+    reviewing.ui.reviewTable.selectAll()
+    reviewing.ui.reviewAcceptButton.click()
+    assert reviews(reviewing) == ["accepted"] * 6 and len(reviewing.shown.boxes()) == 5
+    slicer.mrmlScene.RemoveNode(points)
+    assert reviewing.shown is None and reviewing.rows() == []
+    assert not slicer.util.getNodesByClass("vtkMRMLMarkupsROINode") and table.GetScene() is None
 
 
 def test_a_table_of_something_else_is_explained(reviewing):

@@ -172,7 +172,7 @@ class FindingsNodes:
         self.points.GetNthControlPointPositionWorld(number, world)
         return np.array(world)
 
-    def from_world(self, position: Sequence[float]) -> np.ndarray:
+    def from_world(self, position: Sequence[float] | np.ndarray) -> np.ndarray:
         """A displayed position in the space of the findings."""
         local = [0.0, 0.0, 0.0]
         self.points.TransformPointFromWorld([float(value) for value in position], local)

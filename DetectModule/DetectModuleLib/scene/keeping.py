@@ -9,6 +9,7 @@ from typing import Any
 
 from MedDeepLib.data.added_cases import add_case
 from MedDeepLib.data.dataset import Dataset
+from MedDeepLib.data.formats import dicom
 from MedDeepLib.errors import UserError
 from MedDeepLib.scene import nodes
 
@@ -36,19 +37,19 @@ def export_findings(shown: FindingsNodes, path: str | Path) -> int:
 
 
 def dicom_folder(volume: Any) -> Path | None:
-    """The folder of the DICOM files that a volume was loaded from, with its series; None if it was not."""
+    """The folder and series of the DICOM files that a volume was loaded from; None if it was not."""
     import pydicom
-    from MedDeepLib.data.formats.dicom import SEPARATOR
+    from pydicom.errors import InvalidDicomError
 
     storage = volume.GetStorageNode()
-    if storage is None or not storage.GetFileName():
+    if storage is None or not storage.GetFileName() or not dicom.is_dicom(storage.GetFileName()):
         return None
     file = Path(storage.GetFileName()).absolute()
     try:
-        uid = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True).SeriesInstanceUID
-    except Exception:  # pydicom raises whatever a file of another kind makes it stumble over
+        header = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
+        return Path(f"{file.parent}{dicom.SEPARATOR}{header.SeriesInstanceUID}")
+    except (OSError, AttributeError, InvalidDicomError):
         return None
-    return Path(f"{file.parent}{SEPARATOR}{uid}")
 
 
 @dataclass(frozen=True)

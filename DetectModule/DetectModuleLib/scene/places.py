@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def jump_to(position: Sequence[float]) -> None:
+def jump_to(position: Sequence[float] | np.ndarray) -> None:
     """Show a position (3,), in world coordinates, in the middle of all slice views."""
     import slicer
 

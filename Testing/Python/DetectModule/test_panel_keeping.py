@@ -64,6 +64,19 @@ def test_a_report_without_a_dicom_series_is_explained(reviewed, tmp_path):
     assert "DICOM" in reviewed.said() and not (tmp_path / "out.dcm").exists()
 
 
+def test_a_report_refers_to_the_series_that_the_volume_was_loaded_from(panel, tmp_path):
+    from DetectModuleLib.scene.keeping import dicom_folder
+    from MedDeepLib.data.formats.dicom import choose_series
+    from MedDeepLib.scene import nodes
+    from sample_images import dicom_slices, save_dicom
+
+    voxels = np.arange(4 * 5 * 3, dtype=np.int16).reshape(4, 5, 3)
+    save_dicom(dicom_slices(voxels, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / "series")
+    found = dicom_folder(nodes.load_dicom_folder(tmp_path / "series"))
+    assert found is not None and len(choose_series(found).files) == 3
+    assert dicom_folder(panel.add_volume()) is None
+
+
 def test_a_case_is_added_to_a_new_dataset_and_loads_with_the_same_boxes(reviewed, tmp_path):
     from DetectModuleLib.findings import read_findings
     from MedDeepLib.data.sources.image import read_image

@@ -111,7 +111,7 @@ class Alignment:
             box = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing)
             grid = box.grid(2 * spacing)
             values = to_grid(scan.values, scan.affine, grid)[0]
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 found = network.points(values[None])[0].cpu().double()[:count]
             affine = torch.from_numpy(grid.affine)
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
@@ -122,7 +122,7 @@ class Alignment:
         found = []
         for scan in (self.fixed, self.moving):
             grid = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing).grid(spacing)
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 maps = network.maps(to_grid(scan.values, scan.affine, grid)[0])
             sure = (maps > 0.5).float() * maps
             places = middles(sure).cpu().double().numpy() @ grid.affine[:3, :3].T + grid.affine[:3, 3]
@@ -196,7 +196,7 @@ class Alignment:
         grid = self.box.grid(spacing)
         fixed = to_grid(self.fixed.values, self.fixed.affine, grid)[0]
         moving = to_grid(self.moving.values, self.moving.affine, grid, self.matrix)[0]
-        with torch.no_grad():
+        with torch.no_grad(), self._context.phases("network"):
             if structures is not None:
                 fixed, moving = structures.maps(fixed), structures.maps(moving)
             velocity = network(torch.cat([fixed, moving])[None])[0].float()

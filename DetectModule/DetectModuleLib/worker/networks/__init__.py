@@ -1,0 +1,1 @@
+"""Networks that detection methods are made of."""

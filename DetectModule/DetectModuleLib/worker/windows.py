@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from DetectModuleLib.worker.cases import boxes_of
 from MedDeepLib.core.stages import Sample
 from MedDeepLib.inference.sliding import cut_tile
-from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
 from MedDeepLib.training.dense.augmentation import Augmentation, random_deformation, random_intensity_change
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.randomness import random_state
@@ -66,22 +66,21 @@ def gathered(pools: Sequence[Pool]) -> Pool:
 
 def lesions(case: CachedCase, number: int) -> Pool:
     """The centres of a case's boxes."""
-    return Pool.of(number, case.extras["boxes"][:, :3].numpy(), case.extras["classes"].numpy() + 1)
+    boxes, classes = boxes_of(case)
+    return Pool.of(number, boxes[:, :3], classes + 1)
 
 
 def background(case: CachedCase, number: int, most: int, seed: int) -> Pool:
-    """Up to ``most`` random voxels of the body that lie in no box, nor within half its size of it."""
+    """Up to ``most`` of the case's places in the body, of those that keep away from lesions by half their size."""
+    voxels = case.voxels.get(0, np.zeros((0, 3), int))
+    voxels = voxels[~inside_boxes(case, voxels, 2.0)]
     random = random_state(seed, 11, number)
-    hull = foreground_hull(case["image"]).numpy()
-    blocks = np.argwhere(hull)
-    low = blocks[random.randint(len(blocks), size=2 * most)] * hull_blocks(case.shape)
-    voxels = np.minimum(low + random.randint(hull_blocks(case.shape), size=low.shape), np.array(case.shape) - 1)
-    return Pool.of(number, voxels[~inside_boxes(case, voxels, 2.0)][:most], 0)
+    return Pool.of(number, voxels[random.permutation(len(voxels))[:most]], 0)
 
 
 def inside_boxes(case: CachedCase, voxels: np.ndarray, scale: float) -> np.ndarray:
     """Whether voxels (N, 3) lie in one of the case's boxes, enlarged ``scale`` times: (N,)."""
-    boxes = case.extras["boxes"].numpy()
+    boxes, _ = boxes_of(case)
     if not len(boxes):
         return np.zeros(len(voxels), bool)
     apart = np.abs(voxels[:, None] - boxes[None, :, :3])
@@ -121,7 +120,7 @@ class WindowSampler:
 
     def __init__(
         self,
-        cases: Sequence[CachedCase],
+        images: Sequence[torch.Tensor],
         pool: Pool,
         size: Size,
         augmentation: Augmentation,
@@ -132,7 +131,7 @@ class WindowSampler:
         Args:
             shift: voxels that a lesion is moved away from the middle of its window, at most, along each axis.
         """
-        self._cases, self.pool, self._size = cases, pool, size
+        self._images, self.pool, self._size = images, pool, size
         self._augmentation, self._shift, self._seed = augmentation, shift, seed
         self.errors = ErrorWeighted(np.flatnonzero(pool.labels == 0), seed, np.flatnonzero(pool.labels))
 
@@ -140,7 +139,7 @@ class WindowSampler:
         place = self.errors(number)
         random = random_state(self._seed, 12, number)
         augmentation, size = self._augmentation, self._size
-        image = self._cases[self.pool.cases[place]]["image"]
+        image = self._images[self.pool.cases[place]]
         deformation = random_deformation(augmentation, size, random)
         matrix = deformation.matrix @ np.diag([-1.0 if axis in deformation.flips else 1.0 for axis in range(3)])
         moves = [self._shift if n > 1 else 0.0 for n in size]
@@ -161,22 +160,26 @@ def squeezed(values: torch.Tensor) -> torch.Tensor:
 
 def pool_scores(
     network: Callable[[torch.Tensor], torch.Tensor],
-    cases: Sequence[CachedCase],
+    images: Sequence[torch.Tensor],
     pool: Pool,
     size: Size,
     device: torch.device,
     batch_size: int = 64,
 ) -> torch.Tensor:
-    """Probabilities (N, classes with background) of every place of a pool, on the CPU."""
-    found = [torch.zeros(0)]
+    """Probabilities (N, classes with background) of every place of a pool, on the CPU; it must not be empty.
+
+    Args:
+        images: (C, I, J, K) of the cases.
+    """
+    found = []
     with torch.inference_mode():
         for first in range(0, len(pool), batch_size):
             part = pool[first : first + batch_size]
             places = zip(part.cases, part.voxels, strict=True)
-            windows = [window(cases[case]["image"], np.rint(voxel), size) for case, voxel in places]
+            windows = [window(images[case], np.rint(voxel), size) for case, voxel in places]
             scores = network(squeezed(torch.stack(windows)).to(device)).float()
             found.append(scores.flatten(1).softmax(1).cpu())
-    return torch.cat(found[1:]) if len(found) > 1 else torch.zeros(0, 2)
+    return torch.cat(found)
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:

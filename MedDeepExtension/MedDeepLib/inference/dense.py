@@ -30,7 +30,18 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _POOLINGS = (nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)
 # They see one position at a time, so that it does not matter how many there are.
 _POINTWISE = (
-    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.LocalResponseNorm),
+    *(
+        nn.ReLU,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.ELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.Identity,
+        nn.LocalResponseNorm,
+    ),
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
 )
 
@@ -202,9 +213,7 @@ def _strided(operation: Any, kernel, stride, state: _Fragments, wanted: tuple[in
         box = [slice(o, o + n) for o, n in zip(first, lengths, strict=True)]
         parts.append(operation(values[(slice(None), slice(None), *box)]))
     counts = tuple(len(of_axis) for of_axis in offsets)
-    return replace(
-        state, values=torch.cat(parts), step=step, extent=extent, offsets=[*state.offsets, counts]
-    )
+    return replace(state, values=torch.cat(parts), step=step, extent=extent, offsets=[*state.offsets, counts])
 
 
 def _offsets(stride: int, step: int, wanted: int) -> list[int]:
@@ -264,4 +273,3 @@ def _each(value: Any, state: _Fragments) -> tuple[int, ...]:
 
 def _tuple(value: Any, count: int = 1) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, Sequence) else (int(value),) * count
-

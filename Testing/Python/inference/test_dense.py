@@ -149,7 +149,9 @@ def test_whole_images_are_answered_up_to_their_mirrored_border(make, size, flip_
     network, window = make()
     image = image_of((17, 9, 11))
     before = [w // 2 for w in window]
-    padded = cut_tile(image, tuple(-b for b in before), tuple(n + w - 1 for n, w in zip((17, 9, 11), window, strict=True)))
+    padded = cut_tile(
+        image, tuple(-b for b in before), tuple(n + w - 1 for n, w in zip((17, 9, 11), window, strict=True))
+    )
     expected = one_by_one(network, padded, window, (1, 1, 1))
     if flip_axes:
         copies = [()] + [(0,), (2,), (0, 2)]

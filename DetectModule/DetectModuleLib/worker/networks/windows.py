@@ -108,7 +108,7 @@ def level_network(level: int, channels: int, outputs: int, width: float) -> tupl
     return window_network(window, channels, layers, [_scaled(dense, width)], outputs, 0.2), window
 
 
-def mitosis_network(layers: int, channels: int, outputs: int, width: float) -> tuple[nn.Sequential, tuple[int, int]]:
+def mitosis_network(layers: int, channels: int, outputs: int, width: float) -> nn.Sequential:
     """Ciresan 2013's networks of 13 or 11 layers on 101 x 101 pixels (R: 16 maps each, dense 100).
 
     13: kernels 2, 3, 3, 2, 2, each with pooling 2. 11: kernels 4, 4, 4, 3, each with pooling 2.
@@ -116,7 +116,7 @@ def mitosis_network(layers: int, channels: int, outputs: int, width: float) -> t
     f = _scaled(16, width)
     kernels = {13: (2, 3, 3, 2, 2), 11: (4, 4, 4, 3)}[layers]
     made: list = [layer for k in kernels for layer in ((f, (k, k)), (2, 2))]
-    return window_network((101, 101), channels, made, [_scaled(100, width)], outputs), (101, 101)
+    return window_network((101, 101), channels, made, [_scaled(100, width)], outputs)
 
 
 def three_planes(edge: int, channels: int, outputs: int, width: float) -> tuple[nn.Sequential, Size]:
@@ -142,4 +142,3 @@ def three_planes(edge: int, channels: int, outputs: int, width: float) -> tuple[
 
 def _scaled(count: int, width: float) -> int:
     return max(2, round(count * width))
-

@@ -1,1 +1,1 @@
-"""Networks that detection methods are made of."""
+"""Networks of the detection methods."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from MedDeepLib.data.geometry import canonical_axes
 from MedDeepLib.data.preparation import Plan
+from MedDeepLib.data.sources.image import read_image_info
+from MedDeepLib.errors import UserError
 from MedDeepLib.training.dense.patches import CachedCase
 
 from DetectModuleLib.worker.cases import boxes_of
@@ -30,3 +34,26 @@ def sizes_of(cases: Sequence[CachedCase], plan: Plan) -> dict[str, Any]:
         "voxels": np.round(listed, 3).tolist(),
         "spacing": list(plan.spacing),
     }
+
+
+def class_sizes(cases: Sequence[CachedCase], classes: int) -> list[list[float]]:
+    """The median size (3,) of the findings of each class, in voxels of the network's grid; of all where it has none.
+
+    Raises UserError when there are no findings at all.
+    """
+    sizes = all_sizes(cases)
+    if not len(sizes):
+        raise UserError("None of the training cases has a finding: mark some, or let fewer cases be set aside.")
+    indices = np.concatenate([boxes_of(case)[1] for case in cases])
+    found = [sizes[indices == index] if (indices == index).any() else sizes for index in range(classes)]
+    return [np.round(np.median(of_class, axis=0), 3).tolist() for of_class in found]
+
+
+def median_spacing(files: Iterable[Path]) -> tuple[float, float, float]:
+    """The median voxel size of images along right, anterior, superior, in mm; reads headers only."""
+    spacings = []
+    for file in files:
+        info = read_image_info(file)
+        spacings.append(info.spacing[list(canonical_axes(info.affine)[0])])
+    i, j, k = (round(float(value), 4) for value in np.median(spacings, axis=0))
+    return i, j, k

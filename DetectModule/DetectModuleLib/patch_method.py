@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from MedDeepLib.core import Context, Explanation, Prepared, parameter, with_defaults
 
 from DetectModuleLib.method import DetectionMethod
 from DetectModuleLib.parameters import DetectionParameters
-from MedDeepLib.core import Context, Prepared, parameter, with_defaults
 
 if TYPE_CHECKING:
-    from DetectModuleLib.worker.cascade import Look
-    from DetectModuleLib.worker.cascade_prediction import CascadePredictor
-    from DetectModuleLib.worker.screening import Screen, Search
     from MedDeepLib.core import TrainedModel
     from MedDeepLib.core.stages import Stage
     from MedDeepLib.data.preparation import Plan
+
+    from DetectModuleLib.worker.cascade import Look
+    from DetectModuleLib.worker.cascade_prediction import CascadePredictor
+    from DetectModuleLib.worker.screening import Screen, Search
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,19 @@ class PatchMethod(DetectionMethod):
     @abstractmethod
     def patch_size(self) -> tuple[int, int, int]:
         """Voxels of the screening's window."""
+
+    def configured(self, context: Context) -> PatchMethod:
+        from DetectModuleLib.worker.sizes import median_spacing
+
+        wanted = self.parameters.spacing
+        if all(wanted):
+            return self
+        found = median_spacing(case.files("image")[0] for case in context.dataset.training)
+        spacing = tuple(float(w or f) for w, f in zip(wanted, found, strict=True))
+        configured = type(self)(replace(self.parameters, spacing=spacing))
+        words = " x ".join(f"{n:g}" for n in spacing)
+        configured.explanation = Explanation(f"Voxels of {words} mm, the median of the training images.")
+        return configured
 
     def largest_finding(self, plan: Plan) -> tuple[float, ...]:
         return tuple(1.0 * n for n in plan.patch_size[: self.dimensions]) + (float("inf"),) * (3 - self.dimensions)

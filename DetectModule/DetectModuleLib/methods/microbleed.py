@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from DetectModuleLib.patch_method import CascadeParameters, PatchMethod
 from MedDeepLib.core import with_defaults
+
+from DetectModuleLib.patch_method import CascadeParameters, PatchMethod
 
 if TYPE_CHECKING:
     from DetectModuleLib.worker.cascade import Look

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from DetectModuleLib.patch_method import PatchMethod, ScreeningParameters
 from MedDeepLib.core import parameter, with_defaults
+
+from DetectModuleLib.patch_method import PatchMethod, ScreeningParameters
 
 if TYPE_CHECKING:
     from DetectModuleLib.worker.screening import Screen

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from DetectModuleLib.patch_method import CascadeParameters, PatchMethod
 from MedDeepLib.core import parameter, with_defaults
 from MedDeepLib.errors import UserError
+
+from DetectModuleLib.patch_method import CascadeParameters, PatchMethod
 
 if TYPE_CHECKING:
     from DetectModuleLib.worker.cascade import Look

@@ -18,6 +18,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from MedDeepLib.core import Context, Prepared
+from MedDeepLib.core.stages import Stage
+from MedDeepLib.data.preparation import Prepared as PreparedImage
+from MedDeepLib.errors import Stopped
+from MedDeepLib.training.dense.augmentation import Augmentation
+from MedDeepLib.training.dense.patches import CachedCase
+from MedDeepLib.training.precision import autocast_dtype
+from MedDeepLib.training.schedules import cosine
+from MedDeepLib.training.stages import DataStage, Optimisation, Refresh, Samples, TrainStage, Validation
+from torch import nn
+
 from DetectModuleLib.worker.candidates import Candidates, judged
 from DetectModuleLib.worker.cases import boxes_of
 from DetectModuleLib.worker.screening import Screen, Search, proposing
@@ -29,16 +40,6 @@ from DetectModuleLib.worker.windows import (
     gathered,
     pool_scores,
 )
-from MedDeepLib.core import Context, Prepared
-from MedDeepLib.core.stages import Stage
-from MedDeepLib.data.preparation import Prepared as PreparedImage
-from MedDeepLib.errors import Stopped
-from MedDeepLib.training.dense.augmentation import Augmentation
-from MedDeepLib.training.dense.patches import CachedCase
-from MedDeepLib.training.precision import autocast_dtype
-from MedDeepLib.training.schedules import cosine
-from MedDeepLib.training.stages import DataStage, Optimisation, Refresh, Samples, TrainStage, Validation
-from torch import nn
 
 KEY = "validation AUC of windows"
 _VALIDATED = 600  # random places in the background of all validation cases together

@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from MedDeepLib.core import Context, TrainedModel
+from MedDeepLib.data.geometry import spacing_of
+from MedDeepLib.data.preparation import Prepared
+from MedDeepLib.data.sources.image import Image
+from MedDeepLib.errors import UserError
+
 from DetectModuleLib.findings import Finding
 from DetectModuleLib.worker.boxes import to_space
 from DetectModuleLib.worker.candidates import thinned
 from DetectModuleLib.worker.cascade import CascadeMethod, discriminate
 from DetectModuleLib.worker.prediction import DetectionPredictor
 from DetectModuleLib.worker.screening import Proposing, proposing
-from MedDeepLib.core import Context, TrainedModel
-from MedDeepLib.data.geometry import spacing_of
-from MedDeepLib.data.preparation import Prepared
-from MedDeepLib.data.sources.image import Image
-from MedDeepLib.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn

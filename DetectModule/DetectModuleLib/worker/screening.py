@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from DetectModuleLib.worker.candidates import Candidates
-from DetectModuleLib.worker.windows import Pool, Size, background, lesions
 from MedDeepLib.core import Context
 from MedDeepLib.data.preparation import Prepared
 from MedDeepLib.inference.dense import Dense
@@ -20,6 +18,9 @@ from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.precision import autocast_dtype
 from torch import nn
+
+from DetectModuleLib.worker.candidates import Candidates
+from DetectModuleLib.worker.windows import Pool, Size, background, lesions
 
 Result = TypeVar("Result")
 _TILE_VALUES = 16_000_000  # of the widest layer of a tile: 64 MB in float32

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from DetectModuleLib.worker.cases import boxes_of
 from MedDeepLib.core.stages import Sample
 from MedDeepLib.inference.sliding import cut_tile
 from MedDeepLib.training.dense.augmentation import Augmentation, random_deformation, random_intensity_change
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.randomness import random_state
 from MedDeepLib.training.samplers import ErrorWeighted
+
+from DetectModuleLib.worker.cases import boxes_of
 
 Size = tuple[int, int, int]
 

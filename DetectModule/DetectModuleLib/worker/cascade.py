@@ -111,8 +111,8 @@ class Cascade:
         self.search, self._settings, self._context = method.search(), method.parameters, context
         self._augmentation = method.augmentation()
         spacing = np.where(np.array(prepared.facts["plan"]["spacing"]) > 0, prepared.facts["plan"]["spacing"], 1.0)
-        self._affine = np.diag([*spacing, 1.0])  # candidates are in mm along the axes of each case's own grid
-        self._how = proposing(self._settings, np.array(prepared.facts["class_sizes"]), spacing)
+        self.affine = np.diag([*spacing, 1.0])  # candidates are in mm along the axes of each case's own grid
+        self.how = proposing(self._settings, np.array(prepared.facts["class_sizes"]), spacing)
         self._warn = _Once(context)
 
     def stages(self) -> Iterable[Stage]:
@@ -146,14 +146,14 @@ class Cascade:
         def make(number: int) -> dict[str, torch.Tensor]:
             image = self.cases[number]["image"]
             shape = (image.shape[1], image.shape[2], image.shape[3])
-            grid = PreparedImage(image, self._affine, (0, 1, 2), (False,) * 3, shape, np.ones(3), np.zeros(3))
-            return self.search.propose(screen, grid, self._how, self._context, self._warn).tensors()
+            grid = PreparedImage(image, self.affine, (0, 1, 2), (False,) * 3, shape, np.ones(3), np.zeros(3))
+            return self.search.propose(screen, grid, self.how, self._context, self._warn).tensors()
 
         return DataStage(name, count, make)
 
     def voxels(self, item: dict[str, torch.Tensor]) -> np.ndarray:
         """(N, 3) voxels of the network's grid, of the candidates in an item of a stage."""
-        return Candidates.from_tensors(item).voxels(self._affine)
+        return Candidates.from_tensors(item).voxels(self.affine)
 
     def judged(self, items: Iterable[dict[str, torch.Tensor]]) -> tuple[Pool, Pool]:
         """Candidates of the training and of the validation cases with what they show; undecided ones are left out."""

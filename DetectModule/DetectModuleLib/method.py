@@ -9,6 +9,7 @@ from MedDeepLib.core import Context, Method, Prepared
 from MedDeepLib.errors import UserError
 
 from DetectModuleLib.parameters import FLIP_AXES, ApplyParameters, DetectionParameters
+from DetectModuleLib.targets import has_findings
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
@@ -61,7 +62,7 @@ class DetectionMethod(Method):
         return i, j, k
 
     def check(self, dataset: Dataset) -> None:
-        if not any(case.targets for case in dataset.training):
+        if not any(map(has_findings, dataset.training)):
             raise UserError(
                 f"The dataset {dataset.name} has images but no findings: add boxes, points or a label map to some of "
                 'its training cases, as "findings", "points" or "label".'

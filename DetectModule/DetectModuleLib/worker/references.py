@@ -16,6 +16,7 @@ from MedDeepLib.data.sources.labels import Segment, read_segmentation
 from MedDeepLib.data.sources.points import read_points
 from MedDeepLib.errors import UserError
 
+from DetectModuleLib.targets import EXCLUDED
 from DetectModuleLib.worker.boxes import faces, to_voxels
 
 _TOLERANCE = 0.5  # voxels by which a box may lie beside the image
@@ -48,6 +49,8 @@ def reference_boxes(case: Case, shape: Sequence[int], affine: np.ndarray, readin
     """
     boxes: list[Box] = []
     for name, source in case.targets.items():
+        if name == EXCLUDED:
+            continue
         if source.kind == "boxes":
             boxes += _boxes(source, case, name, affine)
         elif source.kind == "points":
@@ -57,6 +60,12 @@ def reference_boxes(case: Case, shape: Sequence[int], affine: np.ndarray, readin
     boxes = [_classified(box, case, reading) for box in boxes]
     _check_places(boxes, case, shape, affine)
     return boxes
+
+
+def excluded_boxes(case: Case, affine: np.ndarray) -> list[Box]:
+    """Regions of a case whose findings are neither right nor wrong. Raises UserError when they cannot be read."""
+    source = case.targets.get(EXCLUDED)
+    return _boxes(source, case, EXCLUDED, affine) if source else []
 
 
 def mirrored(boxes: Sequence[Box]) -> list[Box]:

@@ -10,7 +10,6 @@ import torch
 from DetectModuleLib.worker.candidates import Candidates, judged, thinned
 from DetectModuleLib.worker.networks import windows as networks
 from DetectModuleLib.worker.windows import (
-    Pool,
     WindowSampler,
     area_under_curve,
     background,
@@ -144,7 +143,10 @@ def test_the_area_under_the_curve():
         networks.microbleed_screen,
         networks.microbleed_discriminator,
         *(lambda c, o, w, level=level: networks.level_network(level, c, o, w) for level in range(3)),
-        *(lambda c, o, w, layers=layers: (networks.mitosis_network(layers, c, o, w), (101, 101)) for layers in (13, 11)),
+        *(
+            lambda c, o, w, layers=layers: (networks.mitosis_network(layers, c, o, w), (101, 101))
+            for layers in (13, 11)
+        ),
         lambda c, o, w: networks.three_planes(15, c, o, w),
     ],
 )

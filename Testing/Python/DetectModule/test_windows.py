@@ -27,8 +27,10 @@ PLAIN = Augmentation(rotation=0, scaling=0, intensity=0)
 
 def case(shape=(40, 36, 24), boxes=((10, 12, 8, 6, 6, 4), (30, 20, 14, 4, 8, 6)), seed=0) -> CachedCase:
     image = torch.from_numpy(np.random.default_rng(seed).normal(1, 0.1, (1, *shape)).astype(np.float32))
-    extras = {"boxes": torch.tensor(boxes, dtype=torch.float64), "classes": torch.arange(len(boxes)) % 2}
-    return CachedCase({"image": Volume(image, linear=True, intensity=True)}, extras=extras)
+    boxes = torch.tensor(np.array(boxes, np.float32).reshape(-1, 6))
+    extras = {"boxes": boxes, "classes": torch.arange(len(boxes)) % 2}
+    places = {0: np.random.default_rng(seed).integers(0, shape, (600, 3))}
+    return CachedCase({"image": Volume(image, linear=True, intensity=True)}, places, extras)
 
 
 @pytest.mark.parametrize("size", [(7, 7, 5), (8, 6, 4)])
@@ -115,12 +117,13 @@ def test_hits_misses_and_what_lies_between():
 def test_of_close_candidates_the_likeliest_stays():
     points = [[0, 0, 0], [1, 0, 0], [2.5, 0, 0], [9, 0, 0]]
     found = Candidates.at(points, [0.5, 0.9, 0.4, 0.2], 3.0, 1)
-    kept = thinned(found, 2.0, 10)
-    assert kept.points[:, 0].tolist() == [1, 9] and kept.classes.tolist() == [1, 1]
-    assert thinned(found, 0.0, 3).scores.tolist() == pytest.approx([0.9, 0.5, 0.4])
+    assert thinned(found.points, found.scores, 2.0, 10).tolist() == [1, 3]
+    assert thinned(found.points, found.scores, 0.0, 3).tolist() == [1, 0, 2]
+    assert found[[1, 3]].points[:, 0].tolist() == [1, 9] and found.classes.tolist() == [1, 1, 1, 1]
     again = Candidates.from_tensors(found.tensors())
     np.testing.assert_array_equal(again.points, found.points)
-    assert len(thinned(Candidates.empty(), 1.0, 5)) == 0
+    nothing = Candidates.empty()
+    assert len(thinned(nothing.points, nothing.scores, 1.0, 5)) == len(nothing) == 0
 
 
 def test_candidates_know_their_voxels_on_any_grid():

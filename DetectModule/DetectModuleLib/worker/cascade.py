@@ -35,7 +35,7 @@ from DetectModuleLib.worker.screening import Screen, Search, proposing
 from DetectModuleLib.worker.windows import (
     Pool,
     Size,
-    WindowSampler,
+    WindowBatches,
     area_under_curve,
     gathered,
     pool_scores,
@@ -189,7 +189,9 @@ class Cascade:
         pool, held_out = pools
         images, held_out_images = ([case["image"] for case in cases] for cases in (self.training, self.validation))
         weights = [parameter for network in networks.values() for parameter in network.parameters()]
-        sampler = WindowSampler(images, pool, size, self._augmentation, settings.shift, context.seed)
+        batches = WindowBatches(
+            images, pool, size, settings.batch_size, self._augmentation, settings.shift, context.seed
+        )
 
         def forward(networks: dict[str, nn.Module], batch: dict[str, Any]) -> dict[str, torch.Tensor]:
             return {name: network(batch["image"]).flatten(1) for name, network in networks.items()}
@@ -203,7 +205,7 @@ class Cascade:
 
         def renew() -> None:
             """The weight of a place without a finding is its present error, |p - 0|."""
-            sampler.errors.update(lesion_scores(images, pool[sampler.errors.others]))
+            batches.errors.update(lesion_scores(images, pool[batches.errors.others]))
 
         def measured() -> dict[str, float]:
             return {KEY: area_under_curve(lesion_scores(held_out_images, held_out), held_out.labels > 0)}
@@ -213,7 +215,7 @@ class Cascade:
         return TrainStage(
             name,
             networks,
-            Samples(settings.batch_size, sample=sampler),
+            Samples(settings.batch_size, batch=batches),
             forward=forward,
             loss=loss,
             optimisation=Optimisation(
@@ -227,7 +229,7 @@ class Cascade:
             ),
             validation=Validation(measured, KEY, every, patience, chance=0.5) if judges else None,
             refresh=Refresh(renew, settings.sampling_every) if settings.sampling == "selective" else None,
-            state={"errors": sampler.errors},
+            state={"errors": batches.errors},
         )
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from MedDeepLib.core.stages import Sample
 from MedDeepLib.inference.sliding import cut_tile
-from MedDeepLib.training.dense.augmentation import Augmentation, random_deformation, random_intensity_change
+from MedDeepLib.training.dense.augmentation import Augmentation, random_deformation
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.randomness import random_state
 from MedDeepLib.training.samplers import ErrorWeighted
@@ -88,35 +88,40 @@ def inside_boxes(case: CachedCase, voxels: np.ndarray, scale: float) -> np.ndarr
     return (apart <= scale * boxes[None, :, 3:] / 2).all(2).any(1)
 
 
-def window(image: torch.Tensor, voxel: np.ndarray, size: Size, matrix: np.ndarray | None = None) -> torch.Tensor:
-    """The window (C, *size) of an image (C, I, J, K) about a voxel: its own voxel ``size // 2`` lies there.
+def window(image: torch.Tensor, voxel: np.ndarray, size: Sequence[int]) -> torch.Tensor:
+    """The window (C, *size) of an image (C, I, J, K) about the nearest voxel: its own voxel ``size // 2`` lies there.
 
     Where it reaches beyond the image, the image is mirrored, as in dense evaluation.
+    """
+    i, j, k = (int(v) - n // 2 for v, n in zip(np.rint(voxel), size, strict=True))
+    return cut_tile(image, (i, j, k), (size[0], size[1], size[2]))
+
+
+def turned_windows(
+    images: Sequence[torch.Tensor], voxels: np.ndarray, size: Size, matrices: np.ndarray
+) -> torch.Tensor:
+    """Windows (B, C, *size) about voxels (B, 3), each of its own image, interpolated.
 
     Args:
-        voxel: (3,); between voxels the image is interpolated.
-        matrix: (3, 3) from voxels of the window to voxels of the image, for turned, scaled or mirrored windows.
+        matrices: (B, 3, 3) from voxels of a window to voxels of its image: turned, scaled, mirrored.
     """
-    nearest = np.rint(voxel).astype(int)
-    if matrix is None and np.abs(voxel - nearest).max() < 1e-3:
-        i, j, k = (int(v) - n // 2 for v, n in zip(nearest, size, strict=True))
-        return cut_tile(image, (i, j, k), size)
-    turn = torch.from_numpy(np.eye(3) if matrix is None else np.ascontiguousarray(matrix))
-    axes = [torch.arange(n, dtype=torch.float64) - n // 2 for n in size]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) @ turn.T + torch.from_numpy(np.asarray(voxel, float))
-    # What is interpolated is a part of the image, moved so that float32 suffices wherever it lies.
-    low = grid.reshape(-1, 3).min(0).values.floor().int() - 1
-    high = grid.reshape(-1, 3).max(0).values.ceil().int() + 2
-    (i, j, k), (n, m, o) = low.tolist(), (high - low).tolist()
-    part = cut_tile(image, (i, j, k), (n, m, o))
-    grid = (grid - low) * (2 / (torch.tensor(part.shape[1:]) - 1)) - 1
-    return F.grid_sample(part[None].float(), grid.flip(-1)[None].float(), align_corners=True)[0]
+    nearest = np.rint(voxels)
+    reach = np.abs(matrices) @ (np.array(size) // 2)
+    # Parts about the nearest voxels that hold all windows; what is interpolated is small, so that float32 suffices.
+    part = 2 * np.ceil(reach.max(0) + 1).astype(int) + 1
+    parts = torch.stack([window(image, voxel, part) for image, voxel in zip(images, nearest, strict=True)])
+    axes = [torch.arange(n, dtype=torch.float32) - n // 2 for n in size]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(1, -1, 3)
+    grid = torch.matmul(grid, torch.from_numpy(matrices.astype(np.float32)).mT)
+    grid = grid + torch.from_numpy((voxels - nearest).astype(np.float32))[:, None]
+    grid = grid / torch.from_numpy((part // 2).astype(np.float32))  # -1 to 1 from the first to the last voxel
+    return F.grid_sample(parts.float(), grid.reshape(-1, *size, 3).flip(-1), align_corners=True)
 
 
-class WindowSampler:
-    """Training sample ``number``: a window, changed at random, and the label of its place.
+class WindowBatches:
+    """Training batch ``number``: windows, changed at random, and the labels of their places.
 
-    Half of the samples show a lesion; negatives are drawn evenly, or by ``errors``.
+    Half of the windows show a lesion; negatives are drawn evenly, or by ``errors``.
     """
 
     def __init__(
@@ -124,34 +129,47 @@ class WindowSampler:
         images: Sequence[torch.Tensor],
         pool: Pool,
         size: Size,
+        batch_size: int,
         augmentation: Augmentation,
         shift: float,
         seed: int,
     ):
         """
         Args:
-            shift: voxels that a lesion is moved away from the middle of its window, at most, along each axis.
+            augmentation: of which gain, offset and noise are the changes of values.
+            shift: voxels that a window is moved away from its place, at most, along each axis.
         """
-        self._images, self.pool, self._size = images, pool, size
+        self._images, self.pool, self._size, self._batch_size = images, pool, size, batch_size
         self._augmentation, self._shift, self._seed = augmentation, shift, seed
         self.errors = ErrorWeighted(np.flatnonzero(pool.labels == 0), seed, np.flatnonzero(pool.labels))
 
     def __call__(self, number: int) -> Sample:
-        place = self.errors(number)
-        random = random_state(self._seed, 12, number)
-        augmentation, size = self._augmentation, self._size
-        image = self._images[self.pool.cases[place]]
-        deformation = random_deformation(augmentation, size, random)
-        matrix = deformation.matrix @ np.diag([-1.0 if axis in deformation.flips else 1.0 for axis in range(3)])
-        moves = [self._shift if n > 1 else 0.0 for n in size]
-        voxel = self.pool.voxels[place] + random.uniform(-1, 1, 3) * moves
-        if np.allclose(matrix, np.eye(3)):
-            matrix, voxel = None, np.rint(voxel)  # many times faster than interpolation
-        changes = [random_intensity_change(augmentation, size, random) for _ in image]
-        noise = torch.Generator().manual_seed(int(random.randint(2**31)))
-        values = window(image, voxel, size, matrix)
-        values = torch.stack([change.apply(channel, noise) for change, channel in zip(changes, values, strict=True)])
-        return {"image": squeezed(values), "label": torch.tensor(int(self.pool.labels[place]))}
+        places = self.errors.several(number, self._batch_size)
+        random, size = random_state(self._seed, 12, number), self._size
+        matrices = np.stack([self._matrix(random) for _ in places])
+        moves = random.uniform(-1, 1, (len(places), 3)) * [self._shift if n > 1 else 0.0 for n in size]
+        voxels = self.pool.voxels[places] + moves
+        images = [self._images[case] for case in self.pool.cases[places]]
+        if (matrices == np.eye(3)).all():
+            values = torch.stack([window(image, voxel, size) for image, voxel in zip(images, voxels, strict=True)])
+        else:
+            values = turned_windows(images, np.where(np.array(size) > 1, voxels, np.rint(voxels)), size, matrices)
+        values = self._recoloured(values, random)
+        return {"image": squeezed(values), "label": torch.from_numpy(self.pool.labels[places])}
+
+    def _matrix(self, random: np.random.RandomState) -> np.ndarray:
+        deformation = random_deformation(self._augmentation, self._size, random)
+        return deformation.matrix @ np.diag([-1.0 if axis in deformation.flips else 1.0 for axis in range(3)])
+
+    def _recoloured(self, values: torch.Tensor, random: np.random.RandomState) -> torch.Tensor:
+        strength = self._augmentation.intensity
+        if strength <= 0:
+            return values
+        each = (*values.shape[:2], 1, 1, 1)
+        gain, offset = (torch.from_numpy(random.uniform(-1, 1, each).astype(np.float32)) for _ in range(2))
+        scatter = torch.from_numpy(random.uniform(0, 0.15 * strength, each).astype(np.float32))
+        noise = torch.randn(values.shape, generator=torch.Generator().manual_seed(int(random.randint(2**31))))
+        return values * (1 + 0.3 * strength * gain) + 0.3 * strength * offset + scatter * noise
 
 
 def squeezed(values: torch.Tensor) -> torch.Tensor:

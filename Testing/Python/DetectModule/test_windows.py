@@ -10,11 +10,12 @@ import torch
 from DetectModuleLib.worker.candidates import Candidates, judged, thinned
 from DetectModuleLib.worker.networks import windows as networks
 from DetectModuleLib.worker.windows import (
-    WindowSampler,
+    WindowBatches,
     area_under_curve,
     background,
     lesions,
     pool_scores,
+    turned_windows,
     window,
 )
 from MedDeepLib.inference.dense import Dense
@@ -40,19 +41,27 @@ def test_the_middle_of_a_window_is_the_voxel(voxel, size):
     cut = window(image, np.array(voxel, float), size)
     middle = tuple(n // 2 for n in size)
     assert cut.shape == (1, *size) and cut[(0, *middle)] == image[(0, *voxel)]
-    turned = window(image, np.array(voxel, float), size, np.eye(3))
-    torch.testing.assert_close(turned, cut, rtol=0, atol=1e-5)
-    mirrored = window(image, np.array(voxel, float), size, np.diag([-1.0, 1.0, 1.0]))
-    torch.testing.assert_close(mirrored[(0, *middle)], image[(0, *voxel)], rtol=0, atol=1e-5)
+    both = np.array([voxel, voxel], float)
+    turned = turned_windows([image, image], both, size, np.stack([np.eye(3), np.diag([-1.0, 1.0, 1.0])]))
+    torch.testing.assert_close(turned[0], cut, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned[1][(0, *middle)], image[(0, *voxel)], rtol=0, atol=1e-5)
     if all(n % 2 for n in size):
-        torch.testing.assert_close(mirrored, cut.flip(1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(turned[1], cut.flip(1), rtol=0, atol=1e-5)
 
 
 def test_between_voxels_it_is_interpolated():
     image = case()["image"]
-    half = window(image, np.array([20.5, 18, 12]), (5, 5, 5))
+    (half,) = turned_windows([image], np.array([[20.5, 18, 12]]), (5, 5, 5), np.eye(3)[None])
     both = cut_tile(image, (18, 16, 10), (6, 5, 5))
     torch.testing.assert_close(half, (both[:, :-1] + both[:, 1:]) / 2, rtol=0, atol=1e-5)
+
+
+def test_a_turned_window_shows_the_image_turned():
+    image = torch.zeros(1, 30, 30, 10)
+    image[0, 20, 15, 5] = 1.0  # 5 voxels beside the middle along the first axis
+    turn = np.array([[[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]])
+    (turned,) = turned_windows([image], np.array([[15.0, 15, 5]]), (13, 13, 3), turn)
+    assert turned[0, 6, 11, 1] == pytest.approx(1.0, abs=1e-5) and turned.sum() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_places_in_the_background_keep_away_from_lesions():
@@ -71,26 +80,29 @@ def test_places_in_the_background_keep_away_from_lesions():
 def test_half_of_the_samples_show_a_lesion_and_errors_decide_about_the_others():
     one = case()
     pool = lesions(one, 0) + background(one, 0, 50, seed=1)
-    sampler = WindowSampler([one["image"]], pool, (6, 6, 4), PLAIN, 0.0, seed=2)
-    labels = Counter(int(sampler(n)["label"]) for n in range(600))
+    batches = WindowBatches([one["image"]], pool, (6, 6, 4), 30, PLAIN, 0.0, seed=2)
+    labels = Counter(int(label) for n in range(20) for label in batches(n)["label"])
     assert labels[0] == pytest.approx(300, abs=45) and labels[1] == pytest.approx(150, abs=40)
     errors = np.zeros(50)
     errors[7] = 1.0
-    sampler.errors.update(errors)
-    negatives = [sampler(n) for n in range(100)]
+    batches.errors.update(errors)
     wanted = window(one["image"], pool.voxels[2 + 7], (6, 6, 4))
-    assert all(torch.equal(one["image"], wanted) for one in negatives if one["label"] == 0)
+    batch = batches(3)
+    assert all(torch.equal(image, wanted) for image in batch["image"][batch["label"] == 0])
 
 
-def test_a_sample_depends_on_its_number_only_and_lesions_are_moved_and_turned():
+@pytest.mark.parametrize("size, shape", [((6, 6, 4), (1, 6, 6, 4)), ((7, 8, 1), (1, 7, 8))])
+def test_a_batch_depends_on_its_number_only_and_windows_are_moved_and_turned(size, shape):
     one = case()
     pool = lesions(one, 0) + background(one, 0, 50, seed=1)
-    sampler = WindowSampler([one["image"]], pool, (6, 6, 4), Augmentation(20, 0.2, flip_axes=(0, 1)), 2.0, seed=2)
-    first = [sampler(n) for n in range(20)]
-    again = [sampler(n) for n in reversed(range(20))][::-1]
+    augmentation = Augmentation(20, 0.2, flip_axes=(0, 1))
+    batches = WindowBatches([one["image"]], pool, size, 8, augmentation, 2.0, seed=2)
+    first = [batches(n) for n in range(4)]
+    again = [batches(n) for n in reversed(range(4))][::-1]
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(first, again, strict=True))
-    assert len({float(sample["image"].sum()) for sample in first}) == 20
-    assert all(sample["image"].shape == (1, 6, 6, 4) for sample in first)
+    windows = torch.cat([batch["image"] for batch in first])
+    assert windows.shape == (32, *shape) and len({float(image.sum()) for image in windows}) == 32
+    assert windows.isfinite().all()
 
 
 def test_scores_of_a_pool_come_in_its_order_whatever_the_batch():

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from MedDeepLib.data.dataset import Dataset
     from MedDeepLib.data.preparation import Plan
     from MedDeepLib.training.dense.augmentation import Augmentation
-    from MedDeepLib.training.dense.patches import CachedCase
 
     from DetectModuleLib.worker.prediction import DetectionPredictor
     from DetectModuleLib.worker.references import Reading
@@ -118,9 +117,3 @@ class DetectionMethod(Method):
         settings = self.parameters
         axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, 0.0, axes, settings.intensity)
-
-    def cases_with_findings(self, cases: list[CachedCase]) -> list[CachedCase]:
-        """Those that are not negative."""
-        from DetectModuleLib.worker.cases import BOXES
-
-        return [case for case in cases if len(case.extras[BOXES])]

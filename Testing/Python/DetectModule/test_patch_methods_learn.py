@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toy_lesions import (
+from toy_cascades import (
     SPACING,
     add_ball,
     add_tube,

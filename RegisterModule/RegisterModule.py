@@ -24,7 +24,7 @@ from RegisterModuleLib.task import TASK
 
 
 class RegisterModule(TaskModule):
-    """What Slicer shows of the module in its menus and help."""
+    """The module's entry in Slicer's menus and help."""
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -32,7 +32,7 @@ class RegisterModule(TaskModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         self.describe(
             _(
-                "Aligns a moving volume with a fixed one, by a matrix or a deformation, and says how well; trains "
+                "Aligns a moving volume with a fixed one by a matrix or a deformation and reports how well; trains "
                 "networks for it on your own pairs or cohort and evaluates them."
             )
         )
@@ -56,7 +56,7 @@ class RegisterModuleParameterNode(TaskParameterNode):
 
 
 class RegisterModuleWidget(TaskWidget):
-    """The panel; what it shares with its sister modules is in its base class."""
+    """The panel; the part that all modules share is in its base class."""
 
     def makeLogic(self):
         return RegisterModuleLogic()

@@ -23,7 +23,7 @@ from SegmentModuleLib.task import TASK
 
 
 class SegmentModule(TaskModule):
-    """What Slicer shows of the module in its menus and help."""
+    """The module's entry in Slicer's menus and help."""
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -47,7 +47,7 @@ class SegmentModuleParameterNode(TaskParameterNode):
 
 
 class SegmentModuleWidget(TaskWidget):
-    """The panel; what it shares with its sister modules is in its base class."""
+    """The panel; the part that all modules share is in its base class."""
 
     def makeLogic(self):
         return SegmentModuleLogic()

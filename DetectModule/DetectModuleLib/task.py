@@ -10,6 +10,9 @@ from MedDeepLib.data.slots import Slot
 from MedDeepLib.evaluation.detection import pooled_detection
 from MedDeepLib.evaluation.froc import RATES
 
+from DetectModuleLib.formats.coco import read_coco
+from DetectModuleLib.formats.luna16 import read_luna16
+from DetectModuleLib.formats.voc import read_voc
 from DetectModuleLib.targets import TARGETS, has_findings
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ TASK = Task(
         Slot("findings", "boxes", help="boxes around what the model finds, each with class and score"),
         Slot("masks", "labels", required=False, help="the voxels of the findings, of methods that tell them"),
     ),
+    readers=(read_luna16, read_coco, read_voc),
     evaluation=Hits(),
     output_ending=".mrk.json",
 )

@@ -8,7 +8,7 @@ torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id 1 --rdzv-backend c10d --rdzv-en
     MedDeepExtension/Scripts/train_rank.py RUN
 
 Dataset and run folder must have the same path on all of them. With SLURM, see train_slurm.sh beside this file. The same
-line again resumes a training that was stopped (``jobs.py stop RUN``) or died, also with other numbers.
+command resumes a training that was stopped (``jobs.py stop RUN``) or died, also with other numbers.
 """
 
 import sys

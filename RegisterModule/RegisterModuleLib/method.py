@@ -31,7 +31,7 @@ class RegistrationMethod(Method):
     """Aligns a moving image with a fixed one.
 
     A method declares its ``Parameters`` and ``ApplyParameters``, builds its networks (:meth:`build`), yields its
-    training stages, and aligns a pair with what these have made (:meth:`align`). All but the last may be missing: a
+    training stages, and aligns a pair with the trained networks (:meth:`align`). All but the last may be missing: a
     method without networks optimises each pair, and is applied by its name::
 
         class Demons(RegistrationMethod):
@@ -43,7 +43,7 @@ class RegistrationMethod(Method):
 
                 alignment.refine_field(40, mean_square)
 
-    One that trains on something else than pairs of images on a common grid has a :meth:`prepare` of its own.
+    A method that trains on anything else than pairs of images on a common grid overrides :meth:`prepare`.
     """
 
     task = "register"
@@ -52,13 +52,13 @@ class RegistrationMethod(Method):
     output_endings = (".h5", ".hdf5", ".tfm", ".txt")
     needs_no_model = True
     needs_overlap: ClassVar[bool] = True
-    """Whether images that lie apart in space are refused; False for a method that finds them wherever they are."""
+    """Whether images that lie apart in space are refused; False for a method that can align them anyway."""
 
     def build(self, plan: Mapping[str, Any], channels: int) -> dict[str, torch.nn.Module]:
-        """Untrained networks by name: those that the stages train, and that :meth:`align` gets when they are trained.
+        """Untrained networks by name, which the stages train and which are then passed to :meth:`align`.
 
         Args:
-            plan: the plan of :meth:`prepare`, as it is kept with the model.
+            plan: the plan of :meth:`prepare`, as stored with the model.
             channels: of each image.
         """
         return {}
@@ -70,7 +70,7 @@ class RegistrationMethod(Method):
         """Find the transform of a pair, by the steps that ``alignment`` offers, or set its ``matrix``.
 
         Args:
-            networks: trained, on the device; none where the model is but the method's name.
+            networks: trained, on the device; none where the model is only the method's name.
             options: an ``ApplyParameters``.
         """
 
@@ -104,7 +104,9 @@ class RegistrationMethod(Method):
         return type(self)(replace(self.parameters, spacing=float(spacing)))
 
     def prepare(self, context: Context) -> Prepared:
-        """What to train on and to validate with, on one grid: its data are a pair of :class:`TrainingSet` (or None)."""
+        """Read the data onto one grid: training and validation :class:`TrainingSet`, the latter None without
+        validation.
+        """
         from MedDeepLib.data.dataset import with_validation
 
         from RegisterModuleLib.worker.training_data import load_training
@@ -147,7 +149,7 @@ class RegistrationMethod(Method):
         return RegistrationPredictor(self, self.networks(model), model, context, options)
 
     def untrained_networks(self, prepared: Prepared, context: Context) -> dict[str, torch.nn.Module]:
-        """What :meth:`build` makes, for the stages: on the device, the same weights for the same seed."""
+        """The networks of :meth:`build` for the stages: on the device, with the same weights for the same seed."""
         import torch
 
         torch.manual_seed(context.seed)
@@ -155,7 +157,7 @@ class RegistrationMethod(Method):
         return {name: network.to(context.device) for name, network in networks.items()}
 
     def networks(self, model: TrainedModel) -> dict[str, torch.nn.Module]:
-        """The trained networks by name; none for a model that is but the method's name."""
+        """The trained networks by name; none for a model that is only the method's name."""
         if not model.trained:
             return {}
         networks = self.build(model.metadata.get("plan", {}), len(model.channels))

@@ -59,12 +59,12 @@ class ApplyParameters:
 
     similarity: str = parameter(
         "automatic",
-        "What the gradient steps make as large as possible; automatic: mutual information for a matrix, local "
+        "Similarity that the gradient steps maximise; automatic: mutual information for a matrix, local "
         "information for a deformation. Mutual information suits images of different kinds, e.g. MR and CT.",
         choices=("automatic", *SIMILARITIES),
     )
     center: bool = parameter(
-        False, "Bring the middles of the two images together first; needed where they do not overlap in space."
+        False, "Align the centres of the two images first; needed where they do not overlap in space."
     )
     matrix_steps: int = parameter(
         60, "Gradient steps on the matrix at each resolution; 0: none.", unit="steps", minimum=0, maximum=100_000

@@ -1,4 +1,4 @@
-"""What registration takes, gives and is trained on: pairs of images, or single images that a method pairs."""
+"""The registration task: its inputs, targets and outputs, on pairs of images or single images that a method pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNELS = "a file or DICOM folder for each channel of the model"
 
 
 class Alignment:
-    """Pairs are judged by the overlap of structures, by landmarks, by a known transform, and by the deformation."""
+    """Pairs are evaluated by the overlap of structures, by landmarks, by a known transform, and by the deformation."""
 
     metrics = {
         "dice": Metric(direction=1, chance=0.0),
@@ -82,7 +82,7 @@ TASK = Task(
     outputs=(
         Slot("transform", "transform", help="the transform which, in Slicer, puts the moving image onto the fixed one"),
         Slot("volume", "image", required=False, help="the moving image on the fixed image's grid"),
-        Slot("inverse", "transform", required=False, help="the transform of the other direction"),
+        Slot("inverse", "transform", required=False, help="the inverse of that transform"),
         Slot(
             "labels",
             "labels",
@@ -90,9 +90,9 @@ TASK = Task(
             help="the label map of the moving image on the fixed image's grid",
             made_from="labels",
         ),
-        Slot("jacobian", "image", required=False, help="a map of the change of volume; 0 or less where it folds"),
+        Slot("jacobian", "image", required=False, help="the local change of volume; 0 or less in folds"),
         Slot("difference", "image", required=False, help="fixed minus moved image"),
-        Slot("checkerboard", "image", required=False, help="fixed and moved image by turns"),
+        Slot("checkerboard", "image", required=False, help="a checkerboard of fixed and moved image"),
     ),
     shared=("atlas",),
     forms=(("fixed", "moving"), ("image",), ("label",)),

@@ -68,21 +68,21 @@ class SegmentationMethod(Method):
         """
 
     def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...], device_type: str) -> SegmentationMethod:
-        """The method with its network decided for patches of about ``size`` voxels of ``spacing``.
+        """The method with its network chosen for patches of about ``size`` voxels of ``spacing``.
 
-        Where the user has left the patch's size open it is ``size``, rounded up to what the network can halve.
+        A patch size that the user left open becomes ``size``, rounded up so that the network can halve it.
         """
         return self.with_patch(size)
 
     def reasons(self) -> dict[str, str]:
-        """Why :meth:`fitted` decides as it does: half a sentence for each parameter of the network, by name."""
+        """The reasons for the choices of :meth:`fitted`: half a sentence for each parameter of the network, by name."""
         return {}
 
     def with_patch(self, size: tuple[int, ...]) -> SegmentationMethod:
         """The method with patches of ``size`` voxels, rounded up, along the axes whose size the user has left open."""
         wanted, steps = self.parameters.patch_size[: self.dimensions], self.downsampling[: self.dimensions]
         rounded = [w or -(-n // step) * step for w, n, step in zip(wanted, size, steps, strict=True)]
-        if rounded == list(steps):  # norms cannot be taken over a single voxel
+        if rounded == list(steps):  # normalisation needs more than one voxel
             rounded = [w or 2 * step for w, step in zip(wanted, steps, strict=True)]
         return type(self)(replace(self.parameters, patch_size=tuple(map(int, rounded))))
 
@@ -103,11 +103,10 @@ class SegmentationMethod(Method):
             )
 
     def configured(self, context: Context) -> SegmentationMethod:
-        from MedDeepLib.training.precision import autocast_dtype
-
         from SegmentModuleLib.worker.configuration import configure
+        from SegmentModuleLib.worker.memory import counted_dtype
 
-        configured = configure(self, context, autocast_dtype(self.parameters.precision, context.device))
+        configured = configure(self, context, counted_dtype(self.parameters.precision, context.device))
         assert isinstance(configured, SegmentationMethod)
         return configured
 
@@ -118,25 +117,25 @@ class SegmentationMethod(Method):
 
     def prepare(self, context: Context) -> Prepared:
         from MedDeepLib.data.dataset import with_validation
-        from MedDeepLib.training.precision import autocast_dtype
 
-        from SegmentModuleLib.worker import label_facts
-        from SegmentModuleLib.worker.memory import check_training_memory
+        from SegmentModuleLib.worker import case_facts
+        from SegmentModuleLib.worker.memory import check_training_memory, counted_dtype
         from SegmentModuleLib.worker.training import TrainingData
 
         settings = self.parameters
         dataset = with_validation(context.dataset, settings.validation_fraction, context.seed)
         plan = self.plan()
-        dtype = autocast_dtype(settings.precision, context.device)
+        dtype = counted_dtype(settings.precision, context.device)
         check_training_memory(self, context, plan.patch_size[: self.dimensions], dtype)
         context.report("phase", phase="Reading the training images")
         cache = self._cache(context)
         training = self._load(dataset.training, plan, context, cache)
         validation = self._load(dataset.validation[: settings.validation_cases], plan, context, cache)
-        single_piece = label_facts.single_pieces([*training, *validation], dataset)
+        single_piece = case_facts.single_pieces([*training, *validation], dataset)
         self._advise(training, context)
-        label_facts.tell_healthy(dataset, training, validation, context)
-        label_facts.tell_post_processing(single_piece, context)
+        case_facts.tell_padding([*training, *validation], context)
+        case_facts.tell_healthy(dataset, training, validation, context)
+        case_facts.tell_post_processing(single_piece, context)
         facts = {"plan": plan.as_dict(), "single_piece": single_piece}
         return Prepared(facts, TrainingData(training, validation, cache))
 
@@ -153,7 +152,7 @@ class SegmentationMethod(Method):
         settings = self.parameters
         spacing = _three(settings.spacing, "spacing")
         if self.dimensions == 2:
-            spacing = (*spacing[:2], 0.0)  # slices are taken as they come
+            spacing = (*spacing[:2], 0.0)  # slices are not resampled along the third axis
         return Plan(spacing, self._patch_size(), settings.normalization, _two(settings.window))
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
@@ -237,19 +236,19 @@ class SegmentationMethod(Method):
         return size
 
     def _check_steps(self) -> None:
-        """Raise UserError for a patch that the network cannot halve as often as it wants to."""
+        """Raise UserError for a patch that the network cannot halve as often as it needs to."""
         size, steps = self._patch_size()[: self.dimensions], self.downsampling[: self.dimensions]
         for axis, (length, step) in enumerate(zip(size, steps, strict=True)):
             if length % step:
                 along = "" if len(set(steps)) == 1 else f" along {AXES[axis]}"
                 raise UserError(f"patch_size must be multiples of {step} for {self.title}{along}, not {length}.")
         if size == steps:
-            # Norms cannot be taken over the single voxel that is left at the coarsest resolution.
+            # Normalisation cannot work on the single voxel that is left at the coarsest resolution.
             words = " x ".join(map(str, steps)) if len(set(steps)) > 1 else steps[0]
             raise UserError(f"patch_size must be larger than {words} along one axis at least for these settings.")
 
     def augmentation(self) -> Augmentation:
-        """How training patches are changed at random."""
+        """The random augmentation of training patches."""
         from MedDeepLib.training.dense.augmentation import Augmentation
 
         settings = self.parameters

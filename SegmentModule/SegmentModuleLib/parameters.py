@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MedDeepLib.core import parameter
+from MedDeepLib.core import backend_parameter, parameter
 
 AXES = ("right", "anterior", "superior")
 FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
@@ -80,7 +80,8 @@ class TrainingParameters:
     weight_decay: float = parameter(1e-4, "Weight decay of AdamW.", minimum=0.0, advanced=True)
     precision: str = parameter(
         "auto",
-        "dtype of the forward pass; auto: bfloat16 or float16 on GPUs that are faster with it, otherwise float32.",
+        "dtype of the forward pass; auto: bfloat16 or float16 on GPUs and CPUs that compute faster in it, otherwise "
+        "float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
         advanced=True,
     )
@@ -98,7 +99,7 @@ class TrainingParameters:
     )
     weight_average: float = parameter(
         0.0,
-        "Validate and keep a running average of the weights, of which this share stays at each step (e.g. 0.999); 0: "
+        "Validate and keep a running average of the weights, of which this share is kept at each step (e.g. 0.999); 0: "
         "the weights themselves.",
         minimum=0.0,
         maximum=0.99999,
@@ -123,7 +124,7 @@ class TrainingParameters:
 
 
 def largest_component_parameter(help: str):
-    """The option that says of which structures small separate pieces are removed."""
+    """The option that selects the structures whose small separate pieces are removed."""
     return parameter("automatic", help, choices=("automatic", "always", "never"), switch=("always", "never"))
 
 
@@ -133,7 +134,7 @@ class ApplyParameters:
 
     overlap: float = parameter(0.25, "Share by which neighbouring tiles overlap.", minimum=0.0, maximum=0.9)
     largest_component: str = largest_component_parameter(
-        "Keep only the largest connected piece: automatic: of structures of which every training label is one piece."
+        "Keep only the largest connected piece; automatic: for structures that are one piece in every training label."
     )
     flips: bool = parameter(False, "Average over mirrored copies (only along axes mirrored in training).")
     whole_image: bool = parameter(False, "Apply the network to the air around the body too.", advanced=True)
@@ -147,6 +148,7 @@ class ApplyParameters:
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )
+    backend: str = backend_parameter()
 
 
 @dataclass(frozen=True)
@@ -165,3 +167,4 @@ class ImportedApplyParameters:
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )
+    backend: str = backend_parameter()

@@ -1,4 +1,4 @@
-"""What segmentation takes, gives and is trained on."""
+"""The segmentation task: its inputs, targets, outputs and evaluation."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ class Retina(DetectionMethod):
         settings = self.parameters
         if settings.dimensions == "auto":
             settings = replace(settings, dimensions="2" if shape[2] == 1 else "3")
-        spacing = tuple(float(wanted or found) for wanted, found in zip(settings.spacing, own, strict=True))
+        i, j, k = (float(wanted or found) for wanted, found in zip(settings.spacing, own, strict=True))
+        spacing = (i, j, k)
         dimensions = 2 if settings.dimensions == "2" else 3
         found = patch_for(shape, spacing, own, dimensions, context.device.type)
         wanted = (*settings.patch_size, 1)[:3]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from MedDeepLib.core import Context, Prepared
+from MedDeepLib.core.stages import Stateful
 from MedDeepLib.data.preparation import Plan
 from MedDeepLib.data.preparation import Prepared as PreparedImage
 from MedDeepLib.evaluation.froc import froc, match_luna16
@@ -51,10 +52,12 @@ def retina_stage(
         share=settings.foreground,
         selective=settings.sampling == "selective",
     )
-    refresh, state = None, {}
+    refresh = None
+    state: dict[str, Stateful] = {}
     if patches.weighted is not None:
         errors = PlaceErrors(BestBoxes(network, layout, classes), patches, context.device)
-        refresh, state = Refresh(errors, settings.sampling_every), {"sampling": patches.weighted}
+        refresh = Refresh(errors, settings.sampling_every)
+        state["sampling"] = patches.weighted
     validation = None
     if any(len(boxes_of(case)[0]) for case in data.validation):
         measure = WholeCases(BestBoxes(network, layout, classes), layout, data.validation, plan, context)

@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace, task: str) -> int:
             raise UserError(f"--resume continues with the settings of the run: leave out --{unwanted[0]}.")
         folder = JobFolder(options.resume)
         if not folder.job_file.exists():
-            raise UserError(f"The folder {options.resume} holds no run: give the folder named by --output before.")
+            raise UserError(f"The folder {options.resume} holds no run: give the folder that was named by --output.")
         begun = folder.job().action
         if begun not in _RESUMED:
             raise UserError(f"The job in {options.resume} is not a training: only trainings are resumed.")
@@ -90,6 +90,7 @@ def _train(options: argparse.Namespace, task: str) -> int:
         seed=options.seed,
         threads=options.threads,
         deterministic=options.deterministic,
+        profile=options.profile,
     )
     if options.prepare:
         folder = JobFolder.create(options.output, job)
@@ -99,9 +100,10 @@ def _train(options: argparse.Namespace, task: str) -> int:
 
 
 def _on_other_devices(folder: JobFolder, options: argparse.Namespace) -> JobFolder:
-    """The run to be resumed, from now on with the devices and processes that the command line names, if any."""
+    """The run to resume, with the devices and processes that the command line names, if any."""
     changes = {"device": options.device} if options.device != "auto" else {}
     changes |= {"processes": options.processes} if options.processes else {}
+    changes |= {"profile": True} if options.profile else {}
     if changes:
         job = replace(folder.job(), **changes)
         job.validate()
@@ -153,6 +155,7 @@ def _apply_model(options: argparse.Namespace, model: Model) -> int:
         items=items,
         device=options.device,
         threads=options.threads,
+        profile=options.profile,
     )
     return _run_in_temporary_folder(job)
 
@@ -194,12 +197,13 @@ def _evaluate_model(options: argparse.Namespace, model: Model) -> int:
         device=options.device,
         seed=options.seed,
         threads=options.threads,
+        profile=options.profile,
     )
     return _run_in_temporary_folder(job)
 
 
 def _usable_model(reference: str, task: str, trusted: bool) -> Model:
-    """The model, unless it wants to run more than models from elsewhere may and the user has not trusted it."""
+    """The model. Raises UserError when it needs to run code of its own and is not trusted."""
     model = open_model(reference, task)
     question = model.untrusted(thorough=True)
     if question is not None and not trusted:
@@ -234,7 +238,7 @@ def _print_method(name: str, method: type[Method]) -> None:
 
 
 def _run_or_discard(folder: JobFolder) -> int:
-    """Nothing is left of a request that was refused."""
+    """Run the job; delete its folder if the request was refused."""
     code = _run(folder)
     if code == EXIT_BAD_INPUT and not folder.has_checkpoint():
         folder.discard()
@@ -257,7 +261,7 @@ def _run_cohort(folder: JobFolder) -> int:
 
 
 def _run_in_temporary_folder(job: Job) -> int:
-    """Apply and evaluate leave nothing but their output; after a failure the folder stays for its log."""
+    """Apply and evaluate leave nothing but their output; the folder stays for a failure's log, and for a profile."""
     job.validate()
     path = Path(tempfile.mkdtemp(prefix="meddeep-"))
     folder = JobFolder.create(path, job)
@@ -266,7 +270,7 @@ def _run_in_temporary_folder(job: Job) -> int:
     failures = folder.result().get("failures", [])
     if code == EXIT_FAILED:
         print(f"The log is in {folder.log_file}", file=sys.stderr)
-    else:
+    elif not job.profile:
         shutil.rmtree(path, ignore_errors=True)
     return EXIT_BAD_INPUT if failures else code
 

@@ -1,4 +1,4 @@
-"""What the batch scripts understand: their actions, arguments and help."""
+"""The command lines of the batch scripts: actions, arguments and help."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from MedDeepLib.core import Task, methods, registry
 from MedDeepLib.jobs.job import BY_SITE
 
 _COHORTS = (
-    "Apply a model. The cases of {flag} are done by one worker that loads the model once.\n"
+    "Apply a model. The cases of {flag} are processed by one worker that loads the model once.\n"
     "The hundreds of cases of --inputs are a cohort: they are distributed to several processes of this\n"
     "computer, or to the workers of a dask scheduler. Finished cases are never computed again, so a\n"
     "cohort that was stopped, or whose list has grown, continues when the same command is given again."
@@ -22,7 +22,7 @@ _COHORT_HELP = """Cohorts:
   The columns case (name of the result) and patient are optional.{folders}
   summary.csv gives the state of every case and the reason; a bad case does not affect the others.
   Several computers: 'dask scheduler' on one of them, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with
-  MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all have under the same name."""
+  MedDeepExtension on the PYTHONPATH, and images, model and results on a drive that all mount under the same path."""
 
 
 def make_parser(task: str) -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         default=0,
         metavar="NUMBER",
         help="train in several processes, each on a GPU of its own, or all on the CPU (default: one for each device "
-        "that --device means); the batch size is that of each of them",
+        "that --device selects); the batch size applies to each of them",
     )
     train.add_argument(
         "--prepare",
@@ -69,8 +69,8 @@ def make_parser(task: str) -> argparse.ArgumentParser:
 
     plan = actions.add_parser(
         "plan",
-        help="say what a training would choose, and whether it fits",
-        description="Look at a dataset and say what a training on it would choose, why, and whether it fits into the "
+        help="show what a training chooses for a dataset, and whether it fits",
+        description="Analyse a dataset and report what a training on it chooses, why, and whether it fits into the "
         "device's memory. Nothing is trained, and nothing is written.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"Methods:\n{_method_list(task)}\n\nExample:\n"
@@ -78,16 +78,16 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     )
     plan.add_argument("--dataset", required=True, help="JSON or CSV list, or a folder with images/ and labels/")
     plan.add_argument("--method", required=True, help="see the list below")
-    _add_settings(plan, "a parameter of the method that is not left to it; may be given again for others")
+    _add_settings(plan, "a parameter of the method that you choose yourself; may be repeated")
     _add_resources(plan)
 
     crossvalidate = actions.add_parser(
         "crossvalidate",
         help="evaluate a method on every case of a dataset, each with a network that has not seen its patient",
-        description="Train once for every fold of the patients, or for every site, on all others, and compare with the "
+        description="Train once for every fold of the patients, or for every site, on all others, and evaluate on the "
         "cases left out. The run folder gets a table of all cases with a summary and 95 % intervals over patients, a "
         "table for each fold and each site, and a run with a model for each fold. The test cases of the dataset are "
-        "left alone; its training and validation cases are what is dealt out.",
+        "not used; its training and validation cases are dealt to the folds.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"Methods:\n{_method_list(task)}\n\nExamples:\n"
         f"  {script} crossvalidate --dataset data.json --method unet --folds 5 --output runs/five\n"
@@ -97,7 +97,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     _add_training(crossvalidate, "cross-validation")
     crossvalidate.set_defaults(repeat=None, processes=0, prepare=False)
     folds = crossvalidate.add_mutually_exclusive_group()
-    folds.add_argument("--folds", metavar="NUMBER", help="so many folds by patient (default 5)")
+    folds.add_argument("--folds", metavar="NUMBER", help="number of folds, split by patient (default 5)")
     folds.add_argument(
         "--by-site",
         action="store_const",
@@ -118,19 +118,21 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     arguments.add_to(apply)
     _add_cohort(apply)
     _add_settings(apply, "an option of the application; see 'methods NAME'")
+    _add_profile(apply)
     _add_resources(apply)
 
     evaluate = actions.add_parser(
         "evaluate",
-        help="compare a model with the test cases of a dataset",
+        help="evaluate a model on the test cases of a dataset",
         description="Apply a model to the test cases of a dataset and write metrics per case and structure; a summary "
-        "with means and 95 % intervals over patients lies beside it.",
+        "with means and 95 % intervals over patients is written beside it.",
         epilog=_EXIT_CODES,
     )
     _add_model(evaluate, task)
     evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
     evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
     _add_settings(evaluate, "an option of the application; see 'methods NAME'")
+    _add_profile(evaluate)
     _add_resources(evaluate, seed=True)
 
     listing = actions.add_parser("methods", help="list the methods, or explain the parameters of one")
@@ -141,7 +143,8 @@ def make_parser(task: str) -> argparse.ArgumentParser:
 def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
     parser.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
-    _add_settings(parser, "a parameter of the method; may be given again for others")
+    _add_settings(parser, "a parameter of the method; may be repeated")
+    _add_profile(parser)
     parser.add_argument("--output", metavar="RUN", help="the run folder to make")
     parser.add_argument("--resume", metavar="RUN", help=f"resume a {name} that was stopped or died")
     parser.add_argument(
@@ -177,7 +180,7 @@ def _apply_examples(task: Task, arguments: SlotArguments) -> str:
 def _cohort_help(task: Task, arguments: SlotArguments) -> str:
     columns, optional = ([slot.name for slot in task.applied if slot.required is r] for r in (True, False))
     named = f"the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
-    named += f", and {', '.join(optional)} if you like" if optional else ""
+    named += f", and optionally {', '.join(optional)}" if optional else ""
     several = next((slot.name for slot in task.applied if slot.many), "")
     if several:
         named += f";\n  {several}2, {several}3, ... for a model with several channels"
@@ -206,7 +209,7 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="NUMBER",
-        help="processes of this computer (default: one for each free GPU, or as many as processor and memory allow)",
+        help="processes of this computer (default: one for each free GPU, or as many as CPU and memory allow)",
     )
 
 
@@ -223,12 +226,20 @@ def _add_model(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="let a bundle from elsewhere run its own code, from now on and as long as its files stay the same",
+        help="let a bundle from elsewhere run its own code, from now on until its files change",
     )
 
 
 def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=text)
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="record what torch computes in the first seconds of work, as trace.json.gz in the run folder",
+    )
 
 
 def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:

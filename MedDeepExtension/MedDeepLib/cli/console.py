@@ -53,7 +53,7 @@ def watch(job: RunningJob) -> int:
 
 
 class _Printer:
-    """Lines for what happens; on a terminal the last line shows progress, elsewhere it is printed now and then."""
+    """Prints events; on a terminal the last line shows progress, elsewhere progress is printed now and then."""
 
     def __init__(self):
         self.failure_code: int | None = None

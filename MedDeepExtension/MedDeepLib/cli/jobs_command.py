@@ -75,7 +75,7 @@ def _show(folder: JobFolder) -> int:
 def _stop(folder: JobFolder, grace_seconds: float) -> int:
     """Ask the worker to save and exit; after the grace time it is killed with all its child processes."""
     stopping = Stopping(folder, grace_seconds)
-    deadline = time.monotonic() + grace_seconds + GRACE_SECONDS  # one that cannot even be killed
+    deadline = time.monotonic() + grace_seconds + GRACE_SECONDS  # for a worker that cannot even be killed
     while not stopping.ended() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     if stopping.forced:

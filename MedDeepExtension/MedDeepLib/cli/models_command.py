@@ -1,7 +1,7 @@
-"""The script ``models.py``: import, export, look at, trust and delete models. Panels run it as a process of their own.
+"""The script ``models.py``: import, export, show, trust and delete models. Panels run it as a separate process.
 
-Copying takes a while, and a thread of the application would stand still with it. With ``--json`` every line is one JSON
-object: progress (``done``, ``total``), at the end ``path`` or ``error``.
+Copying takes a while, and a thread inside Slicer would not run reliably. With ``--json`` every line is one JSON object:
+progress (``done``, ``total``), at the end ``path`` or ``error``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _interrupt(*_arguments: Any) -> None:
 
 
 class _Report:
-    """Says how it goes, to people or to a program."""
+    """Prints progress, result and errors, as text or as JSON."""
 
     def __init__(self, as_json: bool):
         self._as_json = as_json
@@ -178,5 +178,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # what was copied so far is removed, as after Ctrl-C
+    signal.signal(signal.SIGTERM, _interrupt)  # removes the unfinished copy, as Ctrl-C does
     sys.exit(main())

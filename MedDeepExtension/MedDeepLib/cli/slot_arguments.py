@@ -57,7 +57,7 @@ class SlotArguments:
         return "--output" if self.single and slot == self._first else f"--output-{slot.name.replace('_', '-')}"
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Add all flags; what is needed is looked for by :meth:`items`, since a cohort is named by others."""
+        """Add all flags. :meth:`items` checks the required ones, since a cohort uses other flags."""
         for slot in self._task.applied:
             again = " for each further case" if slot.required else ", in the same order, for each further case"
             text = f"{slot.help}; {_FORMATS[slot.kind]}" if slot.kind in _FORMATS else slot.help
@@ -137,7 +137,7 @@ class SlotArguments:
                     raise UserError(f"The output {file} of {flag} must end in one of {', '.join(allowed)}.")
 
     def example(self, name: Callable[[Slot], str] | None = None) -> str:
-        """The flags of one case with names of files, for a help text."""
+        """The flags of one case with example file names, for a help text."""
         name = name or (lambda slot: _EXAMPLES.get(slot.kind, "{}.csv").format(slot.name))
         parts = [f"{self.input_flag(slot)} {name(slot)}" for slot in self._task.applied if slot.required]
         return " ".join([*parts, f"{self.output_flag(self._first)} result{self._task.output_ending}"])
@@ -161,7 +161,7 @@ def _by_case(inputs: list[list[str]], channels: int) -> list[list[str]]:
 
 
 def _named(outputs: list[str], cases: list[list[str]], ending: str) -> list[str]:
-    """The output of each case, in the folder where only one is named."""
+    """The output of each case; inside the folder if only a folder is named."""
     in_folder = len(outputs) == 1 and _is_folder(outputs[0])
     if in_folder:
         return [str(Path(outputs[0]) / (_case_name(case[0]) + ending)) for case in cases]

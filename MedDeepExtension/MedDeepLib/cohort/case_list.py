@@ -31,11 +31,11 @@ class CohortCase:
 
     Attributes:
         line: its line in the list (the header is line 1), or its number in the folder.
-        name: unique in the cohort, so that its outputs are.
+        name: unique in the cohort, so that its outputs are unique too.
         inputs: by the task's slots.
         outputs: the files to write, by the task's slots.
         problem: why it cannot be computed, in a sentence; empty for most.
-        duplicate: whether the problem is that another line asks for the same.
+        duplicate: whether the problem is that another line has the same inputs.
     """
 
     line: int
@@ -71,8 +71,8 @@ def read_cases(
         slots: the inputs of an application.
         channels: of the model, in order; none for a method that needs no training.
         output: the folder of the results, which ``source`` may not be.
-        endings: the endings of the outputs' files by their slots, the first output first. One that is made from an
-            input is written for the cases that have this input, all others but the first are not.
+        endings: the endings of the outputs' files by their slots, the first output first. Of the others, only outputs
+            made from an input are written, for the cases that have this input.
 
     Raises UserError when there is no case, or the list does not have the required columns.
     """

@@ -125,7 +125,7 @@ def _kept_aside(output: Path) -> list[str]:
 
 
 def _stem(output: Path) -> str:
-    """The name without its ending: of an image's those that consist of two parts, too."""
+    """The name without its ending, which for images may have two parts (.nii.gz)."""
     return stem(output) if stem(output) != output.name else output.stem
 
 

@@ -1,4 +1,4 @@
-"""``summary.csv``: the state of every case of a cohort, for readers who see nothing else of it."""
+"""``summary.csv``: the state of every case of a cohort, for readers who have no other view of it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What tasks and methods are: what they declare, their typed parameters, and where they are found."""
+"""Tasks and methods: their declarations, their typed parameters, and the registry."""
 
+from MedDeepLib.core.backends import backend_parameter
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
-from MedDeepLib.core.method import Method, Prediction, Predictor, Prepared
+from MedDeepLib.core.method import Method, NoParameters, Prediction, Predictor, Prepared
 from MedDeepLib.core.model import TrainedModel
 from MedDeepLib.core.parameters import (
     describe,
@@ -23,11 +24,13 @@ __all__ = [
     "Explanation",
     "Method",
     "Metric",
+    "NoParameters",
     "Prediction",
     "Predictor",
     "Prepared",
     "Task",
     "TrainedModel",
+    "backend_parameter",
     "describe",
     "from_mapping",
     "get",

@@ -1,4 +1,4 @@
-"""What a running job hands to the method that does its work."""
+"""The context that a running job passes to its method."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from MedDeepLib.core.phases import Phases
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +21,7 @@ def _silent(event: str, **fields: Any) -> None:
 
 @dataclass
 class Context:
-    """The surroundings of one job inside the worker.
+    """The environment of one job inside the worker.
 
     Attributes:
         device: where networks run.
@@ -28,11 +30,13 @@ class Context:
         dataset: the cases, for training and evaluation; None where a model is applied, which needs none.
         report: ``report(event, **fields)`` sends one event (see ``MedDeepLib.jobs.events``).
         stop_requested: true once the user has asked the job to stop; cheap enough to be asked at every step.
+        phases: ``with phases(name)`` counts the time of a phase for the job's result.
     """
 
     device: torch.device
     seed: int = 0
     folder: Path = field(default_factory=Path)
-    dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # whatever asks for it has one
+    dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # set wherever it is used
     report: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = lambda: False
+    phases: Phases = field(default_factory=Phases)

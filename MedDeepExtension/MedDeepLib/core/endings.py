@@ -1,4 +1,4 @@
-"""How the names of output files may end."""
+"""The file name endings of outputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _OTHERS = (".csv", ".json")
 def endings(method: type[Method] | Method, output: str) -> tuple[str, ...]:
     """The endings that a file of an output slot may have, the usual one first.
 
-    The method says them for the task's first output, and so for others of its kind. Raises KeyError when the task has
-    no such output.
+    The method declares them for the task's first output and others of its kind. Raises KeyError when the task has no
+    such output.
     """
     slots = {slot.name: slot for slot in registry.task(method.task).outputs}
     first = next(iter(slots.values()))

@@ -1,4 +1,4 @@
-"""What a method says of the parameters that it has decided for itself."""
+"""How a method explains the parameters that it has chosen automatically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Explanation:
 
     Attributes:
         text: lines for people: what the data look like, what was chosen and why, what it needs.
-        warnings: sentences on what is known to go wrong with it.
+        warnings: sentences on known problems of this configuration.
         facts: the numbers behind it (JSON values), kept with the run.
     """
 

@@ -25,7 +25,7 @@ class ApplyItem:
 
     @property
     def name(self) -> str:
-        """What messages call it: the name of its first file."""
+        """Its name in messages: that of its first file."""
         return next((Path(file).name for file in self.files_read), "case")
 
     @property

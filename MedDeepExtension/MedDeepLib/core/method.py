@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Prediction(ABC):
-    """What a model says about one case, on the case's own grid where it has one::
+    """The result of a model for one case, on the case's own grid where it has one::
 
         class ErrorMap(Prediction):
             def save(self, outputs):
@@ -29,17 +29,17 @@ class Prediction(ABC):
             def summary(self):
                 return {"largest error": float(self.errors.max())}
 
-    ``unit`` is that of the numbers in its summary.
+    ``unit`` is the unit of the numbers in its summary.
     """
 
     unit: ClassVar[str] = ""
 
     @abstractmethod
     def save(self, outputs: Mapping[str, Path]) -> list[Path]:
-        """Write the outputs that are asked for, by the names of the task's output slots; the files that were written.
+        """Write the requested outputs, by the names of the task's output slots, and return the written files.
 
-        Slicer reads each of them. Nothing is left of a file that could not be written. Raises UserError for an output
-        that this method does not have, or that this case does not allow.
+        Slicer reads each of them. A file that could not be written leaves nothing behind. Raises UserError for an
+        output that this method does not have, or that this case does not allow.
         """
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Prediction(ABC):
         """The numbers worth showing beside the result (a volume in ml, a probability), as JSON values."""
 
     def in_words(self) -> str:
-        """What has to be said of the result, in a sentence or two; mostly the numbers speak for themselves."""
+        """Remarks on the result in a sentence or two; usually empty, since the numbers suffice."""
         return ""
 
 
@@ -66,7 +66,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def read(self, inputs: Mapping[str, Source]) -> Any:
-        """What :meth:`predict` takes, from the inputs of a job's item or of a dataset's case, by the task's slots.
+        """Read the input of :meth:`predict` from the files of a job's item or of a dataset's case, by the task's slots.
 
         Raises UserError when one of them is missing, cannot be read, or does not fit the others.
         """
@@ -76,12 +76,16 @@ class Predictor(ABC):
         """Apply the model to one case, as :meth:`read` has returned it.
 
         Args:
-            wanted: names of the outputs that will be saved; what only others need may be left out.
+            wanted: names of the outputs that will be saved; whatever only other outputs need may be skipped.
 
         Raises:
             UserError: the inputs do not fit the model (number of channels, dimensions).
             Stopped: the user asked to stop; nothing has been written.
         """
+
+    def computed_with(self) -> str:
+        """What has computed the networks so far, with versions ("OpenVINO 2026.2.0"); empty where it does not say."""
+        return ""
 
     def with_options(self, options: Any) -> Predictor | None:
         """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
@@ -93,7 +97,7 @@ class Predictor(ABC):
 
 @dataclass(frozen=True)
 class NoParameters:
-    """For methods that have nothing to choose."""
+    """For methods without parameters."""
 
 
 _METADATA = frozenset(
@@ -106,10 +110,10 @@ _METADATA = frozenset(
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a method has read and found out before its first stage.
+    """What a method has read and derived before its first stage.
 
     Attributes:
-        facts: what must be known, besides the weights, to apply the model (JSON values); part of its metadata. Under
+        facts: what is needed, besides the weights, to apply the model (JSON values); part of its metadata. Under
             "plan", by convention, how an image becomes the network's input.
         data: whatever the stages need of it: cases on the network's grid, lists of files.
     """
@@ -118,7 +122,7 @@ class Prepared:
     data: Any = None
 
     def __post_init__(self):
-        """Raise ValueError for a fact that would take the place of other metadata of the model."""
+        """Raise ValueError for a fact that would replace other metadata of the model."""
         for name in self.facts:
             if name in _METADATA:
                 raise ValueError(f"a fact may not be called '{name}', which is other metadata of the model: rename it")
@@ -157,9 +161,9 @@ class Method(ABC):
     Parameters: ClassVar[type] = NoParameters
     ApplyParameters: ClassVar[type] = NoParameters
     output_endings: ClassVar[tuple[str, ...]] = (".nrrd", ".nii.gz", ".csv", ".json")
-    """Of the first output's file, the usual one first."""
+    """The endings of the first output's file, the usual one first."""
     trainable: ClassVar[bool] = True
-    """False for a program of others that is there to compare with."""
+    """False for a third-party program that serves as a reference."""
     needs_no_model: ClassVar[bool] = False
     """Whether it can be applied untrained: its name then stands for a model."""
     explanation = Explanation()  # a configured method has its own
@@ -169,12 +173,12 @@ class Method(ABC):
         self.parameters = self.Parameters() if parameters is None else parameters
 
     def check(self, dataset: Dataset) -> None:  # noqa: B027 - most methods take any dataset
-        """Raise UserError when the dataset is nothing for this method; called before anything else, reads no images."""
+        """Raise UserError when the dataset does not suit this method; called before anything else, reads no images."""
 
     def configured(self, context: Context) -> Method:
-        """The method with everything decided that its parameters leave to the data and the device.
+        """The method with its automatic parameters chosen from the data and the device.
 
-        Its ``explanation`` says what was decided, and why.
+        Its ``explanation`` says what was chosen, and why.
         """
         return self
 
@@ -186,7 +190,7 @@ class Method(ABC):
         return ""
 
     def prepare(self, context: Context) -> Prepared:
-        """Read the data and find out what the stages and the model need to know of it; called once, when configured.
+        """Read the data and derive what the stages and the model need; called once, after :meth:`configured`.
 
         Raises:
             UserError: a file cannot be used.
@@ -198,15 +202,15 @@ class Method(ABC):
     def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
         """The training stages in their order, see :mod:`MedDeepLib.training.stages`.
 
-        Mostly a generator: a stage may use what the stages before it have made. What it does between two ``yield`` is
-        done again when a training is resumed.
+        Usually a generator: a stage may use the results of earlier stages. Code between two ``yield`` runs again when a
+        training is resumed.
         """
 
     def model_metadata(self, prepared: Prepared, context: Context) -> dict[str, Any]:
-        """What must be known, besides the weights, to apply the model (JSON values): the facts.
+        """What is needed, besides the weights, to apply the model (JSON values): the facts.
 
-        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if there is more to say
-        of them than the names of the channels.
+        Under ``network_data_format`` MONAI's description of the network's inputs and outputs, if it adds anything to
+        the names of the channels.
         """
         return dict(prepared.facts)
 

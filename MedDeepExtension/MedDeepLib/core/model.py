@@ -1,4 +1,4 @@
-"""What a method may ask of the trained model that it is to apply."""
+"""The interface of the trained model that a method applies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrainedModel(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the model."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class TrainedModel(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the method's ``model_metadata`` has said of it, beside what every model has: "plan", "parameters"."""
+        """The method's ``model_metadata``, such as "plan", and what every model has, such as "parameters"."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class TrainedModel(Protocol):
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The same as coloured values of a label map, where they are."""
+        """The same as coloured values of a label map, if they are such values."""
         ...
 
     def load_weights(self) -> dict[str, dict[str, Any]]:

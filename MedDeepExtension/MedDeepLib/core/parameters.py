@@ -1,4 +1,4 @@
-"""Typed parameters of a method: one dataclass makes the panel's form, the script's flags and the validation.
+"""Typed parameters of a method: one dataclass defines the panel's form, the script's flags and the validation.
 
     @dataclass(frozen=True)
     class Parameters:
@@ -30,8 +30,8 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 class ParameterInfo:
     """One parameter as a form or a help text needs it; ``item`` is the type of a tuple's members.
 
-    ``matters`` says whether results depend on it, as they do not on what only saves time or memory. ``switch`` are the
-    two of the choices that yes and no stand for, which were the only ones before there were more.
+    ``matters``: whether results depend on it; False for what only saves time or memory. ``switch``: the two choices
+    that yes and no stand for, in a parameter that used to be a bool.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ParameterInfo:
     item: type | None = None
 
     def choice(self, value: Any) -> Any:
-        """``value``, or the choice that a yes or no stands for, as older jobs, scenes and scripts have it."""
+        """``value``, or the choice that a yes or no stands for, as in older jobs, scenes and scripts."""
         text = str(value).strip().lower()
         if not self.switch or text not in _TRUE | _FALSE:
             return value
@@ -58,8 +58,9 @@ class ParameterInfo:
 def parameter(
     default, help, *, unit="", minimum=None, maximum=None, choices=(), advanced=False, matters=True, switch=()
 ):
-    """A dataclass field with what a person must know of it: help, unit, range or choices, and whether results depend
-    on it; see :class:`ParameterInfo`."""
+    """A dataclass field with its description: help, unit, range or choices, and whether results depend on it; see
+    :class:`ParameterInfo`.
+    """
     metadata = {
         "help": help,
         "unit": unit,
@@ -144,7 +145,7 @@ def to_mapping(parameters) -> dict[str, Any]:
 
 
 def settings_that_matter(parameters) -> dict[str, Any]:
-    """Those of the parameters, as plain JSON values, on which results depend."""
+    """The parameters on which results depend, as plain JSON values."""
     values = to_mapping(parameters)
     return {info.name: values[info.name] for info in describe(type(parameters)) if info.matters}
 

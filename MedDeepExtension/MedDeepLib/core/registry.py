@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import pkgutil
 import sys
@@ -49,7 +50,7 @@ def tasks() -> list[str]:
 
 
 def task(name: str) -> Task:
-    """What the task called ``name`` declares. Raises UserError that lists the tasks when there is none."""
+    """The declaration of the task called ``name``. Raises UserError that lists the tasks when there is none."""
     return _found(name).task
 
 
@@ -72,7 +73,7 @@ def get(task: str, name: str) -> type[Method]:
 def imported_method(task: str) -> type[Method]:
     """How bundles from elsewhere are applied: the class ``Imported`` in ``imported.py`` of the task's package.
 
-    It is none of the methods, since it cannot be trained. Raises UserError when the task has no such class.
+    It is not among the methods, since it cannot be trained. Raises UserError when the task has no such class.
     """
     name = f"{_found(task).package}.imported"
     if importlib.util.find_spec(name) is None:
@@ -156,7 +157,10 @@ def _paths(text: str) -> list[Path]:
 
 def _loaded(file: Path) -> ModuleType:
     """A file with your own methods, imported once. Raises UserError when it cannot be imported."""
-    name = f"meddeep_own_methods_{file.stem}"
+    base = f"meddeep_own_methods_{file.stem}"
+    names = (base if number == 1 else f"{base}_{number}" for number in itertools.count(1))
+    # Two folders may hold files of one name.
+    name = next(n for n in names if n not in sys.modules or sys.modules[n].__file__ == str(file))
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None  # the file ends in .py

@@ -1,7 +1,7 @@
-"""What a training consists of, in words that need no torch: stages, samples, and what a checkpoint can keep.
+"""The parts of a training, defined without torch: stages, samples, and what a checkpoint can keep.
 
 A method yields stages of three kinds, in any number and order. They are declared in :mod:`MedDeepLib.training.stages`,
-which imports torch; whatever only passes stages along is written against the protocol here.
+which imports torch; code that only passes stages on uses the protocol here.
 
 ==============  ========================================================  ============================================
 TrainStage      networks trained step by step                             U-Net, GAN, restricted Boltzmann machine

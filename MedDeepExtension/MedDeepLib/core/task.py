@@ -1,4 +1,4 @@
-"""A task: what its cases hold, what its models give, and how they are judged. The library knows tasks only by this."""
+"""A task: its cases, the outputs of its models, and their evaluation. The library knows tasks only through this."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Metric:
     Attributes:
         unit: "mm", "ml", "%", or "" for a ratio.
         direction: +1 where more is better, -1 where less is better, 0 where neither (a volume).
-        chance: what a model that has learned nothing reaches, None where that is unknown.
-        across_groups: whether its mean over several structures or classes says anything; that of volumes does not.
-        pooled: whether it is one number of all cases together, from :meth:`Evaluation.pooled`, and no mean over cases.
+        chance: the value of a model that has learned nothing, None where that is unknown.
+        across_groups: whether its mean over several structures or classes is meaningful; that of volumes is not.
+        pooled: whether it is one number of all cases together, from :meth:`Evaluation.pooled`, instead of a mean over
+            cases.
     """
 
     unit: str = ""
@@ -54,9 +55,9 @@ class Evaluation(Protocol):
                 return {}
 
     Attributes:
-        metrics: by the names of the rows' columns, the most telling one first: it is the headline of a report.
+        metrics: by the names of the rows' columns, the most important one first: it is the headline of a report.
         group: the column that names what a row is about: "structure", "class"; the summary has a line for each.
-        judged: what can be judged, for messages: "cases with labels", "pairs".
+        judged: what can be evaluated, for messages: "cases with labels", "pairs".
     """
 
     @property
@@ -69,7 +70,7 @@ class Evaluation(Protocol):
     def judged(self) -> str: ...
 
     def cases(self, dataset: Dataset) -> Sequence[Case]:
-        """The test cases of a dataset that can be judged."""
+        """The test cases of a dataset that can be evaluated."""
         ...
 
     def rows(self, prediction: Prediction, case: Case, dataset: Dataset) -> Iterable[Row]:
@@ -88,19 +89,19 @@ class Evaluation(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a module declares, once, in its ``task.py``; dataset reading, command lines, cohorts, manifests, model
-    metadata and the panels' choosers follow from it.
+    """The declaration of a module, made once in its ``task.py``; dataset reading, command lines, cohorts, manifests,
+    model metadata and the panels' choosers follow from it.
 
     Attributes:
         name: "segment"; also the name of its command line.
         title: the module's name for people.
         inputs, targets: of a case.
-        outputs: what an application writes; the first one always, the others where they are asked for.
+        outputs: what an application writes; the first one always, the others on request.
         shared: entries of a dataset that all cases share (the atlas of a registration).
         readers: of lists in formats that only this task has (COCO, LUNA16); each is asked before the common ones.
-        forms: where cases differ in what they are made of (a pair, a single image), the slots that each form needs.
-            A case has the first form of which it names a slot. Without forms it needs the required inputs and targets.
-        evaluation: how models are judged.
+        forms: where cases come in several forms (a pair, a single image), the slots that each form needs. A case has
+            the first form of which it names a slot. Without forms it needs the required inputs and targets.
+        evaluation: how models are evaluated.
         output_ending: of the first output where only a folder is named.
     """
 
@@ -133,5 +134,5 @@ class Task:
 
     @property
     def finds_classes(self) -> bool:
-        """Whether the classes of its datasets are what its models find, as told by the kind of the first output."""
+        """Whether its models find the classes of the dataset, judging by the kind of the first output."""
         return self.outputs[0].kind in ("labels", "points", "boxes", "class")

@@ -153,7 +153,7 @@ def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tupl
     answers = slots.outputs[0].kind if slots.outputs else ""
     if answers == "boxes" and not listing.says_labels:
         return classes_in_files(files, listing.where)
-    answers = answers == "labels"  # then the values must have a meaning
+    answers = answers == "labels"  # then the label values must be named
     return parse_classes(listing.labels, listing.where) if listing.says_labels or answers and files else ()
 
 
@@ -164,7 +164,7 @@ def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
 
 
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
-    """The names of the classes: as the list gives them, or those that its cases have."""
+    """The names of the classes: from the list, or those that occur in its cases."""
     if slots.outputs and slots.outputs[0].kind == "boxes" and not listing.classes:
         names = [slot.name for slot in slots.targets if not slot.classless]
         sources = [case.targets[name] for case in dataset.cases() for name in names if name in case.targets]
@@ -184,7 +184,7 @@ def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str,
 
 
 def _channel_slots(slots: CaseSlots) -> list[str]:
-    """The inputs whose files are the channels of an image."""
+    """The inputs whose files are the channels of one image."""
     images = [slot.name for slot in slots.inputs if slot.kind == "image" and slot.many]
     in_forms = {name for form in slots.forms for name in form}
     return [name for name in images if name in in_forms] if slots.forms else images[:1]

@@ -1,4 +1,4 @@
-"""What this computer can compute on, who uses it and who waits for it, asked without importing torch.
+"""What this computer can compute on, who uses it and who waits for it; importing this does not import torch.
 
 See :mod:`~MedDeepLib.devices.manager` (which devices there are), :mod:`~MedDeepLib.devices.leases` (one job at a time,
 and in which order), :mod:`~MedDeepLib.devices.threads` (the CPU, which is shared) and

@@ -1,8 +1,8 @@
 """The board where all jobs of this computer state which device they hold or wait for.
 
 The board is a small file that is read and changed under a lock, so that every process sees the same order. An entry
-counts only while its own lock is held by its process: entries of a process that died disappear by themselves. No clock
-decides anything; the order of waiting is the order of the entries.
+is valid only while its process holds the entry's own lock, so entries of dead processes disappear by themselves. Time
+stamps play no role; the queue order is the order of the entries.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _POLL_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Ticket:
-    """What one job has written on the board.
+    """The entry of one job on the board.
 
     Attributes:
-        id: unique for ever.
-        devices: keys of the devices it would take, the preferred one first.
-        holds: key of the device that it has, empty while it waits.
+        id: globally unique.
+        devices: keys of the devices it accepts, the preferred one first.
+        holds: key of the device that it holds, empty while it waits.
         pid: its process.
         application: what started it ("Slicer"), as far as is known.
         title: of the job, e.g. "train unet".
         folder: of the job.
-        since: when it asked (seconds since 1970), to be shown only.
-        threads: processor threads it computes with; 0 while it waits.
+        since: when it joined the queue (seconds since 1970), for display only.
+        threads: CPU threads it computes with; 0 while it waits.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Ticket:
     threads: int = 0
 
     def in_words(self) -> str:
-        """Who it is: "'train unet' (Slicer, process 123)"."""
+        """The job in words: "'train unet' (Slicer, process 123)"."""
         started_by = f"{self.application}, " if self.application else ""
         return f"'{self.title}' ({started_by}process {self.pid})"
 
@@ -62,11 +62,11 @@ class Board:
 
     @contextlib.contextmanager
     def opened(self, timeout: float = LOCK_SECONDS) -> Iterator[list[Ticket]]:
-        """The tickets of living jobs in their order, for this process alone; changes to the list are written.
+        """The tickets of all jobs whose process is alive, in queue order, locked for this process; changes are saved.
 
         Raises:
             UserError: the folder cannot be written.
-            JobError: another process has kept the board for ``timeout`` seconds.
+            JobError: another process has kept the board locked for ``timeout`` seconds.
         """
         from filelock import Timeout
 
@@ -93,14 +93,14 @@ class Board:
             lock.release()
 
     def tickets(self, timeout: float = LOCK_SECONDS) -> list[Ticket]:
-        """All tickets as they are now: holders and, in their order, those who wait."""
+        """All tickets as they are now: holders and, in queue order, those who wait."""
         if not self._file.exists():
             return []
         with self.opened(timeout) as tickets:
             return list(tickets)
 
     def lock_path(self, ticket_id: str) -> Path:
-        """The lock that the process of a ticket holds for as long as the ticket counts."""
+        """The lock that the process of a ticket holds for as long as the ticket is valid."""
         return self.folder / f"ticket-{ticket_id}.lock"
 
     def _read(self) -> list[Ticket]:
@@ -108,7 +108,7 @@ class Board:
             content = json.loads(self._file.read_text(encoding="utf-8"))
             return [Ticket(**{**entry, "devices": tuple(entry["devices"])}) for entry in content["tickets"]]
         except (OSError, ValueError, TypeError, KeyError):
-            # Missing or damaged. Waiting jobs enter themselves again; a job that holds a device still has its lock.
+            # Missing or damaged. Waiting jobs add their entries again; a job that holds a device still has its lock.
             return []
 
     def _write(self, tickets: list[Ticket]) -> None:

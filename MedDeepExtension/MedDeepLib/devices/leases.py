@@ -5,8 +5,8 @@
             ...  # lease.reason() says what it waits for
         compute_on(lease.device)
 
-A lease of a GPU is a lock of the operating system on the GPU's file, so that it ends with its process. The CPU is
-shared (see :mod:`MedDeepLib.devices.threads`).
+A GPU lease is an operating system lock on the GPU's lock file, so it ends with its process. The CPU is shared (see
+:mod:`MedDeepLib.devices.threads`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Lease:
 
     Attributes:
         device: the device it holds, None while it waits.
-        threads: processor threads to compute with, 0 while it waits.
+        threads: CPU threads to compute with, 0 while it waits.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Lease:
         """Join the end of the queue.
 
         Args:
-            devices: which of them does not matter, but the first free one in this order is taken.
-            title: of the job, for those who wait for it.
-            threads: that the user has chosen; 0: a share of the cores.
-            application: what started the job; found out when None.
+            devices: the acceptable devices; the first free one in this order is taken.
+            title: of the job, shown to those who wait for it.
+            threads: the number chosen by the user; 0: a share of the cores.
+            application: what started the job; None: detected.
 
         Raises UserError when the folder of the locks cannot be written.
         """
@@ -74,11 +74,11 @@ class Lease:
 
     @property
     def ticket(self) -> Ticket:
-        """What it has on the board."""
+        """Its entry on the board."""
         return self._ticket
 
     def take(self) -> bool:
-        """Take the first device that is free and that nobody before it in the queue waits for; False: wait on."""
+        """Take the first device that is free and that no job ahead in the queue waits for; False: keep waiting."""
         if self.device is not None:
             return True
         with self._board.opened() as tickets:
@@ -117,7 +117,7 @@ class Lease:
         """Leave the queue or give the device back; may be called again."""
         if self._ticket_lock is None:
             return
-        # A board that cannot be written any more forgets this ticket all the same: its lock is gone.
+        # Even if the board can no longer be written, the ticket becomes invalid: its lock is released.
         with contextlib.suppress(UserError), self._board.opened() as tickets:
             tickets[:] = [ticket for ticket in tickets if ticket.id != self._ticket.id]
             self._let_go()
@@ -150,7 +150,7 @@ class Lease:
 
 
 def holders(device: Device, board: Board | None = None) -> list[Ticket]:
-    """The jobs that hold ``device``: one at most, but for the CPU."""
+    """The jobs that hold ``device``: at most one, except for the CPU."""
     return [ticket for ticket in (board or Board()).tickets() if ticket.holds == device.lease_key]
 
 
@@ -170,13 +170,13 @@ def move(
     """Put a waiting job at ``position`` (0: next) among the jobs that wait for the same devices, or for ``device``.
 
     Raises:
-        UserError: no job with this ticket waits.
-        JobError: another process has kept the board for ``timeout`` seconds.
+        UserError: no job with this ticket is waiting.
+        JobError: another process has kept the board locked for ``timeout`` seconds.
     """
     with (board or Board()).opened(timeout) as tickets:
         found = [ticket for ticket in tickets if ticket.id == ticket_id and not ticket.holds]
         if not found:
-            raise UserError(f"No job waits with the ticket '{ticket_id}': it may have got its device or have ended.")
+            raise UserError(f"No job with the ticket '{ticket_id}' is waiting: it may have got its device or ended.")
         ticket = found[0]
         tickets.remove(ticket)
         wanted = {device.lease_key} if device is not None else set(ticket.devices)
@@ -186,6 +186,6 @@ def move(
 
 
 def _application() -> str:
-    """The program that started this process, by the name people know; empty when that is unknown."""
+    """The program that started this process, by its familiar name; empty when that is unknown."""
     name = process_name(os.getppid())
     return "Slicer" if name.lower().startswith("slicer") else name

@@ -1,7 +1,7 @@
-"""Locks that the operating system takes back when their process ends, however it ends, and where they lie.
+"""Locks that the operating system releases when their process ends, however it ends, and where they are stored.
 
-The folder belongs to one user and one computer: a home folder may be shared by several computers, whose devices have
-nothing to do with each other.
+The folder belongs to one user and one computer: a home folder may be shared by several computers, each with its own
+devices.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _user() -> str:
 
 
 def file_name(text: str) -> str:
-    """``text`` with every character replaced that some file system does not take."""
+    """``text`` with every character replaced that some file system does not allow."""
     return re.sub(r"[^A-Za-z0-9-]", "_", text)
 
 

@@ -1,8 +1,7 @@
 """The devices of this computer and the choice between them.
 
-Listing needs neither torch nor a GPU: NVIDIA's management library says which GPUs there are, psutil says what
-memory there is. Only the worker, which has torch, turns a choice into a ``torch.device`` and finds out whether torch
-can use it.
+Listing needs neither torch nor a GPU: NVIDIA's management library lists the GPUs, psutil reports the memory. Only the
+worker, which has torch, turns a choice into a ``torch.device`` and finds out whether torch can use it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 ALL = "all"  # the request for every GPU of this computer
 _REQUEST = re.compile(rf"auto|{ALL}|cpu|mps|cuda(:\d+)?")
-_BOARD_SECONDS = 0.05  # a panel asks too, and may not be kept waiting
+_BOARD_SECONDS = 0.05  # panels ask too, and must not block
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Owner:
 
     Attributes:
         pid: of the process.
-        name: the program, or what has started the job ("Slicer"); empty when that is unknown.
+        name: the program, or what started the job ("Slicer"); empty when that is unknown.
         title: of the job, if it is one of ours.
         used_bytes: of the device's memory; 0: not known.
         folder: of the job, if it is one of ours.
@@ -51,9 +50,9 @@ class Device:
         id: what a job asks for, e.g. "cuda:0".
         name: for people.
         total_bytes, free_bytes: of memory; 0: not known.
-        key: the same in every process, also where CUDA_VISIBLE_DEVICES gives the GPU another number.
-        owners: who uses it, as far as this user may know.
-        note: what people should know about the numbers.
+        key: the same in every process, even where CUDA_VISIBLE_DEVICES renumbers the GPU.
+        owners: who uses it, as far as this user may see.
+        note: a remark on the numbers, for people.
         waiting: the jobs that wait for it, the next one first.
     """
 
@@ -77,7 +76,7 @@ class Device:
 
 
 def check_request(request: str) -> None:
-    """Raise UserError when ``request`` is not a way of naming a device at all."""
+    """Raise UserError when ``request`` does not have the form of a device name."""
     if not _REQUEST.fullmatch(request):
         raise UserError(f"'{request}' is not a device: use auto, all, cpu, cuda, cuda:0, cuda:1, ... or mps.")
 
@@ -89,16 +88,16 @@ def list_devices() -> list[Device]:
 
 
 def present_devices() -> list[Device]:
-    """The same devices without the jobs on them, for who only offers them: the queue need not be read."""
+    """The same devices without the jobs on them; faster, since the queue is not read."""
     return [*_cuda_devices(), *_apple_devices(), _cpu()]
 
 
 def resolve(request: str, devices: list[Device] | None = None) -> Device:
     """The device that ``request`` (auto, cpu, cuda, cuda:N, mps) means on this computer.
 
-    ``auto`` takes the NVIDIA GPU with the most free memory, else Apple's GPU, else the CPU, and so does ``all``, which
-    begins with it. A device that was asked for by name and is not there is an error: nothing ever falls back to another
-    device silently.
+    ``auto`` takes the NVIDIA GPU with the most free memory, else Apple's GPU, else the CPU. ``all`` gives the same
+    device, the first of all. A device that was asked for by name and is not there is an error: nothing ever falls back
+    to another device silently.
     """
     check_request(request)
     devices = list_devices() if devices is None else devices
@@ -113,13 +112,13 @@ def resolve(request: str, devices: list[Device] | None = None) -> Device:
 
 
 def usable_devices(request: str) -> tuple[list[Device], str]:
-    """The devices that ``request`` allows and torch can use, the preferred one first (worker only).
+    """The devices that match ``request`` and that torch can use, the preferred one first (worker only).
 
     Returns them with the reason why others were passed over, e.g. " (the installed torch cannot use X)", or "".
 
     Raises UserError when a device was asked for by name that does not exist or that the installed torch cannot use.
     """
-    # As the driver numbers them, and so as they are listed here; CUDA's own order begins with the fastest.
+    # The driver's order, in which they are listed here; CUDA's default order begins with the fastest.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     import torch
 
@@ -143,7 +142,7 @@ def devices_of_processes(usable: list[Device], request: str, processes: int = 0)
 
     Args:
         usable: what :func:`usable_devices` has found for the request, the preferred one first.
-        processes: how many; 0: one, or for the request ``all`` one for each GPU.
+        processes: number of processes; 0: one, or for the request ``all`` one for each GPU.
 
     GPUs come in the order of their keys: jobs that take several take them in the same order, so that no two of them
     wait for each other.
@@ -180,7 +179,7 @@ def driver_version() -> str:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # the package, the driver or the right to ask it is missing
+    except Exception:  # the package, the driver or the permission is missing
         return ""
     try:
         return _text(_asked(pynvml, "nvmlSystemGetDriverVersion"))
@@ -201,7 +200,7 @@ def process_name(pid: int) -> str:
 
 
 def _preferred(devices: list[Device]) -> list[Device]:
-    """Those among which ``auto`` chooses: NVIDIA GPUs, most free memory first, else Apple's GPU, else the CPU."""
+    """The candidates of ``auto``: NVIDIA GPUs, most free memory first, else Apple's GPU, else the CPU."""
     gpus = [device for device in devices if device.id.startswith("cuda")]
     return sorted(gpus, key=lambda gpu: -gpu.free_bytes) if gpus else devices[:1]
 
@@ -228,7 +227,7 @@ def _cpu() -> Device:
 def _apple_devices() -> list[Device]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return [
-            Device("mps", "Apple GPU", note="It shares the computer's memory; how much is free shows in a job only.")
+            Device("mps", "Apple GPU", note="It shares the computer's memory; only a job can tell how much is free.")
         ]
     return []
 
@@ -259,7 +258,7 @@ def _cuda_devices() -> list[Device]:
 
 
 class Watching:
-    """Keeps the driver's library loaded between two looks at the devices, which would otherwise load it each time."""
+    """Keeps the driver's library loaded between queries of the devices, which would otherwise load it each time."""
 
     def __init__(self):
         self._begun = False
@@ -278,7 +277,7 @@ class Watching:
             self._begun = True
 
     def end(self) -> None:
-        """Let the library go; may be called again."""
+        """Unload the library; may be called again."""
         if self._begun:
             import pynvml
 
@@ -299,7 +298,7 @@ def _visible(keys: list[str]) -> list[int]:
         else:
             matching = [number for number, key in enumerate(keys) if entry and key.startswith(entry)]
         if len(matching) != 1:
-            break  # as CUDA does: whatever comes after a name that is none does not count
+            break  # as CUDA does: entries after an invalid one are ignored
         numbers += matching
     return numbers
 
@@ -310,7 +309,7 @@ def _processes(pynvml: Any, handle: Any) -> list[Owner]:
 
 
 def _asked(pynvml: Any, function: str, *handle: Any) -> Any:
-    """What the driver answers, None where an old or virtual one cannot."""
+    """The driver's answer, None where an old or virtual driver has none."""
     try:
         return getattr(pynvml, function)(*handle)
     except (AttributeError, pynvml.NVMLError):

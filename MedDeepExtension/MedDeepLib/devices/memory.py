@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-# torch's own error has a class; those of the CPU's allocator, cuDNN, cuBLAS and Apple's GPU are known by their text.
+# torch's own error has a class; those of the CPU's allocator, cuDNN, cuBLAS and Apple's GPU are recognised by text.
 _TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def make_room(device: torch.device) -> None:
-    """Give back what torch keeps for later; call it when the failed computation's tensors are gone."""
+    """Free torch's cached memory; call it when the failed computation's tensors are gone."""
     import torch
 
     gc.collect()  # tensors that only a cycle of Python objects still holds

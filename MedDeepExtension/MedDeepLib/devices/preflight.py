@@ -1,10 +1,10 @@
-"""Says before anything starts whether a network fits into a device's memory.
+"""Estimates, before anything starts, whether a network fits into a device's memory.
 
 The network runs once without the device: on torch's "meta" device, where tensors have a shape and a dtype but no
 values. What is done with it, a forward and backward pass for instance, is a :data:`Step` that the method supplies.
-Every tensor is counted while it lives, so the peak is what the device would hold, whatever the network looks like. This
-takes a fraction of a second and no memory. Libraries need some more, and memory is allocated in blocks: :data:`MARGIN`
-and :data:`LIBRARIES_BYTES` allow for that.
+Every tensor is counted while it exists, so the peak is what the device would hold, for any network. This takes a
+fraction of a second and no memory. Libraries need some more, and memory is allocated in blocks: :data:`MARGIN` and
+:data:`LIBRARIES_BYTES` allow for that.
 
     def step(forward):
         image = torch.empty((2, 1, 96, 96, 96), device="meta")
@@ -30,7 +30,7 @@ MARGIN = 1.15
 LIBRARIES_BYTES = 500_000_000
 
 Size = tuple[int, ...]
-# Given the network's forward pass, makes meta tensors of a batch's shapes and does with them what is to be counted.
+# Given the network's forward pass, makes meta tensors of a batch's shapes and runs the measured computation on them.
 Step = Callable[[Callable[..., Any]], None]
 
 
@@ -48,19 +48,19 @@ def training_bytes(build: Callable[[], torch.nn.Module], step: Step, dtype: torc
     counter = _counter()
     with counter:
         counter.count(*network.parameters(), *network.buffers())
-        # AdamW keeps two values for each weight; from the second step on they are there all the time.
+        # AdamW keeps two values for each weight, from the second step on.
         state = [torch.empty_like(parameter) for parameter in network.parameters() for _ in range(2)]
         weights = sum(tensor.nbytes for tensor in network.parameters())
         step(_forward(network, dtype))
-    # The optimiser works on lists of weights: weights, gradients, state, and as much again in between.
+    # The optimiser works on lists of weights: weights, gradients, state, and as much again for temporaries.
     del state
     return max(counter.peak, 5 * weights)
 
 
 def forward_operations(build: Callable[[], torch.nn.Module], channels: int, patch: Size) -> int:
-    """Floating-point operations of a network for one patch; they tell how long it takes beside another one.
+    """Floating-point operations of a network for one patch, to compare its run time with that of another one.
 
-    A training step takes three times as many, whatever the network.
+    A training step takes three times as many, for any network.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -80,7 +80,7 @@ def application_bytes(network: torch.nn.Module, step: Step, dtype: torch.dtype |
     """Peak memory in bytes of applying ``network``, which stays as it is.
 
     Args:
-        step: a forward pass for a batch of tiles, and what is then computed of its output; runs without gradients.
+        step: a forward pass for a batch of tiles, and what is then computed from its output; runs without gradients.
         dtype: of the forward pass where it is not float32.
     """
     import torch
@@ -102,7 +102,7 @@ def largest_fitting_patch(need: Callable[[Size], int], patch: Size, steps: Size,
     """The largest patch below ``patch``, in multiples of ``steps`` per axis, for which ``need(patch)`` is at most
     ``free``.
 
-    The longest axes shrink first, so that patches become more alike along their axes; None when none fits.
+    The longest axes shrink first, so patches become more cubic; None when none fits.
     """
     smaller = patch
     while (smaller := _next_smaller(smaller, steps)) is not None:
@@ -130,8 +130,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def advice(needed: int, free: int, batch: int, patch: Size, device: str, fitting: Sequence[str] = ()) -> str:
-    """One sentence on what is needed and what there is, e.g. "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2;
-    this GPU has 7.1 GB free; 96 x 96 x 96 fits."
+    """One sentence on the memory needed and available, e.g. "Needs about 9.8 GB at patch 128 x 128 x 128, batch 2; this
+    GPU has 7.1 GB free; 96 x 96 x 96 fits."
 
     Args:
         device: in words, e.g. "this GPU".
@@ -172,7 +172,7 @@ def _on_meta(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     with torch.device("meta"):
         network = build()
     if any(not parameter.is_meta for parameter in network.parameters()):
-        # A network that is there already stays what it is; its copy has shapes only.
+        # An existing network is not changed; its copy has shapes only.
         memo = {id(tensor): _empty(tensor) for tensor in [*network.parameters(), *network.buffers()]}
         network = copy.deepcopy(network, memo)
     return network
@@ -221,7 +221,7 @@ def _converted(value, dtype: torch.dtype):
 
 
 def _counter():
-    """Counts the bytes of living tensors while it is entered; ``peak`` is the most there were at once."""
+    """Counts the bytes of live tensors while it is active; ``peak`` is the most there were at once."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves

@@ -1,10 +1,10 @@
-"""How many processor threads a job computes with, so that Slicer stays responsive beside it.
+"""How many CPU threads a job computes with, so that Slicer stays responsive.
 
-The processor is never leased to one job alone: a training must not keep every application of a model waiting for
-hours. Jobs share it. The budget is all cores but one (all of them where there are no more than two). A training always
-computes with the whole budget, whatever else runs: the number of threads changes the last bit of a sum, and the same
-settings have to give the same weights to the last bit. Any other job that starts beside others gets what they leave,
-but at least its fair part.
+The CPU is never leased to one job alone: a training must not keep every application of a model waiting for hours. Jobs
+share it. The budget is all cores but one (all of them where there are no more than two). A training always computes
+with the whole budget, whatever else runs: the number of threads changes the last bit of a sum, and the same settings
+have to give the same weights to the last bit. Any other job that starts beside others gets the remaining threads, but
+at least its fair share.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use; two threads of one core count once."""
+    """CPU cores that this process may use; two threads of one core count once."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         import psutil
@@ -38,11 +38,11 @@ def share(cores: int, others: Sequence[int]) -> int:
 
 
 def training_threads() -> int:
-    """Threads for a training without a chosen number: what the user has fixed for all programs, or the budget."""
+    """Threads for a training without a chosen number: what the user has set for all programs, or the budget."""
     return threads_from_environment() or budget(available_cores())
 
 
 def threads_from_environment() -> int:
-    """What the user has fixed for all programs in OMP_NUM_THREADS; 0: nothing."""
+    """What the user has set for all programs in OMP_NUM_THREADS; 0: nothing."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() else 0

@@ -10,7 +10,7 @@ import numpy as np
 
 _FEWEST_PATIENTS = 5
 _RESAMPLES = 1000
-_FEWEST_RESAMPLES = 0.5  # of them must allow a pooled metric, or its interval would be that of a choice of patients
+_FEWEST_RESAMPLES = 0.5  # of them must allow a pooled metric, or its interval would describe a selection of patients
 
 Interval = tuple[float | None, float | None, float | None]
 """A value with the lower and upper end of its interval; None where they do not exist."""
@@ -44,9 +44,9 @@ def pooled_with_intervals(
 ) -> dict[str, Interval]:
     """Metrics of many rows together, with percentile intervals over patients resampled with replacement.
 
-    A patient who is drawn twice counts as two: "patient" and "case" of the rows get a number then. An interval is left
-    out for fewer than five patients, and where less than half of the resamples allow the metric, as an AUC of one
-    class alone.
+    A patient who is drawn twice counts as two: "patient" and "case" of the rows are then numbered. An interval is left
+    out for fewer than five patients, and where less than half of the resamples allow the metric, such as an AUC with
+    one class only.
     """
     found = {name: _finite(value) for name, value in pooled(rows).items()}
     of_patient: dict[str, list[dict[str, Any]]] = {}
@@ -77,7 +77,9 @@ def proportion_with_interval(count: int, total: int) -> Interval:
 
 
 def _numbered(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    return [row | {key: f"{row.get(key, '')} #{number}" for key in ("patient", "case")} for row in rows]
+    return [
+        {**row, "patient": f"{row['patient']} #{number}", "case": f"{row.get('case', '')} #{number}"} for row in rows
+    ]
 
 
 def _percentiles(values: list[float], value: float | None) -> tuple[float | None, float | None]:

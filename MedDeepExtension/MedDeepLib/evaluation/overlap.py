@@ -76,10 +76,10 @@ def count_labels(labels: np.ndarray, highest: int) -> np.ndarray:
 def mean_dice(prediction: np.ndarray, reference: np.ndarray, values: Iterable[int]) -> float:
     """Mean Dice over those of ``values`` that occur in either map, 0 when none does; quick, for use during training.
 
-    What only the prediction has counts as 0.
+    A structure that only the prediction has counts as 0.
     """
     values = list(values)
-    highest = max(0, *values, int(prediction.max()), int(reference.max()))  # each map may have what the other has not
+    highest = max(0, *values, int(prediction.max()), int(reference.max()))  # each may have values that the other lacks
     both = count_labels(np.where(prediction == reference, prediction, 0), highest)
     total = count_labels(prediction, highest) + count_labels(reference, highest)
     scores = [2 * both[value] / total[value] for value in values if total[value]]
@@ -87,7 +87,7 @@ def mean_dice(prediction: np.ndarray, reference: np.ndarray, values: Iterable[in
 
 
 def _cropped(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both masks cut to what they contain, with a margin, so that distances cost what the structure costs."""
+    """Both masks cut to what they contain, with a margin, so that the cost depends on the structure's size."""
     union = a | b
     box = []
     for axis in range(3):

@@ -15,7 +15,7 @@ from MedDeepLib.data.files import atomic_path
 from MedDeepLib.evaluation.intervals import mean_with_interval, pooled_with_intervals
 
 _IDENTITY = ("fold", "case", "patient", "site")
-_GROUPS = {"sites": "site", "folds": "fold"}  # tables of groups by name, and the column that says who belongs to which
+_GROUPS = {"sites": "site", "folds": "fold"}  # tables of groups by name, and the column that names a row's group
 TABLES = ("summary", *_GROUPS)
 _USUAL_GROUP = "structure"
 
@@ -52,18 +52,17 @@ def write_report(
 
 
 def table_path(report: Path, name: str) -> Path:
-    """Where the table ``name`` of a report lies."""
+    """The path of the table ``name`` of a report."""
     return report.with_name(f"{report.stem}.{name}.csv")
 
 
 def summarise(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = None) -> list[Line]:
     """Mean of each metric per structure, and over all structures, with a 95 % interval over patients.
 
-    The interval is a bootstrap (BCa) over patients' means; with fewer than five patients it is left out, since it
-    would promise more than so few cases can say. Pooled metrics (an AUC) come last; they are computed anew of the rows
-    of resampled patients.
+    The interval is a bootstrap (BCa) over patients' means; with fewer than five patients it is left out, since it would
+    be misleading. Pooled metrics (an AUC) come last; they are recomputed from the rows of resampled patients.
     """
-    return _summarise(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+    return _summarise(rows, _metric_columns(rows, evaluation), seed, evaluation)
 
 
 def _summarise(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> list[Line]:
@@ -78,7 +77,7 @@ def _summarise(rows: list[Line], metrics: list[str], seed: int, evaluation: Eval
 
 def overall(rows: list[Line], seed: int = 0, evaluation: Evaluation | None = None) -> Line:
     """The last line of :func:`summarise`, over all structures."""
-    return _overall(rows, _metric_columns(rows, _group(evaluation)), seed, evaluation)
+    return _overall(rows, _metric_columns(rows, evaluation), seed, evaluation)
 
 
 def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evaluation | None) -> Line:
@@ -95,7 +94,7 @@ def _overall(rows: list[Line], metrics: list[str], seed: int, evaluation: Evalua
 def summarise_groups(
     rows: list[Line], column: str, summary: list[Line], seed: int = 0, evaluation: Evaluation | None = None
 ) -> list[Line]:
-    """The summary of every site, or whatever ``column`` says, and how far each mean is from that of all rows.
+    """The summary of every value of ``column``, such as every site, and how far each mean is from that of all rows.
 
     ``summary`` is that of all rows.
 
@@ -103,7 +102,7 @@ def summarise_groups(
     A row without an entry belongs to the group "(none)".
     """
     about = _group(evaluation)
-    metrics = _metric_columns(rows, about)
+    metrics = _metric_columns(rows, evaluation)
     whole_lines = {line[about]: line for line in summary}
     groups: dict[str, list[Line]] = {}
     for row in rows:
@@ -123,14 +122,14 @@ def summarise_groups(
 
 
 def metrics_of(line: Line) -> list[str]:
-    """The names of the metrics in a line of a summary: what has an interval."""
+    """The names of the metrics in a line of a summary: the columns with an interval."""
     return [name for name in line if f"{name}_low" in line]
 
 
 def readable(name: str, lines: list[Line]) -> list[tuple[str, ...]]:
-    """The most important of a table for people: a header, and a line for every structure or group.
+    """A table reduced to the essentials for people: a header, and a line for every structure or group.
 
-    Metrics that mean nothing over several structures are left out, and so are the structures of a group: the file has
+    Metrics without meaning over several structures are left out, and so are the structures of a group: the file has
     them. Groups show the difference to the pooled metric in place of an interval.
     """
     column = _GROUPS.get(name)
@@ -195,9 +194,12 @@ def _columns(rows: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _metric_columns(rows: Sequence[Line], group: str) -> list[str]:
-    """The columns with numbers, or with nothing."""
-    names = [name for name in _columns(rows) if name not in (*_IDENTITY, group)]
+def _metric_columns(rows: Sequence[Line], evaluation: Evaluation | None) -> list[str]:
+    """The columns with numbers, or with nothing, that the task declares as metrics: others are what pooled metrics are
+    computed from."""
+    names = [name for name in _columns(rows) if name not in (*_IDENTITY, _group(evaluation))]
+    if evaluation is not None:
+        names = [name for name in names if name in evaluation.metrics and not evaluation.metrics[name].pooled]
     return [name for name in names if all(isinstance(row.get(name), (Real, NoneType)) for row in rows)]
 
 

@@ -35,8 +35,8 @@ def apply_within_memory(
 ) -> Result:
     """Like :func:`apply_network`, but with less memory when there is not enough.
 
-    Fewer tiles at a time change nothing in the result. Smaller tiles show the network less around each voxel, so the
-    result may differ a little, near the borders of tiles above all.
+    Fewer tiles at a time change nothing in the result. Smaller tiles give the network less context around each voxel,
+    so the result may differ a little, above all near the borders of tiles.
 
     Args:
         step: sizes of tiles are multiples of it, axis by axis.
@@ -45,7 +45,7 @@ def apply_within_memory(
 
     Raises:
         OutOfMemory: no step is left.
-        Stopped: when ``stop_requested`` says so.
+        Stopped: ``stop_requested`` returned True.
     """
     result = _stepping_down(network, prepared, options, device, sink, step, warn, allow_cpu, progress, stop_requested)
     for remark in sink.remarks():
@@ -63,7 +63,7 @@ def next_smaller(options: TilingOptions, step: tuple[int, int, int], smallest: i
         return replace(options, batch_size=options.batch_size // 2)
     # Half of every axis, in whole steps; an axis of one step or, in 2D, of one slice stays as it is.
     size = tuple(_halved(length, whole, smallest) for length, whole in zip(options.size, step, strict=True))
-    # Norms cannot be taken over the single voxel that would be left at the coarsest resolution.
+    # Normalisation layers cannot work on the single voxel that would be left at the coarsest resolution.
     is_single = all(length <= whole for length, whole in zip(size, step, strict=True))
     return replace(options, size=size) if size != options.size and not is_single else None
 
@@ -101,7 +101,7 @@ def _stepping_down(
 
 
 def _try(network, prepared, options, device, sink, progress, stop_requested):
-    """Whether memory sufficed, and the result; if it did not, what the attempt held is free again."""
+    """Whether memory sufficed, and the result; after a failure the memory of the attempt is freed."""
     try:
         return True, apply_network(network, prepared, options, device, sink, progress, stop_requested)
     except Exception as error:

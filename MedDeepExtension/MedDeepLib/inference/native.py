@@ -1,4 +1,4 @@
-"""From the voxels of a tile to those of the image: which of them a tile answers for, and linear interpolation there.
+"""From the voxels of a tile to those of the image: which of them belong to a tile, and linear interpolation at them.
 
 The native grid is the image's own grid; the network's grid has the same axes and another spacing
 (:class:`~MedDeepLib.data.preparation.Prepared`).
@@ -46,7 +46,7 @@ class NativeVoxels:
         return int(self.upper[-1])
 
     def near(self, occupied: torch.Tensor) -> NativeVoxels:
-        """Those from the first to the last that has one of the ``occupied`` voxels of the tile beside it."""
+        """Those from the first to the last that lies next to one of the ``occupied`` voxels of the tile."""
         near = torch.nonzero((self.upper >= occupied[0]) & (self.lower <= occupied[-1])).ravel()
         kept = slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)
         return replace(
@@ -85,7 +85,7 @@ def box(axes: Sequence[NativeVoxels]) -> tuple[slice, ...]:
 
 
 def at_native_voxels(values: torch.Tensor, axes: Sequence[NativeVoxels]) -> torch.Tensor:
-    """The values (C, I, J, K) of a tile at the native voxels: themselves on the same grid, else interpolated."""
+    """The values (C, I, J, K) of a tile at the native voxels: unchanged if the grids agree, else interpolated."""
     if all(axis.exact for axis in axes):
         return values[(slice(None), *(slice(int(axis.lower[0]), int(axis.lower[-1]) + 1) for axis in axes))]
     return interpolated(values[(slice(None), *(slice(axis.low, axis.high + 1) for axis in axes))], axes)
@@ -94,7 +94,7 @@ def at_native_voxels(values: torch.Tensor, axes: Sequence[NativeVoxels]) -> torc
 def interpolated(values: torch.Tensor, axes: Sequence[NativeVoxels]) -> torch.Tensor:
     """Trilinear interpolation of (C, I, J, K), cut out from ``low`` to ``high``, at the native voxels.
 
-    These are matrix products, as fast as the hardware can.
+    Computed as matrix products, for which hardware is fastest.
     """
     i, j, k = (axis.matrix().to(values.device) for axis in axes)
     values = torch.matmul(j, torch.matmul(values, k.T))

@@ -1,4 +1,4 @@
-"""Peaks of heatmaps: landmarks, or the centres of objects, found tile by tile and as of the whole image at once."""
+"""Peaks of heatmaps: landmarks, or the centres of objects, found tile by tile, as if in the whole image at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FoundPeaks:
         channels: (N,) channel of the network's output.
         values: (N,) float32, at the highest voxel.
         points: (N, 3) float64, RAS in mm.
-        carried: (N, M) float32, the channels that were to be carried along, at the same voxel.
+        carried: (N, M) float32, the values of the ``carried`` channels at the same voxel.
         truncated: channels that have more peaks than were kept.
     """
 
@@ -47,7 +47,7 @@ class FoundPeaks:
 class Peaks(ActivatedSink[FoundPeaks]):
     """Local maxima above a threshold, on the network's grid: higher than all 26 neighbours.
 
-    Positions are refined by a parabola through the neighbours along each axis. Connected voxels of one value are one
+    Positions are refined by a parabola through the neighbours along each axis. Connected voxels of equal value are one
     peak, at their mean position. A peak is found once, whichever tiles see it: tiles overlap by a few voxels, and of
     two adjacent candidates the higher one stays. Slices of a network in 2D are searched as a volume. Voxels that no
     tile covers (air) count as lower than any. Memory does not grow with the image.
@@ -70,7 +70,7 @@ class Peaks(ActivatedSink[FoundPeaks]):
             threshold: on values after the activation; a peak is above it.
             distance: in mm; of peaks of one channel that are closer, only the highest stays.
             most: peaks of each channel, at most.
-            carried: channels whose values at the peak are wanted too, without activation (the size of an object).
+            carried: further channels whose values at the peak are returned, without activation (the size of an object).
         """
         super().__init__(channels, activation)
         self.threshold, self.distance, self.most, self.carried = threshold, distance, most, tuple(carried)
@@ -200,7 +200,7 @@ class Peaks(ActivatedSink[FoundPeaks]):
 
 
 def _joined(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first of the candidates, with what other tiles have of it, and the others without these."""
+    """The first candidate merged with its parts from other tiles, and the remaining candidates."""
     peak, rows = rows[0].copy(), rows[1:]
     beside = np.abs(rows[:, _LOW] - peak[_LOW]).max(1, initial=0) <= 1
     beside &= np.abs(rows[:, _HIGH] - peak[_HIGH]).max(1, initial=0) <= 1
@@ -227,7 +227,7 @@ def _is_next(one: Tile, other: Tile) -> bool:
 def _searched(own: tuple[int, int], seen: tuple[int, int], length: int) -> tuple[int, int]:
     """First and last+1 voxel that is searched: one more on each side than the tile's own where it sees beyond that.
 
-    What two tiles see of a peak on their border may differ by a voxel; so neither leaves it to the other.
+    Two tiles may see a peak at their border one voxel apart, so both search there.
     """
     low = max(own[0] - 1, seen[0] + (seen[0] > 0))
     high = min(own[1] + 1, seen[1] - (seen[1] < length))

@@ -33,7 +33,7 @@ _SIGMA, _LEAST_WEIGHT = 1 / 8, 1e-3
 
 
 class Sink(ABC, Generic[Result]):
-    """Takes the answers for one case and makes the result of them.
+    """Collects the network's outputs for one case and makes the result from them.
 
     Attributes:
         margin: voxels around its own ones that a tile should see, as far as its size allows.
@@ -45,11 +45,11 @@ class Sink(ABC, Generic[Result]):
 
     @abstractmethod
     def begin(self, prepared: Prepared) -> None:
-        """Start with a case, or once more with the same one; what was added before is forgotten."""
+        """Start a case, or restart the same one; earlier values are discarded."""
 
     @abstractmethod
     def activated(self, output: torch.Tensor) -> torch.Tensor:
-        """What is averaged over mirrored copies, from a network's output (B, C, I, J, K)."""
+        """The values to average over mirrored copies, from a network's output (B, C, I, J, K)."""
 
     def mean(self, total: torch.Tensor, copies: int) -> torch.Tensor:
         """What :meth:`add` gets, from the sum of :meth:`activated` over mirrored copies; ``total`` may be changed."""
@@ -76,8 +76,8 @@ class Labels(Sink[np.ndarray]):
     """The most probable class of every voxel: (I, J, K), uint8, or uint16 for more than 256 classes.
 
     Each tile becomes labels at once, so memory does not grow with the number of classes. Probabilities are interpolated
-    from the network's grid to the native one, so that a coarse network still draws smooth borders. Voxels that no tile
-    covers (air) are background, 0.
+    from the network's grid to the native one, so borders are smooth even if the network's grid is coarse. Voxels that
+    no tile covers (air) are background, 0.
     """
 
     def begin(self, prepared: Prepared) -> None:
@@ -127,15 +127,15 @@ class Labels(Sink[np.ndarray]):
 
 
 class ActivatedSink(Sink[Result]):
-    """A sink of chosen channels after an activation; of mirrored copies, the mean after the activation.
+    """A sink of chosen channels after an activation; mirrored copies are averaged after the activation.
 
-    Channels must keep their meaning when the image is mirrored: directions do not.
+    Channels must keep their meaning when the image is mirrored; components of vectors do not.
     """
 
     def __init__(self, channels: Sequence[int], activation: Activation = "softmax"):
         """
         Args:
-            channels: of the network's output, in the order they are wanted.
+            channels: of the network's output, in the order of the result.
             activation: "softmax" over all channels, "sigmoid" of each, or "none" (regression).
         """
         self.channels, self.activation = tuple(channels), activation
@@ -183,7 +183,7 @@ class Scores(ActivatedSink[np.ndarray]):
 
     def begin(self, prepared: Prepared) -> None:
         """Raises NotEnoughMemory when this computer cannot hold the result."""
-        self._scores: Any = None  # of an attempt before
+        self._scores: Any = None  # of an earlier attempt
         self._weights: Any = None
         needed, free = self.bytes(prepared), preflight.free_bytes(torch.device("cpu"))
         if needed > free:
@@ -223,7 +223,7 @@ class Scores(ActivatedSink[np.ndarray]):
         return self._scores
 
     def _share(self, where, axes, size) -> np.ndarray | None:
-        """How much the tile counts beside those before it: a running mean, so that the sum is never kept."""
+        """The weight of the tile against all tiles before it: a running mean, which needs no separate sum."""
         if not self.blend:
             return None
         i, j, k = (_weights(axis.lower + axis.upper_weight, n) for axis, n in zip(axes, size, strict=True))
@@ -240,7 +240,7 @@ class Scores(ActivatedSink[np.ndarray]):
 def _seen(start: int, size: int, length: int, own: tuple[int, int]) -> tuple[int, int]:
     """First and last+1 voxel along an axis that a tile has values for, between voxels of its own."""
     low, high = max(start, 0), min(start + size, length)
-    # Half a voxel beyond a tile's outermost one nothing can be interpolated; another tile can do so there.
+    # Beyond a tile's outermost voxel nothing can be interpolated; the neighbouring tile covers that part.
     return min(own[0], low + (low > 0)), max(own[1], high - (high < length))
 
 

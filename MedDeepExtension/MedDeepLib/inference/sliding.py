@@ -1,7 +1,7 @@
 """Applies a network to a whole image tile by tile; a sink receives the outputs.
 
-The sink (:mod:`~MedDeepLib.inference.sinks`) turns each tile's output at once into what a method wants of it, so that
-nothing is kept that nobody wants.
+The sink (:mod:`~MedDeepLib.inference.sinks`) reduces each tile's output at once to what the method needs, so nothing
+else is kept.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def apply_network(
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """What the sink makes of the network's output for a whole case.
+    """Apply a network to a whole case and return the sink's result.
 
     Args:
-        network: takes (B, C, I, J, K) and returns (B, channels, I, J, K), or a list of which the first is that; in
-            evaluation mode. Where tiles have a single slice it is in 2D: neither has K.
+        network: takes (B, C, I, J, K) and returns (B, channels, I, J, K), or a list whose first entry is that; in
+            evaluation mode. For tiles of a single slice it is a 2D network: neither has a K axis.
         prepared: the case on the network's grid.
-        sink: what is wanted of the output.
+        sink: reduces the output to the result.
         progress: called with the number of tiles done and their total number.
 
     Raises:
-        Stopped: between two batches, when ``stop_requested`` says so.
+        Stopped: ``stop_requested`` returned True between two batches.
     """
     grid = _every(prepared, options.stride)
     sink.begin(grid)
@@ -129,7 +129,7 @@ def _mirrored(start: int, size: int, length: int) -> torch.Tensor:
 
 
 def _values(network: torch.nn.Module, batch: torch.Tensor, options: TilingOptions, sink: Sink) -> torch.Tensor:
-    """What the sink takes of a batch of tiles; the mean over mirrored copies if such are asked for."""
+    """The sink's values for a batch of tiles, averaged over mirrored copies if there are any."""
     if not options.flip_axes:
         return sink.single(_forward(network, batch, options))
     total: Any = None

@@ -20,7 +20,7 @@ class Tile:
 
     Attributes:
         start: first voxel (i, j, k) that goes into the network; may be negative where the image is smaller.
-        own: per axis, first and last+1 voxel that this tile answers for. The tiles' own boxes share no voxel.
+        own: per axis, first and last+1 voxel whose result comes from this tile. The tiles' own boxes share no voxel.
     """
 
     start: tuple[int, int, int]
@@ -63,13 +63,12 @@ def tiles(
 ) -> list[Tile]:
     """Tiles of ``size`` voxels that cover an image, or only what is body if ``hull`` is given.
 
-    Every voxel is answered for by the tile in which it lies most centrally. Tiles that answer for air only are left
-    out.
+    Every voxel belongs to the tile in which it lies most centrally. Tiles whose own voxels are only air are left out.
 
     Args:
         overlap: share of its size by which a tile overlaps the next one, at least.
-        margin: voxels of a tile, at least, on the near side of each voxel that it answers for where the next tile
-            begins; as many as fit into a short tile.
+        margin: the fewest voxels by which a tile reaches beyond its own voxels towards the next tile; as many as fit
+            into a short tile.
 
     Tiles are sorted by their first voxels along I, then J, then K.
     """
@@ -97,7 +96,7 @@ def _bounding_box(shape, hull) -> tuple[list[int], list[int]]:
     for axis, block in enumerate(hull_blocks(shape)):
         others = tuple(a for a in range(3) if a != axis)
         present = np.flatnonzero(hull.numpy().any(axis=others))
-        # One block more on each side: the border of the body is where its darkest voxels are.
+        # One block more on each side: the darkest voxels of the body lie at its border.
         lowest.append(max(0, (int(present[0]) - 1) * block))
         highest.append(min(shape[axis], (int(present[-1]) + 2) * block))
     return lowest, highest
@@ -106,7 +105,7 @@ def _bounding_box(shape, hull) -> tuple[list[int], list[int]]:
 def _starts(
     low: int, high: int, length: int, size: int, overlap: float, margin: int
 ) -> list[tuple[int, tuple[int, int]]]:
-    """First voxels of the tiles along one axis, each with the voxels it answers for."""
+    """First voxels of the tiles along one axis, each with the tile's own voxels."""
     if length <= size:
         return [(-((size - length) // 2), (0, length))]
     extent = high - low

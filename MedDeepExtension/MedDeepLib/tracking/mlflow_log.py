@@ -2,7 +2,8 @@
 
 The target is set by MLflow's own environment variables: MLFLOW_TRACKING_URI (``sqlite:///runs.db``, a server's
 address) and, optionally, MLFLOW_EXPERIMENT_NAME. A resumed training continues its MLflow run. A thread
-does all communication, so a slow or missing server does not delay the job; what it missed is sent later.
+does all communication, so a slow or missing server does not delay the job; points that could not be sent are sent
+later.
 """
 
 from __future__ import annotations

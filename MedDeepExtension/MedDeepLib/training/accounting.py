@@ -1,4 +1,4 @@
-"""What a job has cost: wall time, CPU time, device-seconds, peak memory."""
+"""The cost of a job: wall time, CPU time, device-seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Accounting:
-    """Counts from its creation on; but the peak of resident memory is that of the whole process."""
+    """Counts from its creation; only the peak of resident memory covers the whole process."""
 
     def __init__(self, device):
         self._device = device

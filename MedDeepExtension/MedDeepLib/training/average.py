@@ -1,4 +1,4 @@
-"""A running average of the weights of a stage's networks, which often holds better than the last ones."""
+"""A running average of the weights of a stage's networks, which often generalises better than the last weights."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import torch
 class WeightAverage:
     """Exponential moving average of all parameters of some networks (Polyak & Juditsky 1992, 10.1137/0330046).
 
-    The average of a young training must not remember the random weights that it began with, so after n steps at most
-    n / (n + 10) of the old average stays. Buffers, such as running statistics, are not averaged: they are averages.
+    Early in training, the average must forget the random initial weights, so after n steps at most n / (n + 10) of the
+    old average is kept. Buffers such as running statistics are not averaged: they already are averages.
     """
 
     def __init__(self, networks: dict[str, torch.nn.Module], decay: float):
         """
         Args:
-            decay: what stays of the average at each step, e.g. 0.999; 0 to 1.
+            decay: share of the old average that is kept at each step, e.g. 0.999; 0 to 1.
         """
         self._decay = decay
         self._count = 0
         parameters = [parameter for network in networks.values() for parameter in network.parameters()]
-        # Networks of one stage may share parts, whose weights count once.
+        # Networks of one stage may share parameters; each counts once.
         self._parameters = list({id(p): p for p in parameters if p.is_floating_point()}.values())
         self._averages = [parameter.detach().clone() for parameter in self._parameters]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights as they are now into the average."""
+        """Update the average with the current weights."""
         self._count += 1
         kept = min(self._decay, self._count / (self._count + 10))
         torch._foreach_lerp_(self._averages, [p.detach() for p in self._parameters], 1 - kept)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """The networks with the averaged weights; afterwards they have their own again."""
+        """Give the networks the averaged weights inside the context, and their own again afterwards."""
         self._exchange()
         try:
             yield
@@ -57,6 +57,6 @@ class WeightAverage:
             average.copy_(saved)
 
     def _exchange(self) -> None:
-        """Swap the memory behind the two; optimisers and the networks' structure notice nothing."""
+        """Swap the memory of weights and averages; the parameter objects, which optimisers refer to, stay the same."""
         for number, parameter in enumerate(self._parameters):
             parameter.data, self._averages[number] = self._averages[number], parameter.data

@@ -21,7 +21,7 @@ _MOST_THREADS = 8
 
 @dataclass
 class Batch:
-    """The batch of one step, in the micro-batches that it is computed in.
+    """The batch of one step, split into micro-batches.
 
     Attributes:
         pieces: micro-batches, each with its share of the samples.
@@ -41,11 +41,11 @@ class BatchStream:
     resampling they spend their time in releases Python's lock. MONAI's ThreadDataLoader would do, but an exception in
     its thread ends the data in silence; here it reaches the trainer.
 
-    For the CPU a thread makes a batch to the end. For a GPU it makes the samples and leaves the rest to the GPU, whose
-    work is queued behind the step before and costs the training no wait.
+    On the CPU a thread completes the batch. For a GPU it only makes the samples; augmentation and collation are queued
+    on the GPU behind the previous step, so training does not wait for them.
 
-    Samples are shared out to micro-batches before they are collated, so that a batch may be anything, and a sample is
-    a function of its number, so that a batch can be made again in more micro-batches when memory has run out.
+    Samples are divided among micro-batches before they are collated, so a batch may hold anything. A sample is a
+    function of its number, so a batch can be made again in more micro-batches when memory has run out.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class BatchStream:
         """
         Args:
             seed: of the generators that ``augment`` gets; different for each stage.
-            first_batch: the number of the batch of ``first_step``, if it is another one: batches are counted over all
-                processes that train together.
+            first_batch: number of the first step's batch, if it differs from ``first_step``: batches are counted over
+                all processes that train together.
             share: (rank, count): this process makes every ``count``-th batch, beginning with number ``rank``.
-            threads: if the stage leaves it open; None: one on the CPU, as many as help on a GPU.
+            threads: number of threads if the stage does not set it; None: one on the CPU, as many as help on a GPU.
             micro_batches: returns how many a batch is split into, as of now.
         """
         self._data, self._steps = stage.data, stage.optimisation.steps
@@ -106,11 +106,11 @@ class BatchStream:
         return self._first_batch + (step - self._first_step) * count + rank
 
     def _begun(self, step: int, count: int) -> tuple[int, Any]:
-        """What a thread does for a batch: all of it for the CPU, the samples for a GPU; in ``count`` micro-batches."""
+        """A thread's part of a batch in ``count`` micro-batches: all of it on the CPU, only the samples for a GPU."""
         data, number = self._data, self._number(step)
         if data.batch is not None:
             return count, self._ready_to_move(data.batch(number))
-        assert data.sample is not None  # a stage has the one or the other
+        assert data.sample is not None  # a stage has one or the other
         first = number * data.batch_size
         samples = [self._ready_to_move(data.sample(first + i)) for i in range(data.batch_size)]
         return count, self._collated(step, samples, count) if self._collates_ahead else samples
@@ -152,7 +152,7 @@ class BatchStream:
         return torch.Generator(self._device).manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
 
     def _ready_to_move(self, sample: Sample) -> Sample:
-        """With its tensors where a GPU can fetch them from while the CPU does other things."""
+        """The sample, for a GPU with its tensors in pinned memory, which can be copied asynchronously."""
         return mapped(lambda tensor: tensor.pin_memory(), sample) if self._device.type == "cuda" else sample
 
     def _moved(self, sample: Sample) -> Sample:
@@ -176,5 +176,5 @@ def keeping_lists(*names: str) -> Callable[[list[Sample]], Sample]:
 
 
 def _usual_threads(device: torch.device) -> int:
-    """On the CPU the network needs the cores itself."""
+    """One on the CPU, where the network needs the cores itself."""
     return 1 if device.type == "cpu" else max(1, min(_MOST_THREADS, available_cores() - 1))

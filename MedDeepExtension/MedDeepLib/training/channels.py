@@ -1,4 +1,4 @@
-"""Says in a sentence that a network has been built for another number of channels than it gets or should give."""
+"""Explains in one sentence that a network has the wrong number of input or output channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from MedDeepLib.training.stages.train import Networks, first_on_image
 
 @contextmanager
 def channels_in_words(networks: Mapping[str, torch.nn.Module] = MappingProxyType({})) -> Iterator[None]:
-    """Raise UserError, with the network's name, where a convolution within gets another number of channels.
+    """Raise UserError that names the network when one of its convolutions gets the wrong number of channels.
 
     torch's own message does not say whose convolution it is.
     """
@@ -31,15 +31,15 @@ def channels_in_words(networks: Mapping[str, torch.nn.Module] = MappingProxyType
         expected, got = found
         raise UserError(
             f"{_running(error, networks)} was built for {_channels(expected)}, but one of its convolutions gets "
-            f"{_channels(got)}: the method must build it for as many as it is asked to."
+            f"{_channels(got)}: the method must build it with the requested number."
         ) from error
 
 
 def giving_channels(count: int, meaning: str = "") -> Callable[[Networks, Sample], Any]:
     """A ``forward`` for a stage: its first network on ``batch["image"]``, whose output must have ``count`` channels.
 
-    Of several outputs each must have them. Raises UserError, with the network's name, at the first step otherwise.
-    ``meaning`` says what they are: "background and 2 classes".
+    Every output must have them. Otherwise the first step raises UserError that names the network. ``meaning`` says what
+    the channels are: "background and 2 classes".
     """
     return partial(_checked_output, count=count, meaning=meaning)
 
@@ -51,15 +51,15 @@ def _checked_output(networks: Networks, batch: Sample, *, count: int, meaning: s
             needed = f"{_channels(count)} ({meaning})" if meaning else _channels(count)
             raise UserError(
                 f"The network '{next(iter(networks))}' gives {_channels(one.shape[1])}, but {needed} are needed: the "
-                "method must build it for as many as it is asked to."
+                "method must build it with the requested number."
             )
     return output
 
 
 def _other_input(error: BaseException) -> tuple[int, int] | None:
-    """The channels that the convolution which raised an error expects and has got; None where they are the same.
+    """The input channels that the failing convolution expects, and those it got; None if they agree.
 
-    Taken from its own frame: on the meta device the message has no numbers.
+    Read from its stack frame: on the meta device the message has no numbers.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         layer, image = frame.f_locals.get("self"), frame.f_locals.get("input")

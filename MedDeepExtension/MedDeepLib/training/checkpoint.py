@@ -7,7 +7,8 @@ What a run folder holds while it trains::
     stage.<stage>.pt                        what a finished TrainStage or FitStage has made
     items.<stage>/<number>.pt               the items of a DataStage
 
-Each of them says for which settings it was made (its identity); nothing resumes from a file of other settings.
+Each file records the settings that it was made with (its identity); a run never resumes from a file with other
+settings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, identity: dict[str, Any]):
         """
         Args:
-            identity: what the training is: method, parameters, seed. A checkpoint of another one is refused.
+            identity: identifies the training: method, parameters, seed. A checkpoint with another identity is refused.
         """
         self._last = folder / "checkpoint.pt"
         self._previous = folder / "checkpoint.previous.pt"
@@ -51,7 +52,7 @@ class CheckpointStore:
         os.replace(part, self._last)
 
     def save_progress(self, stage: str, progress: Progress, finished: Sequence[Progress]) -> None:
-        """Replace the last checkpoint by one of a stage that needs none but this. Raises CannotWrite."""
+        """Replace the last checkpoint by one that holds progress only. Raises CannotWrite."""
         self.save({"stage": stage, "finished": [each.as_dict() for each in finished], "progress": progress.as_dict()})
 
     def save_best(self, stage_index: int, content: dict[str, Any]) -> None:
@@ -59,11 +60,11 @@ class CheckpointStore:
         self._replace(self._best(stage_index), content)
 
     def save_stage(self, stage_index: int, content: dict[str, Any]) -> None:
-        """Keep what a finished stage has made. Raises CannotWrite when it cannot be written."""
+        """Save the result of a finished stage. Raises CannotWrite when it cannot be written."""
         self._replace(self._stage(stage_index), content)
 
     def items_folder(self, stage_index: int) -> Path:
-        """Where the items of a DataStage are kept; made if it is not there. Raises CannotWrite when it cannot be."""
+        """The folder for the items of a DataStage, created if missing. Raises CannotWrite when that fails."""
         folder = self._last.with_name(f"{_ITEMS}{stage_index}")
         try:
             folder.mkdir(exist_ok=True)  # not its parents: a run folder that has been deleted stays deleted
@@ -90,7 +91,7 @@ class CheckpointStore:
                 return content
         if present:
             raise UserError(
-                f"The checkpoint {self._last} cannot be read, it was damaged: delete checkpoint.pt and "
+                f"The checkpoint {self._last} is damaged and cannot be read: delete checkpoint.pt and "
                 "checkpoint.previous.pt to train from the beginning."
             )
         return None
@@ -100,7 +101,7 @@ class CheckpointStore:
         return self._needed(self._best(stage_index), "The best weights,")
 
     def load_stage(self, stage_index: int) -> dict[str, Any]:
-        """What a finished stage has made. Raises UserError when it cannot be read."""
+        """The result of a finished stage. Raises UserError when it cannot be read."""
         return self._needed(self._stage(stage_index), "The results of a finished stage,")
 
     def _needed(self, file: Path, what: str) -> dict[str, Any]:
@@ -142,13 +143,13 @@ class CheckpointStore:
     def _check_identity(self, content: dict[str, Any]) -> None:
         if content["identity"] != self._identity:
             raise UserError(
-                f"The checkpoint in {self._last.parent} was made by other settings (method "
-                f"{content['identity'].get('method')}): resume it with these, or start in another folder."
+                f"The checkpoint in {self._last.parent} was made with other settings (method "
+                f"{content['identity'].get('method')}): resume with those, or train in another folder."
             )
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Delete what only resuming needs: gigabytes for large networks."""
+    """Delete the files that only resuming needs; for large networks they take gigabytes."""
     for file in folder.glob("*.pt"):
         file.unlink()
     for items in folder.glob(f"{_ITEMS}*"):

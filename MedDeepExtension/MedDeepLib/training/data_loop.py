@@ -1,4 +1,4 @@
-"""Makes the items of a DataStage that are not there yet."""
+"""Makes the missing items of a DataStage."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def run_data_stage(
     context: Context,
     finished: Sequence[Progress],
 ) -> Progress:
-    """Make what is missing; several processes share the items out among them.
+    """Make the missing items; several processes divide them among themselves.
 
     Args:
-        reached: an interrupted training had begun with this stage, so that items in the folder are its own.
-        passed: it had begun with the stage after it; an item is missing then only if somebody has deleted it.
-        finished: how the stages before it went.
+        reached: the interrupted training had begun this stage, so the items in the folder belong to it.
+        passed: it had begun the next stage; an item is then missing only if someone has deleted it.
+        finished: progress of the stages before this one.
 
     Raises Stopped; items that have been made are kept.
     """
@@ -40,7 +40,7 @@ def run_data_stage(
     def begin() -> Path:
         folder = store.items_folder(index)
         if not reached:
-            shutil.rmtree(folder, ignore_errors=True)  # of a training whose checkpoint was deleted
+            shutil.rmtree(folder, ignore_errors=True)  # left by a training whose checkpoint was deleted
             folder = store.items_folder(index)
             store.save_progress(stage.name, Progress(index), finished)
         return folder
@@ -76,7 +76,7 @@ def _make_missing(stage: DataStage, store: CheckpointStore, context: Context) ->
             context.report(
                 "progress",
                 stage=stage.name,
-                # Of several processes the leader reports: the others are about as far.
+                # With several processes only the leader's events count: the others are about as far.
                 step=min(stage.count, (len(own) - len(missing) + done) * ranks.count()),
                 total=stage.count,
                 remaining=round((now - began) / done * (len(missing) - done), 1),

@@ -2,13 +2,13 @@
 
 A checkpoint says which stage and step it belongs to. Because a sample depends on its number only, and dropout on the
 step only, a training that is resumed from a checkpoint ends with the same weights as one that was never interrupted.
-What a stage has made is kept in a file of its own, so that the stages after it are built from the very same networks
-and arrays again, whatever they do to them.
+The result of a stage is kept in its own file, so that on resuming, later stages start from the same networks and arrays
+even if they change them.
 
 Stages come from a generator, which is run again from its beginning on resuming. Each ``yield`` of a finished stage then
-returns at once, but what the generator does between two of them is done again every time: reading files, turning the
-output of one network into the training set of the next. It must give the same results again, and if it takes more than
-a few seconds it belongs into a FitStage (results in one go) or a DataStage (many items), which are kept::
+returns at once, but the code between two of them runs again every time: reading files, turning the output of one
+network into the training set of the next. It must give the same results again. If it takes more than a few seconds, it
+belongs in a FitStage (results in one go) or a DataStage (many items), whose results are kept::
 
     yield proposals                                                        # a TrainStage
     candidates = [find(network, case) for case in cases]                   # minutes, again at every resume: don't
@@ -38,7 +38,9 @@ from MedDeepLib.training.train_loop import run_train_stage
 
 @dataclass(frozen=True)
 class KeyMetric:
-    """The best value of what a stage was validated by; see :class:`~MedDeepLib.training.stages.Validation`."""
+    """The best value of the metric that a stage was validated by; see
+    :class:`~MedDeepLib.training.stages.Validation`.
+    """
 
     name: str
     value: float
@@ -53,7 +55,7 @@ class KeyMetric:
 
 @dataclass
 class Trained:
-    """What a training has made.
+    """The result of a training.
 
     Attributes:
         networks: of all stages, by name. Where two stages have different networks of one name, both are called
@@ -95,7 +97,7 @@ def train(stages: Iterable[Stage], context: Context, identity: dict[str, Any]) -
 
 
 class _Run:
-    """A training on its way through the stages."""
+    """The state of a training while its stages run."""
 
     def __init__(self, context: Context, identity: dict[str, Any]):
         self._context = context
@@ -105,7 +107,7 @@ class _Run:
         self._stages: list[Stage] = []
 
     def do(self, index: int, stage: Stage) -> None:
-        """Run a stage, or restore what it has made before the interruption."""
+        """Run a stage, or restore its result from before the interruption."""
         if not isinstance(stage, Stage):
             raise TypeError(f"a method yields a TrainStage, FitStage or DataStage, not {type(stage).__name__}")
         if any(stage.name == other.name for other in self._stages):
@@ -124,15 +126,15 @@ class _Run:
         self._finished.append(progress)
 
     def _reached(self, index: int) -> bool:
-        """Whether the interrupted training had begun with this stage."""
+        """Whether the interrupted training had begun this stage."""
         return self._checkpoint is not None and self._checkpoint["progress"]["stage_index"] >= index
 
     def _passed(self, index: int) -> bool:
-        """Whether the interrupted training had begun with the stage after this one."""
+        """Whether the interrupted training had begun the stage after this one."""
         return self._checkpoint is not None and self._checkpoint["progress"]["stage_index"] > index
 
     def _check_name(self, stage: Stage) -> None:
-        known = self._checkpoint.get("stage", stage.name)  # the last version did not say
+        known = self._checkpoint.get("stage", stage.name)  # missing in checkpoints of the previous version
         if known != stage.name:
             raise UserError(
                 f"The checkpoint in {self._context.folder} was made by another version of the method (stage '{known}' "
@@ -144,7 +146,7 @@ class _Run:
             load_networks(stage, ranks.from_leader(partial(self._store.load_stage, index))["networks"])
             return Progress.from_dict(self._checkpoint["finished"][index])
         checkpoint = self._checkpoint if self._reached(index) else None
-        self._checkpoint = None  # later stages begin at their beginning, and its weights need not be kept in memory
+        self._checkpoint = None  # later stages start afresh; its weights need not stay in memory
         return run_train_stage(stage, index, checkpoint, self._store, self._context, self._finished)
 
     def _fit(self, index: int, stage: FitStage) -> Progress:
@@ -177,7 +179,7 @@ class _Run:
 
 
 def _named(stages: list[Stage]) -> dict[str, Any]:
-    """Networks and arrays of all stages by name: as they are called, or "stage/name" where that says two things.
+    """Networks and arrays of all stages by name, or by "stage/name" where the name alone is ambiguous.
 
     A network that several stages train under one name is one network.
     """

@@ -20,13 +20,13 @@ from MedDeepLib.training.stages import TrainStage
 from MedDeepLib.training.trainer import MicroBatchTrainer
 
 _REPORT_SECONDS = 0.5
-_GOLDEN = 0x9E3779B97F4A7C15  # spreads the seeds of neighbouring processes over all that there are
+_GOLDEN = 0x9E3779B97F4A7C15  # spreads the seeds of neighbouring processes over all 64-bit numbers
 
 
 class StepSeed:
     """Seeds torch at every step from the job's seed and the step, so that dropout does not depend on interruptions.
 
-    Processes that train together drop different things.
+    Processes that train together get different seeds.
     """
 
     def __init__(self, context: Context, progress: Progress):
@@ -41,7 +41,7 @@ class StepSeed:
 
 
 class LearningRate:
-    """Sets the learning rates as a function of the step, or of the time where that ends the stage first."""
+    """Sets the learning rates as a function of the step, or of the elapsed time if the time limit comes first."""
 
     def __init__(self, stage: TrainStage, progress: Progress):
         self._optimisation, self._progress = stage.optimisation, progress
@@ -79,7 +79,7 @@ class GradientClipping:
 
 
 class Averaging:
-    """Takes the weights into their running average after every step."""
+    """Updates the running average of the weights after every step."""
 
     def __init__(self, average: WeightAverage):
         self._average = average
@@ -92,11 +92,11 @@ class Averaging:
 
 
 class LossReport:
-    """Sends progress, mean losses and time left; ends the job when a loss is not finite."""
+    """Reports progress, mean losses and time left; fails the job when a loss is not finite."""
 
     def __init__(self, stage: TrainStage, context: Context, progress: Progress):
         self._stage, self._context, self._progress = stage, context, progress
-        self._outputs: list[Any] = []  # dictionaries of tensors; ignite does not say so
+        self._outputs: list[Any] = []  # dictionaries of tensors; ignite does not type them
         self._reported = self._began = time.monotonic()
         self._first_step = 0
 
@@ -141,7 +141,7 @@ class LossReport:
 
 
 class MoreMicroBatches:
-    """Reports and saves that batches are computed in more micro-batches from now on."""
+    """Reports and saves that batches are split into more micro-batches from now on."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class MoreMicroBatches:
             f"{self._stage.data.batch_size} is computed in {count} micro-batches, whose gradients are added up.",
         )
         self._progress.micro_batches = count
-        self._save()  # a run that dies and resumes computes the same steps in the same micro-batches
+        self._save()  # a run that dies and is resumed computes the same steps in the same micro-batches
         self._seed(self._trainer)
 
 

@@ -42,7 +42,7 @@ class StageState:
             other.load_state_dict(content["others"][name])
 
     def networks(self) -> dict[str, Any]:
-        """The weights as they are, by the network's name."""
+        """The current weights, by the network's name."""
         return {name: network.state_dict() for name, network in self.stage.networks.items()}
 
     def is_finite(self) -> bool:
@@ -55,7 +55,7 @@ class StageState:
 
 
 class Keeper:
-    """After every step: what is due, and whether this was the last one. Where several processes train, one decides."""
+    """Does what is due after every step and decides when a stage ends; of several processes, the leader decides."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Keeper:
     ):
         """
         Args:
-            finished: how the stages before this one went.
+            finished: progress of the stages before this one.
         """
         self._state, self._progress, self._store, self._context = state, progress, store, context
         self._stage, self._finished, self._batches_per_step = state.stage, finished, batches_per_step
@@ -104,7 +104,7 @@ class Keeper:
             engine.terminate()
 
     def catch_up(self, share: bool = True) -> None:
-        """Do what is due now, or was due when the job was stopped; ``share``: tell the decisions to all processes."""
+        """Do what is due now, or was due when the job was stopped; ``share``: send the decisions to all processes."""
         self._do_what_is_due()
         if share:
             self._share_decisions()

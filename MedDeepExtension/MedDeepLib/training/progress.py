@@ -1,4 +1,4 @@
-"""How far a stage has come, as checkpoints keep it."""
+"""The progress of a stage, as stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EARLIER_NAMES = {"best_figure": "best_score", "parts": "micro_batches"}  # in c
 
 @dataclass
 class Progress:
-    """How far a stage has come; part of every checkpoint.
+    """The progress of a stage; part of every checkpoint.
 
     Attributes:
         stage_index: which stage it is, from 0.
@@ -19,12 +19,12 @@ class Progress:
         batches: batches done; more than steps where several processes train together.
         seconds: of training, interruptions not counted.
         best_score: the best key metric so far, times the direction of the metric: more is better.
-        best_step: the step that had it; 0: there was no validation yet.
+        best_step: the step at which it was reached; 0: there was no validation yet.
         validations_without_gain: since the best step.
         reductions: how often the plateau rule has lowered the learning rate.
         refresh_due, validation_due: the job was stopped in the middle of one, which is done again.
-        finished: the stage has come to its end.
-        micro_batches: in how many a batch is computed.
+        finished: the stage is complete.
+        micro_batches: number of micro-batches that a batch is split into.
     """
 
     stage_index: int
@@ -45,5 +45,5 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """From a checkpoint of this version or the last one."""
+        """From a checkpoint of this version or the previous one."""
         return cls(**{_EARLIER_NAMES.get(name, name): value for name, value in content.items()})

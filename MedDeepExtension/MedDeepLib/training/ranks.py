@@ -32,12 +32,14 @@ def leads() -> bool:
 
 
 def count_here() -> int:
-    """How many of them share the memory of this computer; torch's launcher says so."""
+    """How many of them share the memory of this computer, as set by torch's launcher."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if distributed.is_initialized() else 1
 
 
 def from_leader(make: Callable[[], Any]) -> Any:
-    """What the leader makes, for all: plain values and tensors on the CPU. Only the leader calls ``make``."""
+    """The leader's result of ``make``, sent to all: plain values and tensors on the CPU. Only the leader calls
+    ``make``.
+    """
     if count() == 1:
         return make()
     box = [make() if leads() else None]
@@ -55,11 +57,11 @@ def any_of(flag: bool) -> bool:
 
 
 def summed(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum of what each process has, for all; gradients flow through it.
+    """The sum over all processes, on each of them; gradients flow through it.
 
-    For losses that are no mean over samples, such as Dice over a batch: built from such sums, each process has the loss
-    of all samples, and the averaged gradients are those of one process with the whole batch. All processes must call
-    it equally often.
+    For losses that are not a mean over samples, such as Dice over a batch: built from such sums, each process has the
+    loss of all samples, and the averaged gradients are those of one process with the whole batch. All processes must
+    call it equally often.
     """
     if count() == 1:
         return tensor
@@ -69,16 +71,16 @@ def summed(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Decisions:
-    """What the leader decides after each step, told to all in one message that costs next to nothing."""
+    """What the leader decides after each step, sent to all in one cheap message."""
 
     def __init__(self):
-        # By the CPU also where GPUs do the rest: a GPU would have to finish its work first.
+        # Sent from the CPU even with GPUs: a GPU would have to finish its queued work first.
         alone = count() == 1
         one_group = alone or distributed.get_backend() == "gloo"
         self._group: Any = None if one_group else distributed.new_group(backend="gloo")
 
     def share(self, *numbers: float) -> tuple[float, ...]:
-        """The leader's numbers, for all."""
+        """The leader's numbers, on all processes."""
         if count() == 1:
             return numbers
         message = torch.tensor(numbers, dtype=torch.float64)
@@ -96,12 +98,12 @@ def share_weights(networks: dict[str, torch.nn.Module]) -> None:
 
 
 def in_parallel(network: torch.nn.Module) -> torch.nn.Module:
-    """The module, whose gradients from now on are the mean over all processes."""
+    """The module wrapped so that its gradients are averaged over all processes."""
     if count() == 1:
         return network
     return torch.nn.parallel.DistributedDataParallel(network)
 
 
 def without_exchange(network: Any):
-    """A context in which gradients of a network from :func:`in_parallel` are added up here only."""
+    """A context in which a network from :func:`in_parallel` accumulates its gradients locally, without exchange."""
     return network.no_sync() if count() > 1 else contextlib.nullcontext()

@@ -1,7 +1,7 @@
-"""Which case a training sample is made of: reusable rules, each a function from a sample's number to an index.
+"""Which case a training sample is made from: reusable rules, each a function from a sample's number to an index.
 
 A rule depends on the seed and the number only, so that training can be resumed at any step and does not depend on the
-number of loading threads. :class:`ErrorWeighted` has a state besides, which a stage keeps in its checkpoints.
+number of loading threads. :class:`ErrorWeighted` also has a state, which a stage keeps in its checkpoints.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ClassBalanced:
     """Every class equally often, and within a class every case once before any comes again."""
 
     def __init__(self, classes: Sequence[Hashable], seed: int):
-        """``classes``: that of each case."""
+        """``classes``: the class of each case."""
         members: dict[Hashable, list[int]] = {}
         for index, value in enumerate(classes):
             members.setdefault(value, []).append(index)
@@ -50,11 +50,11 @@ class ClassBalanced:
 
 
 class ErrorWeighted:
-    """Selective sampling (van Grinsven et al. 2016, 10.1109/TMI.2016.2526689): the more wrong, the more often.
+    """Selective sampling (van Grinsven et al. 2016, 10.1109/TMI.2016.2526689): the larger the error, the more often.
 
     Cases that are always wanted (lesions, say) are drawn evenly; of the many others, each is drawn with a probability
-    proportional to the network's present error on it. The errors are told from time to time by :meth:`update`, which a
-    stage does in its ``refresh``; before that all others are drawn evenly. Put it into the stage's ``state``.
+    proportional to the network's present error on it. A stage passes new errors to :meth:`update` in its ``refresh``;
+    before the first update, all others are drawn evenly. Put it into the stage's ``state``.
     """
 
     def __init__(self, others: Sequence[int], seed: int, wanted: Sequence[int] = (), share: float = 0.5):
@@ -62,7 +62,7 @@ class ErrorWeighted:
         Args:
             others: indices of the cases that are weighted.
             wanted: indices of the cases that are drawn evenly.
-            share: of the samples that show a wanted case, if there is any.
+            share: share of the samples that show a wanted case, if there is any.
         """
         if not len(others):
             raise ValueError("there is nothing to weight")
@@ -72,7 +72,7 @@ class ErrorWeighted:
 
     @property
     def others(self) -> np.ndarray:
-        """Indices of the cases whose errors :meth:`update` wants."""
+        """Indices of the cases whose errors :meth:`update` needs."""
         return self._others
 
     def __call__(self, number: int) -> int:
@@ -93,7 +93,7 @@ class ErrorWeighted:
         return drawn
 
     def update(self, errors: Sequence[float] | torch.Tensor) -> None:
-        """Take new errors, one for each of the others, 0 or more; when all are 0 every one counts the same.
+        """Set the errors, one for each of the others, 0 or more; if all are 0, all cases count the same.
 
         Raises ValueError for a wrong number of errors, or one that is negative or not finite.
         """

@@ -2,8 +2,8 @@
 
     Optimisation(optimizer, steps, learning_rate=cosine(steps, warmup=100))
 
-Being pure functions they need no state to resume from a checkpoint. Only the plateau rule depends on what training has
-found; what it remembers is part of the stage's progress.
+Being pure functions they need no state to resume from a checkpoint. Only the plateau rule depends on validation
+results; its state is part of the stage's progress.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cosine(steps: int, warmup: int = 0) -> Schedule:
 
 
 def polynomial(steps: int, warmup: int = 0, power: float = 0.9) -> Schedule:
-    """A linear rise over ``warmup`` steps, then (1 - share of the steps) ** ``power``, as nnU-Net has it."""
+    """A linear rise over ``warmup`` steps, then (1 - share of the steps) ** ``power``, as in nnU-Net."""
     return lambda step: _rise(step, warmup) * (1 - _share(step, steps, warmup)) ** power
 
 
@@ -50,7 +50,7 @@ class Plateau:
     factor: float = 0.5
 
     def reductions(self, validations_without_gain: int) -> int:
-        """1 if a validation that ends such a row of them lowers the learning rate, 0 if not."""
+        """1 if the learning rate is lowered after this many validations without gain, otherwise 0."""
         return int(validations_without_gain > 0 and validations_without_gain % self.patience == 0)
 
 
@@ -59,5 +59,5 @@ def _rise(step: int, warmup: int) -> float:
 
 
 def _share(step: int, steps: int, warmup: int) -> float:
-    """How much of the way from the end of the rise to the last step lies behind, 0 to 1."""
+    """The share of the steps after the warm-up that is done, 0 to 1."""
     return min(1.0, max(0.0, (step - warmup) / max(1, steps - warmup)))

@@ -37,11 +37,11 @@ def run_train_stage(
     context: Context,
     finished: Sequence[Progress],
 ) -> Progress:
-    """Train a stage; its networks then have the weights to keep.
+    """Train a stage; afterwards its networks hold the weights to keep.
 
     Args:
         checkpoint: of this stage, if there is one.
-        finished: how the stages before it went.
+        finished: progress of the stages before this one.
 
     Raises Stopped, once a checkpoint has been written.
     """
@@ -53,7 +53,7 @@ def run_train_stage(
     if checkpoint is not None:
         progress = Progress.from_dict(checkpoint["progress"])
         state.restore(checkpoint)
-    # An own update rule knows nothing of other processes: each of them then does the same.
+    # A custom update rule ignores other processes: each of them does the same work.
     share = (ranks.rank(), ranks.count()) if stage.loss else (0, 1)
     keeper = Keeper(state, progress, store, context, finished, batches_per_step=share[1])
     if not progress.finished:
@@ -95,7 +95,7 @@ def _trainer(
         micro_batches=(lambda: progress.micro_batches) if stage.loss else (lambda: 1),
     )
     forward = StageForward(stage)
-    # Without a loss the optimiser is none, one or several, and only the stage's own update sees it.
+    # Without a loss there may be no optimiser, one or several, used only by the stage's update rule.
     optimizer: Any = stage.optimisation.optimizer
     loss: Any = stage.loss
     trainer = MicroBatchTrainer(
@@ -143,7 +143,7 @@ def _own_update(
 
 
 def _warn_of_own_update(stage: TrainStage, context: Context) -> None:
-    """Say which settings of this very run an own update rule does not follow."""
+    """Warn of the settings of this run that a custom update rule ignores."""
     if stage.update is None:
         return
     optimisation = stage.optimisation

@@ -23,8 +23,8 @@ from MedDeepLib.training.stages.train import first_on_image
 class StageForward(torch.nn.Module):
     """A stage's forward pass as one module, so that ``DistributedDataParallel`` sees every trained parameter.
 
-    The networks that are trained are its children. Others are used but not trained, so no gradient may be expected of
-    them.
+    Only the trained networks are its children: the others get no gradients, which DistributedDataParallel would wait
+    for.
     """
 
     def __init__(self, stage: TrainStage):
@@ -39,18 +39,18 @@ class StageForward(torch.nn.Module):
 
 
 class MicroBatchTrainer(SupervisedTrainer):
-    """One iteration is one step of the optimiser with one whole batch, in however many micro-batches it is computed.
+    """One iteration is one optimiser step with one whole batch, however many micro-batches it is split into.
 
     MONAI's own accumulation takes several iterations for a step, so that the number of a step, and with it the learning
-    rate, the samples and the checkpoints, would depend on the memory there is. Here only the gradients are summed up in
-    another order. A loss that is no mean over the samples (Dice over a batch) and batch normalisation see a micro-batch
-    at a time; of several processes, batch normalisation sees the samples of its own.
+    rate, the samples and the checkpoints, would depend on the available memory. Here only the order of the gradient sum
+    changes. A loss that is not a mean over the samples (Dice over a batch) and batch normalisation see one micro-batch
+    at a time; with several processes, batch normalisation sees only the samples of its own process.
 
     Attributes:
         dtype: of the forward pass; None for float32.
         loss_scaler: scales losses in float16; one that is not enabled does nothing.
-        buffers: tensors that a forward pass changes (running statistics), restored when it is done again.
-        before_retry: called with the number of micro-batches before the iteration is done again with more of them.
+        buffers: tensors that a forward pass changes (running statistics), restored before it is repeated.
+        before_retry: called with the new number of micro-batches before the iteration is repeated.
     """
 
     dtype: torch.dtype | None = None
@@ -73,7 +73,7 @@ class MicroBatchTrainer(SupervisedTrainer):
         return engine.state.output
 
     def _compute_gradients(self, batch: Batch) -> bool:
-        """Leave the gradients of the whole batch in the network; False when memory did not suffice."""
+        """Leave the gradients of the whole batch in the network; False when out of memory."""
         self.optimizer.zero_grad(set_to_none=True)
         self.state.output = None
         loss = 0.0
@@ -86,7 +86,7 @@ class MicroBatchTrainer(SupervisedTrainer):
                     self.loss_scaler.scale(piece_loss).backward()
                 loss = loss + piece_loss.detach()
         except Exception as error:
-            # One of several processes cannot begin its step again: the others are waiting for its gradients.
+            # One of several processes cannot repeat its step: the others are waiting for its gradients.
             if not is_out_of_memory(error) or ranks.count() > 1:
                 raise
             return False

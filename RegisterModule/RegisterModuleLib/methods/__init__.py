@@ -1,1 +1,1 @@
-"""The registration methods, one file each; the registry finds them by themselves."""
+"""The registration methods, one file each; the registry finds them without a list."""

@@ -40,8 +40,8 @@ class GlobalParameters(TrainingParameters):
 class GlobalApplyParameters(ApplyParameters):
     transform: str = parameter(
         "affine",
-        "rigid: rotation and shift; similarity: also one change of size; affine: also shear and a change of size along "
-        "each axis.",
+        "rigid: rotation and translation; similarity: also uniform scaling; affine: also shear and scaling along each "
+        "axis.",
         choices=("rigid", "similarity", "affine"),
     )
 
@@ -49,10 +49,10 @@ class GlobalApplyParameters(ApplyParameters):
 class Global(RegistrationMethod):
     """A network finds corresponding points in both images; the matrix that fits them is refined by gradient steps.
 
-    Trained on painted images, the points are the middles of the structures that it finds.
+    Trained on painted images, the points are the centres of the structures that it finds.
 
     After KeyMorph (Yu et al. 2022, arXiv 2304.09941) and SynthMorph (Hoffmann et al. 2024, 10.1162/imag_a_00197):
-    points make the answer exact where GlobalNet (Hu et al. 2018, 10.1016/j.media.2018.07.002) learns what a shift is.
+    fitting points is exact, whereas GlobalNet (Hu et al. 2018, 10.1016/j.media.2018.07.002) has to learn translations.
     """
 
     name = "global"

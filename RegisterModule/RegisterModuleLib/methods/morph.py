@@ -36,15 +36,15 @@ class MorphParameters(TrainingParameters):
     )
     point_steps: int = parameter(
         500,
-        "For real images: training steps of a network that finds the matrix which comes before the field; 0: train "
+        "For real images: training steps of a network that finds the matrix applied before the field; 0: train "
         "none, the matrix is then found by gradient steps alone.",
         minimum=0,
         maximum=10_000_000,
     )
     loss: str = parameter(
         "local-correlation",
-        "Similarity of the images that training makes as large as possible (not of painted ones: these have only "
-        "their structures in common).",
+        "Similarity of the images that training maximises (not used for painted images, which have only their "
+        "structures in common).",
         choices=("local-correlation", "correlation", "mutual-information", "mean-square", "none"),
     )
     label_weight: float = parameter(
@@ -73,7 +73,7 @@ class MorphParameters(TrainingParameters):
 class MorphApplyParameters(ApplyParameters):
     steps: int = parameter(
         40,
-        "Instance optimisation: gradient steps on the deformation of this very pair at each resolution; 0: the network "
+        "Instance optimisation: gradient steps on the deformation of this pair at each resolution; 0: the network "
         "alone.",
         unit="steps",
         minimum=0,
@@ -103,7 +103,7 @@ class Morph(RegistrationMethod):
     """A U-Net predicts a stationary velocity field, whose flow over unit time is the deformation.
 
     Balakrishnan et al. 2019, 10.1109/TMI.2019.2897538; Dalca et al. 2019, 10.1016/j.media.2019.07.006. Trained on
-    painted images: Hoffmann et al. 2022, 10.1109/TMI.2021.3116879. What flows does not fold, and flows back as well.
+    painted images: Hoffmann et al. 2022, 10.1109/TMI.2021.3116879. Such a flow does not fold, and it can be inverted.
     """
 
     name = "morph"

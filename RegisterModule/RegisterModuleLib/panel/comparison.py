@@ -48,7 +48,7 @@ class Comparison:
         self._layers(fit=True)
 
     def clear(self) -> None:
-        """There is nothing to compare."""
+        """Hide the comparison."""
         self._ids = {}
         self._ui.compareGroupBox.hide()
 

@@ -18,10 +18,10 @@ from RegisterModuleLib.scene.registration_jobs import MAPS, RegistrationJob, ove
 
 
 class RegisterSection(ModelSection):
-    """Model, fixed and moving volume, what to make of them, and the comparison of the result with the fixed volume."""
+    """Model, fixed and moving volume, the outputs to make, and the comparison of the result with the fixed volume."""
 
-    saves_work = True  # what has been found when it is told to stop
-    grace = 90.0  # it has to be sampled finely, scored and written
+    saves_work = True  # when stopped, it keeps the best transform so far
+    grace = 90.0  # seconds: the transform has to be sampled finely, scored and written
 
     def make_inputs(self) -> list[Any]:
         ui = self.ui
@@ -31,7 +31,7 @@ class RegisterSection(ModelSection):
         self.fixed = ChannelVolumes(ui.applyFixedWidget, titles, guess=False)
         self.moving = ChannelVolumes(ui.applyMovingWidget, titles, guess=False)
         self.comparison = Comparison(ui)
-        self._suggested: str | None = None  # the node, by its ID, that is there because the panel has put it there
+        self._suggested: str | None = None  # ID of the node that the panel itself has selected
         self.moving.changes.connect(self._suggest_initial)
         self._show_metrics("")
         return [self.fixed, self.moving]

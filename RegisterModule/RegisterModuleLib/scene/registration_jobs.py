@@ -1,4 +1,4 @@
-"""Aligning volumes of the scene: the result is a transform node, and whatever else was asked for."""
+"""Aligning volumes of the scene: the result is a transform node, and whatever else was requested."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from RegisterModuleLib.scene.transforms import transform_from_file, transform_to
 from RegisterModuleLib.task import TASK
 
 MAPS = {"checkerboard": "checkerboard", "difference": "difference", "jacobian": "Jacobian map"}
-"""What can be made to look at: the name of the output, and what its volume is called."""
+"""Maps for visual inspection: the name of the output, and the title of its volume."""
 
 
 class RegistrationJob(ApplicationJob):
     """Registers a pair of volumes; the transform becomes a node above the moving volume.
 
-    It can be stopped: what has been found until then is the result.
+    It can be stopped: the best transform so far is then the result.
 
     Attributes:
         transform: the node, None before the end; it takes the moving volume's space to the fixed one's.
         volume: the node with the moved volume on the fixed one's grid, if asked for.
         maps: volume nodes by their names in ``MAPS``, if asked for.
-        words: what the worker says of the result: similarity before and after, displacement, folding.
-        warnings: what the worker wants to be read, in sentences.
+        words: the worker's summary of the result: similarity before and after, displacement, folding.
+        warnings: the worker's warnings, in sentences.
         wanted: whether the result is to go into the scene; set it to False when that scene is closed.
     """
 
@@ -74,7 +74,7 @@ class RegistrationJob(ApplicationJob):
         return event
 
     def pair(self) -> tuple[Any, Any]:
-        """Fixed and moving volume, the first channel of each; None for one that is gone."""
+        """Fixed and moving volume, the first channel of each; None for one that was deleted."""
         return self._node(self._fixed_id), self._node(self._moving_ids[0])
 
     def take_over(self) -> None:
@@ -154,8 +154,8 @@ def start_registration(
         fixed, moving: volume nodes, one for each input channel of the model.
         model: a run folder, a model folder, the name of a released model, or of a method that needs no training.
         transform: the node that gets the result; a new one when None.
-        initial: a transform node that is applied to the moving volume first; the result contains it. The moving volume
-            is else taken as it is stored, whatever transform it is under.
+        initial: a transform node that is applied to the moving volume first; the result contains it. Otherwise the
+            moving volume is taken as it is stored, whatever transform it is under.
         volume: the node that gets the moved volume; True: a new one; None: that volume is not made.
         maps: what else to make, of ``MAPS``.
         device: auto, cpu, cuda:N or mps.

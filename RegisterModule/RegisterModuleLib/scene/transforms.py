@@ -1,7 +1,7 @@
 """Transform nodes to files and back.
 
-A registration's file takes points of the fixed image's space to the moving image's, as ITK wants it. Slicer calls that
-*from parent*: the node that is made from it belongs above what lies in the moving image's space.
+A registration's file takes points of the fixed image's space to the moving image's, as ITK expects it. Slicer calls
+that *from parent*: the node that is made from it belongs above what lies in the moving image's space.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from MedDeepLib.errors import UserError
 
-_MOST_POINTS = 80_000  # of a sampled transform: more would keep the panel waiting for longer than 50 ms
+_MOST_POINTS = 80_000  # of a sampled transform: more would block the panel for longer than 50 ms
 
 
 def transform_to_file(fixed: Any, moving: Any, folder: str | Path, around: Any) -> Path | None:
-    """A file with the transform from the space under one transform node to that under another; None if they are one.
+    """A file with the transform from the space under one transform node to that under another; None if both are the
+    same.
 
     Args:
         fixed, moving: transform nodes; None stands for the world.
-        around: the fixed volume. What is neither a matrix nor a plain displacement field is written as what it does
-            within this volume, at every n-th voxel where there are many.
+        around: the fixed volume. A transform that is neither a matrix nor a plain displacement field is sampled within
+            this volume, at every n-th voxel if there are many.
 
     Raises UserError when it cannot be written.
     """
@@ -85,11 +86,11 @@ def _reaching(shape: np.ndarray, factor: int) -> np.ndarray:
 
 
 def transform_from_file(path: str | Path, name: str, into: Any = None) -> Any:
-    """A transform node with what a registration has found; displacement fields are interpolated linearly, as ITK does.
+    """A transform node with the result of a registration; displacement fields are interpolated linearly, as ITK does.
 
     Args:
-        into: replace the contents of this node instead of making one. Where it cannot hold what was found, as a linear
-            transform node cannot hold a deformation, a new node is made all the same.
+        into: replace the contents of this node instead of making one. Where it cannot hold the result, as a linear
+            transform node cannot hold a deformation, a new node is made anyway.
 
     Raises UserError when the file cannot be read as a transform.
     """

@@ -35,30 +35,30 @@ _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
 _VELOCITY_RATE = 0.6
-_FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; what lies far apart is found at the coarsest
+_FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; large displacements are found at the coarsest
 _FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest axis
-_WORTH_TRYING = 3.0  # mm between two beginnings of the search
+_WORTH_TRYING = 3.0  # mm between two starts of the search
 _FEWEST_VOXELS, _FEWEST_STRUCTURES = 2.0, 5
 _REPORT_SECONDS = 0.5
-_AIR = 0.05  # of the range of values; below there is nothing to be seen
+_AIR = 0.05  # of the range of intensities; below is air
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """A pair's transform, and what has to be said of it."""
+    """A pair's transform and its metrics."""
 
     transform: SpatialTransform
     figures: dict[str, Any]
 
 
 class Alignment:
-    """One pair on its way; the steps are taken in the order of the methods below.
+    """The alignment of one pair; its steps are taken in the order of the methods below.
 
     Attributes:
         pair: as it was read.
         fixed, moving: its images as the steps compare them, with values from 0 to 1, on the device.
         matrix: 4x4, fixed RAS to moving RAS, as found so far.
-        figures: numbers on the result that a method wants to be shown beside those that all methods have.
+        figures: metrics that a method adds to those that all methods have.
     """
 
     def __init__(self, pair: Pair, options: Any, context: Context):
@@ -67,7 +67,7 @@ class Alignment:
         self.pair = pair
         fixed, moving = as_scan(pair.fixed), as_scan(pair.moving)
         self.fixed = _on(fixed, self._device)
-        self._before: SpatialTransform | None = None  # an initial transform that is no matrix
+        self._before: SpatialTransform | None = None  # an initial transform that is not a matrix
         self.matrix = np.eye(4)
         if pair.initial.matrix is not None:
             self.matrix = pair.initial.matrix
@@ -90,7 +90,7 @@ class Alignment:
         return is_flat(self.pair.fixed.shape)
 
     def start(self, needs_overlap: bool = True) -> None:
-        """Check that the images overlap if they must, or bring their middles together."""
+        """Check that the images overlap if they must, or align their centres."""
         if self._options.center:
             self.matrix = self.matrix.copy()
             middle = self.matrix[:3, :3] @ self.box.center + self.matrix[:3, 3]
@@ -98,7 +98,7 @@ class Alignment:
             self.matrix[:3, 3] += shift
             distance = float(np.linalg.norm(shift))
             self._context.report(
-                "message", message=f"The middles of the images were brought together ({distance:.1f} mm)."
+                "message", message=f"The centres of the images were aligned (moved by {distance:.1f} mm)."
             )
         if self._before is None and needs_overlap:
             check_overlap(self.pair, self.box, self.matrix)
@@ -111,18 +111,18 @@ class Alignment:
             box = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing)
             grid = box.grid(2 * spacing)
             values = to_grid(scan.values, scan.affine, grid)[0]
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 found = network.points(values[None])[0].cpu().double()[:count]
             affine = torch.from_numpy(grid.affine)
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
         return fitted_matrix(points[0].float(), points[1].float(), kind).double().numpy()
 
     def structure_matrix(self, network: StructureNetwork, spacing: float, kind: str) -> np.ndarray:
-        """The matrix that takes the middles of the structures found in one image to those found in the other."""
+        """The matrix that takes the centres of the structures found in one image to those found in the other."""
         found = []
         for scan in (self.fixed, self.moving):
             grid = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing).grid(spacing)
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 maps = network.maps(to_grid(scan.values, scan.affine, grid)[0])
             sure = (maps > 0.5).float() * maps
             places = middles(sure).cpu().double().numpy() @ grid.affine[:3, :3].T + grid.affine[:3, 3]
@@ -148,14 +148,15 @@ class Alignment:
         to_finest: bool = True,
         images: tuple[Scan, Scan] | None = None,
     ) -> None:
-        """Gradient steps from where the images are, from their middles, and from ``candidates``; the best one stays.
+        """Gradient steps from the current matrix, from aligned centres and from ``candidates``; the best result is
+        kept.
 
         Args:
             kind: rigid, similarity or affine.
             steps: at each resolution; 0: the last candidate is taken as it is.
             metric: what the steps follow.
             candidates: matrices (4x4), fixed RAS to moving RAS.
-            to_finest: go on to the finest resolution, instead of ending one before.
+            to_finest: continue to the finest resolution instead of ending one before it.
             images: fixed and moving image to compare instead of the pair's, such as maps of their features.
         """
         starts = [self.matrix]
@@ -189,13 +190,13 @@ class Alignment:
     ) -> tuple[Grid, torch.Tensor]:
         """The velocity field that a network predicts, and its grid; the box grows to what the network needs.
 
-        With a network for ``structures`` it is predicted from the maps that this one makes of both images.
+        With a network for ``structures``, it is predicted from the structure maps of both images.
         """
         self.box = self.box.grown(GRID_STEPS * spacing)
         grid = self.box.grid(spacing)
         fixed = to_grid(self.fixed.values, self.fixed.affine, grid)[0]
         moving = to_grid(self.moving.values, self.moving.affine, grid, self.matrix)[0]
-        with torch.no_grad():
+        with torch.no_grad(), self._context.phases("network"):
             if structures is not None:
                 fixed, moving = structures.maps(fixed), structures.maps(moving)
             velocity = network(torch.cat([fixed, moving])[None])[0].float()
@@ -213,14 +214,14 @@ class Alignment:
         spacing: float = 0.0,
         images: tuple[Scan, Scan] | None = None,
     ) -> None:
-        """Gradient steps on a velocity field; then the deformation that flows from it, finely sampled.
+        """Gradient steps on a velocity field, which is then integrated to a finely sampled deformation.
 
         Args:
             steps: at each resolution; 0: the field is taken as it is.
             metric: what the steps follow.
             start: the field to begin with, and its grid; None: no deformation.
             smoothness: weight of the field's roughness.
-            bending: roughness means bends (second derivatives) instead of stretches (first derivatives).
+            bending: roughness is bending (second derivatives) instead of stretching (first derivatives).
             spacing: of the field's grid points in mm; 0: twice the finest voxel size.
             images: fixed and moving image to compare instead of the pair's, such as maps of their features.
         """
@@ -246,11 +247,13 @@ class Alignment:
         self.displacement = Displacement.from_voxels(fine, there, back)
 
     def take(self, found: SpatialTransform) -> None:
-        """What another program has found, from the fixed image's space to that of :meth:`moving_before_start`."""
+        """Take over another program's transform, from the fixed image's space to that of
+        :meth:`moving_before_start`.
+        """
         self._taken = found.then(SpatialTransform((self.initial_matrix,)))
 
     def moving_before_start(self) -> tuple[np.ndarray, np.ndarray]:
-        """The moving image (I, J, K) and its affine, with the initial transform done."""
+        """The moving image (I, J, K) and its affine, with the initial transform applied."""
         values = np.asarray(self.moving.values[0].cpu())
         if np.array_equal(self.initial_matrix, np.eye(4)):
             return values, self.moving.affine
@@ -265,12 +268,12 @@ class Alignment:
         return self._context.stop_requested()
 
     def result(self) -> Aligned:
-        """The whole transform, with an initial one that is no matrix at its end, and what it achieves."""
+        """The whole transform, ending with an initial one that is not a matrix, and its metrics."""
         matrix = SpatialTransform((self.matrix,))
         transform = matrix if self.displacement is None else SpatialTransform((self.displacement,)).then(matrix)
         transform = self._taken or transform
         figures: dict[str, Any] = {}
-        if same_dimensions(self.pair.fixed, self.pair.moving):  # a radiograph is like no slice of a volume
+        if same_dimensions(self.pair.fixed, self.pair.moving):  # a radiograph cannot be compared with a volume
             figures["similarity_before"] = self._likeness(SpatialTransform((self.initial_matrix,)))
             figures["similarity_after"] = self._likeness(transform)
         figures |= {"steps": self.steps, "stopped_early": self.stopped, **self.figures}
@@ -279,18 +282,18 @@ class Alignment:
         return Aligned(transform, figures)
 
     def extents(self) -> dict[str, np.ndarray]:
-        """What is brighter than air in each image: its size in mm."""
+        """The size in mm of the foreground of each image."""
         return {"fixed": foreground_box(self.fixed, 0).extent, "moving": foreground_box(self.moving, 0).extent}
 
     def brightness(self) -> dict[str, float]:
-        """Mean value of what is not background, by image."""
+        """Mean foreground intensity of each image."""
         scans = {"fixed": self.fixed, "moving": self.moving}
         return {which: float(scan.values[scan.values > _AIR].mean()) for which, scan in scans.items()}
 
     def _likeness(self, transform: SpatialTransform) -> float:
         """Mean squared local correlation, 0 to 1, at twice the finest voxel size, where either image shows something.
 
-        Air is like air wherever the images lie, and windows of it have no correlation.
+        Air is left out: it matches air anywhere, and windows of it have no correlation.
         """
         at = level(self.fixed, self.moving, self.box, 2 * self.finest)
         points = _points(at.grid)
@@ -315,7 +318,7 @@ class Alignment:
         return min(distances) > _WORTH_TRYING * self.box.unit
 
     def _affordable_spacing(self) -> float:
-        """The voxel size at which the box has as many voxels as take bearable time; not below the image's."""
+        """The smallest voxel size that computes in acceptable time; not below the image's."""
         extent = self.box.extent[self.box.extent > 0]
         affordable = float((np.prod(extent) / _MOST_VOXELS[len(extent)]) ** (1 / len(extent)))
         native = np.sort(self.pair.fixed.spacing)
@@ -358,7 +361,7 @@ def _points(grid: Grid) -> torch.Tensor:
 
 
 def _pulled(moving: Scan, pair: Pair) -> Scan:
-    """The moving image resampled through an initial transform that is no matrix, around the fixed image."""
+    """The moving image resampled through an initial transform that is not a matrix, around the fixed image."""
     last = np.array(pair.fixed.shape) - 1
     extent = float((last * pair.fixed.spacing).max())
     box = box_around(pair.fixed.affine, np.zeros(3), last, 0.2 * extent)

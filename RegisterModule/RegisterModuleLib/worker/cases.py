@@ -19,7 +19,7 @@ from RegisterModuleLib.worker.refinement import MatrixRefinement, Scan, level
 from RegisterModuleLib.worker.sides import Side
 from RegisterModuleLib.worker.similarity import MutualInformation
 
-_FINER = 3  # a voxel's shares are counted from so many voxels along each axis
+_FINER = 3  # a voxel's shares are counted from this many voxels along each axis
 _FEWEST_STRUCTURES = 4
 _MARGIN = 12.0
 
@@ -78,7 +78,7 @@ def read_scan(paths: Sequence, where: str = "") -> Scan:
 
 
 def as_scan(image) -> Scan:
-    """An image with its values from 0 to 1, padding as air; raises UserError when there is nothing to see in it."""
+    """An image with its values from 0 to 1, padding as air; raises UserError when it is constant or not finite."""
     check_finite(image)
     check_not_constant(image)
     values = torch.from_numpy(np.array(image.array, dtype=np.float32, order="C"))
@@ -116,7 +116,7 @@ def structures_box(raw: Raw, values: Sequence[int], margin: float = _MARGIN) -> 
 def alignment(raw: Raw, reference: Raw, box: Box, values: Sequence[int], stop: Callable[[], bool]) -> np.ndarray:
     """The matrix (4x4) from RAS of the reference to RAS of a case.
 
-    From the middles of their structures where both have enough of these, else from the images' mutual information.
+    From the centres of their structures if both have enough of them, else from the images' mutual information.
     """
     if raw is reference:
         return np.eye(4)
@@ -162,7 +162,7 @@ def _shares(raw: Raw, grid: Grid, matrix: np.ndarray, values: np.ndarray) -> tor
     table = np.zeros(int(max(values.max(), labels.max())) + 1, np.float32)
     table[values] = np.arange(len(values))
     order = torch.from_numpy(table[labels])[None]
-    # Values outside the label map would continue those at its border.
+    # Sampling repeats the border's values outside the label map.
     index, within = to_grid(order, label_affine, fine, matrix, "nearest")
     index = (index * within)[0].long()
     i, j, k = (torch.arange(n) // f for n, f in zip(fine.shape, finer, strict=True))

@@ -1,4 +1,4 @@
-"""Has a pair registered by elastix in a process of its own."""
+"""Registers a pair with elastix in a separate process."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run_elastix(alignment: Alignment, options: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="meddeep-elastix-") as name:
         folder = Path(name)
         moving, affine = alignment.moving_before_start()
-        # Both from 0 to 1: a squared difference must not depend on the numbers of two scanners.
+        # Both from 0 to 1: a squared difference must not depend on the scanners' intensity ranges.
         write_image(folder / "fixed.nrrd", np.asarray(alignment.fixed.values[0].cpu()), alignment.fixed.affine)
         write_image(folder / "moving.nrrd", moving, affine)
         request = {

@@ -1,7 +1,7 @@
 """The process that elastix runs in: ``python elastix_process.py REQUEST.json``.
 
-By itself, because a crash of its C++ must not cost the worker, because it cannot be interrupted otherwise, and because
-it does not get along with other packages that are built on ITK in one process. Imports nothing but itk.
+A separate process, because a crash of its C++ code must not kill the worker, because it cannot be interrupted
+otherwise, and because it conflicts with other packages built on ITK in the same process. Imports nothing but itk.
 """
 
 import json
@@ -16,7 +16,7 @@ def main(request_file: str) -> None:
     fixed, moving = (itk.imread(request[name], itk.F) for name in ("fixed", "moving"))
     maps = itk.ParameterObject.New()
     for name in request["transforms"]:
-        # The last number is the distance of the control points and counts for B-splines only.
+        # The last number is the distance of the control points and is used for B-splines only.
         chosen = maps.GetDefaultParameterMap(name, request["resolutions"], request["control_spacing"])
         for key, value in request["settings"].items():
             chosen[key] = value

@@ -1,8 +1,8 @@
 """Displacement and velocity fields on a grid: integration, composition, inversion, Jacobian determinants.
 
 A field is a tensor (3, I, J, K) in voxels of its own grid. A *displacement* u takes voxel x to x + u(x). A stationary
-*velocity* field makes one by integration over unit time (Arsigny et al. 2006, 10.1007/11866565_113): what flows cannot
-fold, and the inverse flows backwards.
+*velocity* field gives one by integration over unit time (Arsigny et al. 2006, 10.1007/11866565_113): such a flow cannot
+fold, and its inverse is the flow of the negative field.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def integrated(velocity: torch.Tensor, indices: torch.Tensor, squarings: int = S
 
 
 def composed(first: torch.Tensor, then: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """The displacement that does ``first`` and ``then`` one after the other."""
+    """The displacement that applies ``first`` and ``then`` one after the other."""
     return first + sampled(then, indices + first, outside="border")
 
 
@@ -56,8 +56,8 @@ def inverted(
 ) -> torch.Tensor:
     """The displacement that undoes another one that does not fold, by fixed-point iteration from ``start``.
 
-    Where space is stretched to more than twice its size the plain iteration runs away; a voxel that would come out
-    worse therefore keeps its value and continues with a smaller step.
+    Where space is stretched to more than twice its size the plain iteration diverges; a voxel whose error would grow
+    therefore keeps its value and continues with a smaller step.
     """
     inverse = -displacement if start is None else start
     left = inverse + sampled(displacement, indices + inverse, outside="border")
@@ -81,7 +81,7 @@ def gradients(field: torch.Tensor) -> list[torch.Tensor]:
 def jacobian_determinant(displacement: torch.Tensor) -> torch.Tensor:
     """det(D(x + u(x))) in the middle between voxels (I-1, J-1, K-1), from differences along the edges.
 
-    An axis with a single voxel counts as unmoved.
+    An axis with a single voxel counts as undisplaced.
     """
     axes = [axis for axis in range(3) if displacement.shape[axis + 1] > 1]
     columns = []

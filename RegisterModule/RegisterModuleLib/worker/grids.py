@@ -1,8 +1,8 @@
-"""The grids that registration computes on, and reading images at any of their points.
+"""The grids that registration computes on, and sampling images on them.
 
 A *box* is a part of space, upright in RAS for volumes and along the image's own axes for single slices. Grids of any
-voxel size fill the same box with their outermost voxel centres on its corners, so what is known on one of them is
-interpolated to another without regard to where it lies in space.
+voxel size fill the same box with their outermost voxel centres on its corners, so values are interpolated from one to
+another without regard to their position in space.
 
 Tensors are (C, I, J, K) float32; coordinates are voxel indices (3, I, J, K) in the order i, j, k.
 """
@@ -57,7 +57,7 @@ class Box:
         directions: (3, 3), column n is the unit vector of axis n in RAS.
         origin: (3,) RAS mm, the corner where all indices are 0.
         extent: (3,) mm from the first to the last voxel centre along each axis; 0: a single slice.
-        thickness: (3,) mm, voxel size to note along axes whose extent is 0.
+        thickness: (3,) mm, voxel size to record along axes whose extent is 0.
     """
 
     directions: np.ndarray
@@ -67,16 +67,16 @@ class Box:
 
     @property
     def center(self) -> np.ndarray:
-        """Its middle, RAS mm."""
+        """Its centre, RAS mm."""
         return self.origin + self.directions @ (self.extent / 2)
 
     @property
     def unit(self) -> float:
-        """Millimetres that count as much here as one does in a head."""
+        """A length in mm that is as large for this box as 1 mm is for a head."""
         return float(self.extent.max()) / 200
 
     def grown(self, unit: float) -> Box:
-        """The box enlarged on both sides alike to a multiple of ``unit`` mm along each axis it extends along."""
+        """The box enlarged symmetrically to a multiple of ``unit`` mm along each axis it extends along."""
         flat = self.extent <= 0
         extent = np.where(flat, 0.0, np.ceil(self.extent / unit - 1e-6).clip(1) * unit)
         origin = self.origin - self.directions @ ((extent - np.where(flat, 0.0, self.extent)) / 2)
@@ -132,7 +132,7 @@ def sampled(volume: torch.Tensor, coordinates: torch.Tensor, mode: str = "biline
         outside: "zeros", or "border": the nearest voxel's.
     """
     scale = [2 / max(n - 1, 1) for n in volume.shape[1:]]
-    # As grid_sample wants it: -1 to 1, the last axis first.
+    # As grid_sample expects it: -1 to 1, the last axis first.
     parts = [coordinates[axis] * scale[axis] - 1 for axis in (2, 1, 0)]
     grid = torch.stack(parts, dim=-1)[None]
     return F.grid_sample(volume[None], grid, mode, outside, align_corners=True)[0]

@@ -1,4 +1,4 @@
-"""Reading a pair of images, and everything that makes a pair impossible, said before anything is computed."""
+"""Reads a pair of images, and rejects an impossible pair before anything is computed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from MedDeepLib.data.slots import Source
 
 _LEAST_OVERLAP = 0.02
-_SINGULAR = 1e6  # largest stretch by smallest, of a matrix that cannot be meant
+_SINGULAR = 1e6  # ratio of largest to smallest scaling of a matrix that must be a mistake
 _SMALLER, _LARGER = 0.6, 2.2  # how much smaller or larger than in training a body part may be without a warning
 _OTHER_BRIGHTNESS = 4.0  # standard deviations
 
@@ -39,7 +39,7 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What is registered: ``initial`` takes the fixed image's space to the moving image's, before anything else.
+    """The images to register; ``initial`` takes the fixed image's space to the moving image's, before anything else.
 
     Padding of a CT is replaced by air, which ``padding`` says in a sentence.
     """
@@ -58,7 +58,7 @@ class Pair:
 
     @property
     def grid(self) -> Grid:
-        """That of the fixed image."""
+        """The grid of the fixed image."""
         return Grid(self.fixed.affine, self.fixed.shape)
 
 
@@ -117,10 +117,10 @@ def _check_different(fixed: Image, moving: Image) -> None:
 
 
 def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
-    """Raise UserError when next to nothing of each image lies within the other one.
+    """Raise UserError when the images hardly overlap.
 
     Args:
-        box: around what the fixed image shows.
+        box: around the foreground of the fixed image.
         matrix: fixed RAS to moving RAS.
     """
     whole = box_of(Grid(pair.moving.affine, pair.moving.shape))
@@ -131,8 +131,8 @@ def check_overlap(pair: Pair, box: Box, matrix: np.ndarray) -> None:
         shares.append(float(inside(matrix_coordinates(to_index, grid.indices()), other.shape).mean()))
     if max(shares) < _LEAST_OVERLAP:
         raise UserError(
-            "The two images do not overlap in space: switch on the option center to bring their middles together "
-            "first, or give an initial transform."
+            "The two images do not overlap in space: switch on the option center to align their centres first, "
+            "or give an initial transform."
         )
 
 

@@ -18,7 +18,7 @@ class PointNetwork(nn.Module):
     """Finds the same ``points`` places in every image, as centres of mass of its feature maps.
 
     Corresponding points give a matrix in closed form (Hoffmann et al. 2024, 10.1162/imag_a_00197; Yu et al. 2022,
-    KeyMorph): how far apart two images lie costs it nothing.
+    KeyMorph), however far apart two images lie.
     """
 
     def __init__(self, channels: int, points: int = 48, features: Sequence[int] = (16, 32, 48, 48)):
@@ -55,8 +55,8 @@ class PointNetwork(nn.Module):
 class StructureNetwork(nn.Module):
     """A U-Net that finds the structures of a single image, whatever its contrast, if it was trained on painted ones.
 
-    Their middles give the matrix and their maps the input of the field's network, as in EasyReg (Iglesias 2023,
-    10.1038/s41598-023-33781-0): both then need not know anything of contrast.
+    Their centres give the matrix, and their maps are the input of the field's network, as in EasyReg (Iglesias 2023,
+    10.1038/s41598-023-33781-0): neither then depends on contrast.
     """
 
     def __init__(self, channels: int, structures: int, features: Sequence[int] = (12, 24, 48, 64)):
@@ -154,7 +154,7 @@ def fitted_matrix(fixed: torch.Tensor, moving: torch.Tensor, kind: str = "affine
 
     Args:
         kind: rigid, similarity or affine.
-        slack: how strongly an affine matrix keeps to a similarity.
+        slack: how strongly an affine matrix is pulled towards a similarity.
     """
     from_center, to_center = fixed.mean(0), moving.mean(0)
     a, b = fixed - from_center, moving - to_center
@@ -166,8 +166,8 @@ def fitted_matrix(fixed: torch.Tensor, moving: torch.Tensor, kind: str = "affine
     if kind != "rigid":
         linear = linear * (s * sign).sum() / spread.trace()
     if kind == "affine":
-        # What a similarity leaves over. Points that lie close together or in a plane tell little of it: with the slack,
-        # it then stays small instead of being extrapolated.
+        # The residual of the similarity. Points that are close together or coplanar determine it poorly: the slack then
+        # keeps it small instead of extrapolating.
         kept = slack * spread.trace() * torch.eye(3, device=fixed.device)
         linear = linear + torch.linalg.solve(spread + kept, (cross - linear @ spread).T).T
     matrix = torch.eye(4, device=fixed.device)

@@ -1,4 +1,4 @@
-"""What the networks' answers are judged by, in training and in validation."""
+"""The networks' losses in training and their metrics in validation."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class StructureValidation:
 
 
 class PointLoss:
-    """How far the points, and what the matrix fitted to them does, are off, in mm.
+    """The error in mm of the points and of the matrix fitted to them.
 
-    Where there are label maps, the points are the middles of the structures. Elsewhere they are whatever the network
-    finds again in the moved image.
+    Where there are label maps, the points are the centres of the structures. Elsewhere they are any points that the
+    network finds again in the moved image.
     """
 
     def __init__(self, grid: Grid):
@@ -79,7 +79,7 @@ class PointLoss:
         return torch.stack(errors).mean()
 
     def of(self, output: torch.Tensor, one: Sample) -> torch.Tensor:
-        """How far off in mm the matrix is for one pair and its points (2, N, 3)."""
+        """The error in mm of the matrix for one pair and its points (2, N, 3)."""
         count = len(one["fixed_shares"]) if "fixed_shares" in one else None
         return self._error(output[0][:count], output[1][:count], one["truth"])
 
@@ -97,7 +97,7 @@ class PointLoss:
 
 
 def middles(shares: torch.Tensor) -> torch.Tensor:
-    """The middle (S, 3) of every structure's shares (S, I, J, K), in voxels; NaN where it does not occur."""
+    """The centre of mass (S, 3) of every structure's shares (S, I, J, K), in voxels; NaN where it does not occur."""
     mass = shares.sum((1, 2, 3))
     places = []
     for axis, length in enumerate(shares.shape[1:]):
@@ -107,10 +107,10 @@ def middles(shares: torch.Tensor) -> torch.Tensor:
 
 
 class FieldLoss:
-    """Overlap of structures, or local correlation where there are none, beside the field's roughness."""
+    """The field's roughness, plus the similarity of the images, the overlap of their structures, or both."""
 
     def __init__(self, similarity: Callable | None, label_weight: float, smoothness: float, bending: bool):
-        """``similarity``: of the images, or None where they are painted and tell nothing."""
+        """``similarity``: of the images, or None for painted images, whose intensities cannot be compared."""
         self._similarity, self._label_weight = similarity, label_weight
         self._smoothness, self._bending = smoothness, bending
 

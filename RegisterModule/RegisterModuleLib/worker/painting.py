@@ -1,6 +1,6 @@
 """Images of random contrast painted from label maps, so that a network learns shapes and not intensities.
 
-After SynthMorph (Hoffmann et al. 2022, 10.1109/TMI.2021.3116879): every structure gets a random grey value; sharpness,
+After SynthMorph (Hoffmann et al. 2022, 10.1109/TMI.2021.3116879): every structure gets a random intensity; sharpness,
 shading, exponent and noise are random as well. A network trained on such pairs registers any contrast with any other.
 """
 
@@ -26,7 +26,7 @@ def painted(
     Args:
         shares: (V, I, J, K) uint8, how much of a voxel has each label value, 255 all of it; the first is background.
         is_structure: (V,) whether a value is one of the structures that are to be aligned.
-        twins: (V,) index of the value that each one looks like: left and right are mostly of one kind.
+        twins: (V,) index of the value that each one looks like: left and right mostly look alike.
         bare: how often everything else is left out, as after brain extraction.
     """
     values = random.uniform(0.05, 1.0, len(shares))
@@ -80,7 +80,7 @@ def disturbed(image: torch.Tensor, strength: float, random: np.random.RandomStat
 
 
 def rescaled(image: torch.Tensor) -> torch.Tensor:
-    """Each channel with its values stretched to 0 to 1, save the outermost few."""
+    """Each channel with its values stretched to 0 to 1, except for a few outliers."""
     stretched = []
     for channel in image:
         flat = channel.reshape(-1)

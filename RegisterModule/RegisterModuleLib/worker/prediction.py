@@ -1,4 +1,4 @@
-"""Applies a registration method to a pair of images, and what comes of it."""
+"""Applies a registration method to a pair of images, and holds the result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RegistrationPrediction(Prediction):
     figures: dict[str, Any] = field(default_factory=dict)
 
     def save(self, outputs: Mapping[str, Path]) -> list[Path]:
-        """Write transform, inverse, volume, labels, jacobian, difference and checkerboard, whichever is asked for."""
+        """Write transform, inverse, volume, labels, jacobian, difference and checkerboard, whichever are requested."""
         makers = {
             "transform": lambda path: write_transform(path, self.transform),
             "inverse": lambda path: write_transform(path, self.transform.inverse()),
@@ -62,7 +62,7 @@ class RegistrationPrediction(Prediction):
         return list(outputs.values())
 
     def summary(self) -> dict[str, Any]:
-        """Similarity before and after, how far and how evenly the transform moves, share of folded voxels."""
+        """Similarity before and after, size and smoothness of the displacement, share of folded voxels."""
         return self.figures
 
     def in_words(self) -> str:
@@ -94,7 +94,7 @@ class RegistrationPrediction(Prediction):
         return after < _LOW_SIMILARITY and after < before + _LEAST_GAIN
 
     def warped(self) -> np.ndarray:
-        """The moving image (C, I, J, K) on the fixed image's grid, in the moving image's numbers."""
+        """The moving image (C, I, J, K) on the fixed image's grid, with the moving image's intensities and dtype."""
         moving = self.pair.moving
         values = torch.from_numpy(np.array(moving.array, np.float32, order="C"))
         outside = values.amin((1, 2, 3))[:, None, None, None]
@@ -111,12 +111,12 @@ class RegistrationPrediction(Prediction):
         return warped[0].astype(labels.array.dtype)
 
     def difference(self) -> np.ndarray:
-        """Fixed minus warped image, each from 0 to 1 (I, J, K)."""
+        """Fixed minus warped image, each scaled to 0 to 1 (I, J, K)."""
         fixed, warped = self._comparable()
         return fixed - warped
 
     def checkerboard(self) -> np.ndarray:
-        """Fixed and warped image by turns, each from 0 to 1 (I, J, K)."""
+        """A checkerboard of fixed and warped image, each scaled to 0 to 1 (I, J, K)."""
         fixed, warped = self._comparable()
         edge = max(fixed.shape) / _CHECKERS
         index = sum(np.ogrid[tuple(map(slice, fixed.shape))][axis] // edge for axis in range(3))
@@ -146,7 +146,7 @@ class RegistrationPrediction(Prediction):
 
 
 class Aligning(Protocol):
-    """What is applied: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
+    """The method to apply: a :class:`RegisterModuleLib.method.RegistrationMethod`."""
 
     needs_overlap: ClassVar[bool]
 
@@ -185,7 +185,8 @@ class RegistrationPredictor(Predictor):
                 f"({', '.join(channels)}), but these have {len(pair.fixed.array)}."
             )
         try:
-            aligned = self.align(pair, context)
+            with context.phases("align"):
+                aligned = self.align(pair, context)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -193,7 +194,8 @@ class RegistrationPredictor(Predictor):
                 "There was not enough memory to align these images: choose a coarser finest_spacing, resample them, "
                 "close other programs, or use another device."
             ) from error
-        figures = aligned.figures | deformation_metrics(aligned.transform, pair)
+        with context.phases("post-process"):
+            figures = aligned.figures | deformation_metrics(aligned.transform, pair)
         if figures["folded_percent"] > 0:
             context.report(
                 "warning",

@@ -1,6 +1,6 @@
 """Gradient steps on the similarity of one pair: for its matrix, and for its velocity field.
 
-This is what a network's answer is refined with, and all there is where no network was trained.
+It refines a network's prediction, or stands alone where no network was trained.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from RegisterModuleLib.worker.fields import gradients, integrated
 from RegisterModuleLib.worker.grids import Box, Grid, block_means, inside, matrix_coordinates, resized, sampled, taper
 from RegisterModuleLib.worker.similarity import Similarity, prepared
 
-_RADIUS = 0.4  # of the box's longest side; a matrix entry of one by this radius moves what is so far away by 1 mm
-_LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # of the fixed image; of what the moving one is large enough to cover of it
+_RADIUS = 0.4  # of the box's longest side; a matrix entry of 1 / radius moves a point at this radius by 1 mm
+_LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # share of the fixed image; share of the part that the moving image can cover
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ def _averaged(scan: Scan, edge: float) -> Scan:
 class MatrixRefinement:
     """Improves a matrix (4x4, fixed RAS to moving RAS) by gradient steps.
 
-    Its parameters are millimetres by which the matrix moves what lies far from the box's centre, so that one learning
-    rate suits shifts and rotations. Within the plane only where the images are single slices.
+    Its parameters are displacements in mm of points far from the box's centre, so that one learning rate suits
+    translations and rotations. For single slices it moves within the plane only.
     """
 
     def __init__(self, box: Box, kind: str, metric: Similarity, start: np.ndarray):
@@ -98,7 +98,7 @@ class MatrixRefinement:
         metric = prepared(self._metric, at.fixed, at.grid.spacing)
         self.loss = math.inf  # of another resolution
         best = parameters.detach().clone()
-        # An image of a part is not to be stretched over the whole.
+        # A partial image must not be stretched over the whole.
         coverable = _volume(at.moving.affine, at.moving.shape) / _volume(at.grid.affine, at.grid.shape)
         least = min(_LEAST_OVERLAP, _LEAST_COVERED * coverable)
         for number in range(steps):
@@ -139,7 +139,7 @@ class VelocityRefinement:
 
     Attributes:
         best: (3, I, J, K) in voxels of the grid, 0 at its border.
-        loss: that of ``best``.
+        loss: the loss of ``best``.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class VelocityRefinement:
         """
         Args:
             matrix: 4x4, fixed RAS to moving RAS; applied after the deformation.
-            weight: of the roughness of the field beside the similarity.
-            bending: punish bends (second derivatives) instead of stretches (first derivatives).
+            weight: of the roughness of the field against the similarity.
+            bending: penalise bending (second derivatives) instead of stretching (first derivatives).
             start: the field to begin with.
         """
         self._grid, self._matrix, self._metric = grid, matrix, metric
@@ -193,7 +193,7 @@ class VelocityRefinement:
 
 
 def smoothed(field: torch.Tensor) -> torch.Tensor:
-    """A field (C, I, J, K) smoothed by about 1.2 voxels, so that single voxels do not run ahead."""
+    """A field (C, I, J, K) smoothed by about 1.2 voxels, so that no single voxel moves on its own."""
     smooth = field[None]
     for axis, length in enumerate(field.shape[1:]):
         if length > 1:
@@ -214,7 +214,7 @@ def roughness(field: torch.Tensor, bending: bool = False) -> torch.Tensor:
 
 
 def _volume(affine: np.ndarray, shape: Sequence[int]) -> float:
-    """In mm³; of single slices the area in mm²."""
+    """The volume in mm³; for single slices the area in mm²."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.prod([size * count for size, count in zip(spacing, shape, strict=True) if count > 1]))
 

@@ -50,7 +50,7 @@ def jacobians(transform: SpatialTransform, grid: Grid) -> np.ndarray:
     fields = [step for step in transform.steps if isinstance(step, Displacement)]
     if not fields:
         matrix = transform.matrix
-        assert matrix is not None  # there is nothing else
+        assert matrix is not None  # without fields all steps are matrices
         return np.array([np.linalg.det(matrix[:3, :3])])
     own = fields[0].grid
     back = torch.from_numpy(np.linalg.inv(own.affine[:3, :3]).astype(np.float32))
@@ -79,7 +79,7 @@ def jacobian_map(transform: SpatialTransform, grid: Grid) -> np.ndarray:
 
 
 class Registered(Protocol):
-    """What is scored: a :class:`RegisterModuleLib.worker.prediction.RegistrationPrediction`."""
+    """The prediction to score: a :class:`RegisterModuleLib.worker.prediction.RegistrationPrediction`."""
 
     pair: Pair
     transform: SpatialTransform
@@ -100,7 +100,7 @@ def case_scores(
     pair, transform = prediction.pair, prediction.transform
     own = {key: value for key, value in prediction.figures.items() if not isinstance(value, (bool, list))}
     labelled = case.files("fixed_label") and case.files("moving_label")
-    # What a reader looks for first stands first: columns in the order of the rows that have them.
+    # The most important columns come first: they are in the order of the rows that have them.
     rows = _structure_rows(prediction, case, names) if labelled else []
     known = landmark_metrics(case, transform) | _truth_metrics(case, transform, pair)
     rows.append({"structure": "whole image", **known, **own})
@@ -167,7 +167,7 @@ def landmark_metrics(case: Case, transform: SpatialTransform) -> dict[str, Any]:
 
 
 def _truth_metrics(case: Case, transform: SpatialTransform, pair: Pair) -> dict[str, Any]:
-    """Distance in mm to where the true transform goes, before and after, where the fixed image is no background."""
+    """Distance in mm to where the true transform goes, before and after, in the foreground of the fixed image."""
     if not case.files("transform"):
         return {}
     truth = read_transform(case.files("transform")[0], pair.grid)
@@ -193,7 +193,7 @@ def foreground_points(pair: Pair, most: int = 50_000) -> np.ndarray:
 
 
 def _matrix_metrics(matrix: np.ndarray) -> dict[str, Any]:
-    """Shift of the origin, angle of the rotation and change of volume of a matrix."""
+    """Angle of the rotation and change of volume of a matrix."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     turn = u @ vt
     angle = np.degrees(np.arccos(np.clip((np.trace(turn) * np.sign(np.linalg.det(turn)) - 1) / 2, -1, 1)))

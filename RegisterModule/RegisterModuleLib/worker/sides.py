@@ -1,4 +1,6 @@
-"""One image of a case with what belongs to it, whether it stands alone or is the fixed or moving one of a pair."""
+"""One image of a case with its label map and landmarks, whether it stands alone or is the fixed or moving one of a
+pair.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ class Side:
     """One image of a case.
 
     Attributes:
-        name: of the case; a moving image is called by its file.
+        name: of the case; a moving image is named after its file.
         images: a file or DICOM folder per channel; none where there is only a label map to paint from.
         label: its structures.
         landmarks: its named points.
@@ -29,7 +31,7 @@ class Side:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that it names; the same for one image that several cases list."""
+        """All its files; equal for one image that several cases list."""
         return (*self.images, *(file for file in (self.label, self.landmarks) if file))
 
 

@@ -17,7 +17,7 @@ _NOISE = 0.02  # share of the variance that is never explained
 
 
 class Similarity(Protocol):
-    """What gradient steps on a pair follow: a function, or an object with a trained network::
+    """The objective of gradient steps on a pair: a function, or an object with a trained network::
 
         class Learned:
             def __init__(self, network):
@@ -26,11 +26,11 @@ class Similarity(Protocol):
             def __call__(self, fixed, moving, weight):
                 return (self._network(torch.cat([fixed, moving])[None])[0] * weight).sum() / weight.sum()
 
-    One that must know the voxel size, or computes something once for a fixed image, also is a :class:`Prepares`.
+    One that needs the voxel size, or computes something once for a fixed image, is also a :class:`Prepares`.
     """
 
     def __call__(self, fixed: torch.Tensor, moving: torch.Tensor, weight: torch.Tensor, /) -> torch.Tensor:
-        """How unlike two images (C, I, J, K) on one grid are: a scalar, less is more alike.
+        """The dissimilarity of two images (C, I, J, K) on one grid: a scalar, lower is more similar.
 
         Gradients must flow through ``moving``, the moving image at the voxels of the fixed one. ``weight``
         (1, I, J, K) from 0 to 1 says which voxels count, and is 0 where the moving image does not reach.
@@ -40,7 +40,7 @@ class Similarity(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A similarity that wants to see the fixed image before the steps of a resolution."""
+    """A similarity that needs the fixed image before the steps of a resolution."""
 
     def prepare(self, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
         """The similarity for the steps at one resolution.
@@ -75,7 +75,7 @@ class LocalCorrelation:
     """1 - r² within a window around each voxel, averaged (Avants et al. 2008, 10.1016/j.media.2007.06.004)."""
 
     def __init__(self, window: int = 7):
-        """``window``: edge in voxels; an even one is made odd, to have a middle."""
+        """``window``: edge in voxels; an even one is made odd, to have a centre."""
         self._window = window | 1
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -103,10 +103,10 @@ class LocalCorrelation:
 
 
 class LocalInformation(LocalCorrelation):
-    """Negative mutual information -½ ln(1 - r²) of Gaussian grey values within a window around each voxel, averaged.
+    """Negative mutual information -½ ln(1 - r²) of Gaussian intensities within a window around each voxel, averaged.
 
-    Next to r² itself, what matches well pulls harder and what cannot be matched pulls less, as in a likelihood with
-    unknown noise: the same weight of smoothness then serves images that are alike and images that are not.
+    Compared with r² itself, regions that match well get larger gradients and regions that cannot match smaller ones, as
+    in a likelihood with unknown noise: one smoothness weight then suits similar and dissimilar images.
     """
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -115,10 +115,10 @@ class LocalInformation(LocalCorrelation):
 
 
 class MutualInformation:
-    """Negative mutual information of Parzen-windowed grey values (Mattes et al. 2003, 10.1109/TMI.2003.809072)."""
+    """Negative mutual information of Parzen-windowed intensities (Mattes et al. 2003, 10.1109/TMI.2003.809072)."""
 
     def __init__(self, bins: int = _BINS, most_samples: int = _MOST_SAMPLES):
-        """Of more voxels than ``most_samples``, evenly spread ones are taken."""
+        """Images with more voxels than ``most_samples`` are subsampled evenly."""
         self._bins, self._most = bins, most_samples
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -129,7 +129,7 @@ def pair_stage(
 
 
 def _collated(samples: list[Sample]) -> Sample:
-    """A batch of what all samples have: where only some cases have label maps, a batch with others goes without."""
+    """A batch of the entries that all samples have: if some samples lack label maps, the batch has none."""
     from torch.utils.data import default_collate
 
     common = set(samples[0]).intersection(*samples[1:])

@@ -65,8 +65,8 @@ class PairSampler:
     def __init__(self, data: TrainingSet, changes: Changes, seed: int, coarser: int = 1, structures: int = 0):
         """
         Args:
-            coarser: make pairs at a voxel size that is so many times the grid's.
-            structures: show so many of them with each pair, chosen at random: a step then takes less time; 0: all.
+            coarser: factor by which the pairs' voxel size exceeds the grid's.
+            structures: number of structures shown with each pair, chosen at random to save time; 0: all.
         """
         self.data, self._changes, self._seed, self._coarser = data, changes, seed, coarser
         self._shown = min(structures, len(data.structures)) or len(data.structures)
@@ -87,7 +87,7 @@ class PairSampler:
             shown = random.choice(shown, self._shown, replace=False)
         for side, one, matrix in zip(("fixed", "moving"), (fixed, moving), matrices, strict=True):
             coordinates = self._coordinates(matrix, random)
-            image: Any = one.image  # always there where it is not painted
+            image: Any = one.image  # always present unless painted
             if self.data.paint and one.shares is not None:
                 image = painted(one.shares, self._is_structure(one), self.data.twins, random, self._changes.bare)
             images.append(disturbed(sampled(image, coordinates), self._changes.intensity, random))
@@ -113,7 +113,7 @@ class PairSampler:
         return is_structure
 
     def _matrix(self, random: np.random.RandomState, share: float) -> np.ndarray:
-        """A random matrix (4x4) about the middle of the grid, from its indices to its indices."""
+        """A random matrix (4x4) about the centre of the grid, from its indices to its indices."""
         changes, grid = self._changes, self.grid
         flat = np.array([n == 1 for n in grid.shape])
         angles = np.deg2rad(random.uniform(-1, 1, 3) * changes.rotation * share)

@@ -1,4 +1,4 @@
-"""From a dataset to training pairs: which images belong together, the common grid, and reading them onto it."""
+"""From a dataset to training pairs: which images belong together, the common grid, and resampling them onto it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from RegisterModuleLib.worker.training import TrainingSet
 if TYPE_CHECKING:
     from RegisterModuleLib.worker.cases import TrainingImage
 
-GRID_STEPS = 8  # all resolutions of the networks have the same corners on a multiple of so many steps
+GRID_STEPS = 8  # all resolutions of the networks have the same corners on a multiple of this many steps
 _MOST_VALUES = 255
 
 
@@ -35,7 +35,7 @@ def common_box(reference: Raw, dataset: Dataset) -> Box:
     values = [segment.value for segment in dataset.segments]
     if reference.labels is not None:
         return structures_box(reference, values)
-    assert reference.scan is not None  # what has no labels has an image
+    assert reference.scan is not None  # without labels there is an image
     return foreground_box(reference.scan)
 
 
@@ -115,7 +115,7 @@ def _paints(settings: TrainingParameters, images: list[Side]) -> bool:
 
 
 def _all_values(images: list[Side], context: Context) -> list[int]:
-    """Every label value that occurs, but 0."""
+    """Every label value that occurs, except 0."""
     from MedDeepLib.data.sources.labels import read_segmentation
 
     found: set[int] = set()
@@ -160,7 +160,7 @@ def _set(
 
 
 def _intensities(images: list[TrainingImage]) -> list[float]:
-    """Mean and standard deviation over the images of the mean value of what is not background."""
+    """Mean and standard deviation over the images of their mean foreground intensity."""
     shown = [one.image for one in images if one.image is not None]
     means = [float(image[image > 0.05].mean()) for image in shown]
     return [round(float(np.mean(means)), 4), round(float(np.std(means)), 4)]

@@ -22,7 +22,7 @@ from RegisterModuleLib.worker.grids import Box, Grid, box_of, matrix_coordinates
 
 ENDINGS = (".h5", ".hdf5", ".tfm", ".txt")
 _FLIP = geometry.LPS_TO_RAS
-_SAMPLED_SPACING = 2.0  # mm, of a grid that takes the place of a transform of another kind
+_SAMPLED_SPACING = 2.0  # mm, of the grid on which a transform of another kind is sampled
 _MOST_SAMPLES = 128  # along its longest axis
 _PADDED_SLICES = 1
 
@@ -144,8 +144,8 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
     """Read a transform as ITK or Slicer write it.
 
     Args:
-        around: grid of the fixed image; transforms that are neither linear nor displacement fields (B-splines, say)
-            are taken for what they do within it.
+        around: grid of the fixed image; transforms that are neither linear nor displacement fields (B-splines, say) are
+            sampled within it.
 
     Raises UserError when the file is missing or holds no transform.
     """
@@ -156,7 +156,7 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
         raise UserError(f"The transform {path} does not exist; check the name and the folder.")
     try:
         listed = list(itk.transformread(str(path)))
-    except Exception:  # ITK's wrapping raises many kinds, with words for programmers
+    except Exception:  # ITK's wrapping raises many exception types, with messages for programmers
         raise UserError(
             f"The transform {path} cannot be read: it is damaged or not a transform; save it again as .h5 or .tfm."
         ) from None
@@ -169,7 +169,7 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
 def _from_itk(transform: Any, around: Grid, path: Path) -> SpatialTransform:
     if transform.GetInputSpaceDimension() != 3:
         raise UserError(f"The transform {path} is not for three dimensions: save it again from a 3D scene.")
-    if not _is_exact(transform):  # whole, since a spline after a matrix has its own place, not the fixed image's
+    if not _is_exact(transform):  # as a whole, since a spline after a matrix has its own domain, not the fixed image's
         return _sampled(transform, around)
     if _is_composite(transform):
         whole = SpatialTransform()
@@ -193,7 +193,7 @@ def _is_composite(transform: Any) -> bool:
 
 
 def _parts(transform: Any) -> list[Any]:
-    """Of a composite, in the order in which they are applied."""
+    """The transforms of a composite, in the order in which they are applied."""
     count = transform.GetNumberOfTransforms()
     return [_downcast(transform.GetNthTransformConstPointer(n)) for n in reversed(range(count))]
 
@@ -227,15 +227,15 @@ def _displacement_of(transform: Any) -> Displacement:
 
 
 def _sampled(transform: Any, around: Grid) -> SpatialTransform:
-    """What a transform of any kind does on a grid around the fixed image: a displacement, then a matrix.
+    """A transform of any kind, sampled on a grid around the fixed image: a displacement, then a matrix.
 
-    The matrix is the one that fits best and all that is left beyond the grid.
+    The matrix is the best fit, and applies alone beyond the grid.
     """
     found = _sampled_displacement(transform, around)
     points = matrix_coordinates(found.grid.affine, found.grid.indices()).reshape(3, -1).T.numpy().astype(np.float64)
     moves = found.vectors.reshape(3, -1).T.numpy().astype(np.float64)
     center = points.mean(0)
-    # Of the moves, not of where they lead: across a single slice, of which nothing is known, nothing is stretched.
+    # Fitted to displacements, not to targets: across a single slice, where nothing is known, nothing is stretched.
     slopes, *_ = np.linalg.lstsq(np.c_[points - center, np.ones(len(points))], moves, rcond=None)
     matrix = np.eye(4)
     matrix[:3, :3] += slopes[:3].T

@@ -1,1 +1,1 @@
-"""The segmentation methods, one file each; a file put here is found by itself."""
+"""The segmentation methods, one file each; the registry finds every file put here."""

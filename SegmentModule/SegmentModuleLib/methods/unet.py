@@ -38,13 +38,13 @@ class UNetParameters(TrainingParameters):
     )
     strides: str = parameter(
         _AUTOMATIC,
-        "By how much each axis is made coarser on entering each resolution, such as 1x1x1, 2x2x1, 2x2x2; automatic: by "
+        "Downsampling factor of each axis on entering each resolution, such as 1x1x1, 2x2x1, 2x2x2; automatic: by "
         "patch and voxel size.",
         advanced=True,
     )
     kernels: str = parameter(
         _AUTOMATIC,
-        "Voxels that the convolutions see along each axis at each resolution, such as 3x3x1, 3x3x3, 3x3x3; automatic: "
+        "Kernel size of the convolutions along each axis at each resolution, such as 3x3x1, 3x3x3, 3x3x3; automatic: "
         "1 along axes whose voxels are much longer than the others'.",
         advanced=True,
     )
@@ -101,7 +101,7 @@ class UNet(SegmentationMethod):
 
     @property
     def _topology(self) -> topology.Topology:
-        """As the parameters say; what they leave open is as in models that were made before they existed."""
+        """From the parameters; what they leave open is as in models from before these parameters existed."""
         at_half = self.parameters.resolution == "half"
         plain = topology.isotropic(self._depth, self.dimensions, at_half)
         return topology.Topology(self._entries("strides") or plain.strides, self._entries("kernels") or plain.kernels)

@@ -1,1 +1,1 @@
-"""What the worker process computes; never imports Slicer or Qt."""
+"""The computations of the worker process; never imports Slicer or Qt."""

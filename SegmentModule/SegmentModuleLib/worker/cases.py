@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from MedDeepLib.data.padding import find_padding
 from MedDeepLib.data.preparation import Plan, prepare, prepare_labels, resample_array, stack_channels
 from MedDeepLib.data.slots import Case
 from MedDeepLib.data.sources.image import Image, read_image
@@ -58,6 +59,7 @@ def load_case(
     image = stack_channels([read_image(path) for path in case.files("image")], resample)
     labels = read_reference(case, image, classes, resample)
     pieces = torch.from_numpy(count_pieces(labels, len(classes)))
+    padding = [torch.nan if value is None else value for value in map(find_padding, image.array)]
     prepared = prepare(image, plan)
     label = prepare_labels(labels, prepared)
     hull = foreground_hull(prepared.image)
@@ -77,7 +79,7 @@ def load_case(
     }
     if weight is not None:
         volumes["weight"] = Volume(torch.from_numpy(weight)[None])
-    return CachedCase(volumes, voxels, {"pieces": pieces})
+    return CachedCase(volumes, voxels, {"pieces": pieces, "padding": torch.tensor(padding)})
 
 
 def _as_indices(file: Path, labels: np.ndarray, segments, classes: Sequence[Segment]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Derives automatic settings from the data and the device: voxel size, patch, network and batch.
 
-The rules are nnU-Net's (Isensee et al. 2021, 10.1038/s41592-020-01008-z), except that memory is counted for the very
-network instead of being estimated, and that on a CPU speed is the limit: patches start from a typical image
-and shrink, along the axis that covers most of it, until a training step fits. The user's own choices stay.
+The rules are nnU-Net's (Isensee et al. 2021, 10.1038/s41592-020-01008-z), except that memory is counted for the actual
+network instead of being estimated, and that on a CPU speed is the limit: patches start from a typical image and shrink,
+along the axis that covers most of it, until a training step fits. The user's own choices stay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EDGE_ON_CPU = {3: 64, 2: 192}
 
 
 def configure(method: PatchMethod, context: Context, dtype: torch.dtype | None) -> PatchMethod:
-    """The method with its parameters decided for the dataset and the device of ``context``, and an explanation.
+    """The method with its parameters chosen for the dataset and the device of ``context``, and an explanation.
 
     Args:
         dtype: of the forward pass where it is not float32.
@@ -52,7 +52,7 @@ def configure(method: PatchMethod, context: Context, dtype: torch.dtype | None) 
 
 
 def decide(method: PatchMethod, images: Fingerprint, need: Need, free_bytes: int) -> Configuration:
-    """The decisions themselves, for a device with so much free memory; see :func:`configure`."""
+    """The decisions themselves, for a device with ``free_bytes`` of free memory; see :func:`configure`."""
     budget = memory_to_count_on(method.parameters.memory, free_bytes)
     spacing = chosen_spacing(method.parameters.spacing, images)
     spaced = type(method)(replace(method.parameters, spacing=spacing))
@@ -66,18 +66,18 @@ def decide(method: PatchMethod, images: Fingerprint, need: Need, free_bytes: int
 
 
 def chosen_spacing(wanted: tuple[float, ...], images: Fingerprint) -> tuple[float, ...]:
-    """The wanted voxel size, with what suits the training images wherever it is 0."""
+    """The wanted voxel size; where it is 0, the target spacing of the training images."""
     return tuple(float(w or t) for w, t in zip(wanted, images.target_spacing(), strict=True))
 
 
 def first_fitting(sizes: Sequence[float], load: Callable[[int], float], guess: int) -> int:
-    """The number of the first of ``sizes``, which fall, whose load is at most 1; their count if there is none.
+    """The index of the first of the decreasing ``sizes`` whose load is at most 1; their count if there is none.
 
-    Loads are about proportional to sizes, so that few of them need to be known.
+    Loads are about proportional to sizes, so few of them need to be computed.
 
     Args:
-        load: of the size with a number; falls too.
-        guess: the number that is tried first.
+        load: the load of a size by its index; decreases too.
+        guess: the index that is tried first.
     """
     first, last, slow = 0, len(sizes), 0
     while first < last:
@@ -85,7 +85,7 @@ def first_fitting(sizes: Sequence[float], load: Callable[[int], float], guess: i
         share = load(tried)
         first, last = (first, tried) if share <= 1 else (tried + 1, last)
         slow = slow + 1 if last - first > width / 2 else 0
-        # Where sizes are in proportion, the next one to try; where they turn out not to be, the middle.
+        # The next guess assumes proportional loads; where that fails twice, bisect.
         guess = bisect.bisect_left(sizes, -sizes[tried] / share, key=lambda size: -size)
         if slow == 2:
             guess, slow = (first + last) // 2, 0
@@ -96,7 +96,7 @@ class _Fitting:
     """Finds the largest patch, and the largest batch, that the device can train with."""
 
     def __init__(self, method: PatchMethod, shape: tuple[int, ...], need: Need, budget: int):
-        """``shape`` is that of a typical image on the network's grid, of which patches start."""
+        """``shape`` is that of a typical image on the network's grid, from which patches start."""
         self._method, self._need, self._budget = method, need, budget
         self._shape = shape[: method.dimensions]
         self._spacing = method.parameters.spacing[: method.dimensions]
@@ -134,7 +134,7 @@ class _Fitting:
         return self._load(candidates[number], batch)
 
     def _load(self, method: PatchMethod, batch: int) -> float:
-        """What a step takes as a share of what there is, of time or of memory: up to 1 it fits."""
+        """The time or memory of a step as a share of what is available: up to 1 it fits."""
         time = self._time(method, batch)
         return time if time > 1 else max(time, self._memory(method, batch))
 

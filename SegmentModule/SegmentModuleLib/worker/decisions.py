@@ -1,4 +1,4 @@
-"""What is decided for a training before it starts."""
+"""The decisions for a training before it starts."""
 
 from __future__ import annotations
 

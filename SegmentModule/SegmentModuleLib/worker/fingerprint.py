@@ -67,7 +67,7 @@ class Fingerprint:
         return _rounded(target)
 
     def shape_at(self, spacing: Vector) -> tuple[int, ...]:
-        """Voxels of a typical image on a grid of ``spacing``; 0: as it comes along that axis."""
+        """Voxels of a typical image on a grid of ``spacing``; 0: the image's own along that axis."""
         own = np.array(self.spacings)
         factor = own / np.where(np.array(spacing) > 0, spacing, own)
         return tuple(max(1, round(float(n))) for n in np.median(np.array(self.shapes) * factor, axis=0))

@@ -11,9 +11,9 @@ from MedDeepLib.training import ranks
 class SegmentationLoss:
     """Loss of class scores (B, classes, ...) against class indices ``batch["label"]`` (B, 1, ...).
 
-    Where the batch has a ``weight`` (B, 1, ...), cross-entropy is weighted by it and voxels of weight 0 count for
-    nothing, in either part. Dice is taken over the foreground classes that occur in the batch; where several processes
-    train together, in the batches of all of them.
+    Where the batch has a ``weight`` (B, 1, ...), cross-entropy is weighted by it and voxels of weight 0 are ignored in
+    both parts. Dice is taken over the foreground classes that occur in the batch; where several processes train
+    together, in the batches of all of them.
     """
 
     def __init__(self, name: str):

@@ -10,21 +10,30 @@ from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
 from MedDeepLib.errors import NotEnoughMemory
 from MedDeepLib.training.channels import channels_in_words
+from MedDeepLib.training.precision import autocast_dtype
 
 if TYPE_CHECKING:
     import torch
 
     from SegmentModuleLib.worker.patch_method import PatchMethod
 
-# Upper limit of "automatic": nnU-Net's plans are made for as much, and larger patches seldom help.
+# Upper limit of "automatic": nnU-Net's plans are made for this much, and larger patches seldom help.
 _SENSIBLE_BYTES = 8e9
 # Share of the free memory; other programs use the GPU for display.
 _SHARE = 0.9
 
 
+def counted_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The dtype for which the memory of a training is counted; None for float32.
+
+    On a CPU, automatic precision counts as float32, so that the same patch and batch are chosen on every processor.
+    """
+    return None if precision == "auto" and device.type == "cpu" else autocast_dtype(precision, device)
+
+
 @dataclass(frozen=True)
 class Need:
-    """The memory and the operations that training a method takes, found without training it; each counted once.
+    """The memory and the operations that training a method takes, determined without training it; each counted once.
 
     Attributes:
         channels, classes: of the dataset; classes without the background.

@@ -21,7 +21,7 @@ def predict_within_memory(
 ) -> torch.Tensor:
     """Like :meth:`Workflow.predict`, but with less memory when there is not enough.
 
-    Raises OutOfMemory when no step is left, Stopped when the user asks for it.
+    Raises OutOfMemory when no step is left, Stopped when the user asked to stop.
     """
     report = lambda sentence: context.report("message", message=sentence)  # noqa: E731
     while True:

@@ -1,4 +1,4 @@
-"""What the worker needs to know of a segmentation method; written down here, since methods import the worker."""
+"""The part of a segmentation method that the worker uses; declared here, since methods import the worker."""
 
 from __future__ import annotations
 

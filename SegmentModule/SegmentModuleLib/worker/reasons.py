@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from MedDeepLib.core import Explanation, describe, to_mapping
 from MedDeepLib.devices import preflight
+from MedDeepLib.training.precision import autocast_dtype, precision_name
 
 from SegmentModuleLib.parameters import AXES
 from SegmentModuleLib.worker.fingerprint import ANISOTROPIC, Fingerprint
-from SegmentModuleLib.worker.memory import advice, patch_of
+from SegmentModuleLib.worker.memory import Need, advice, patch_of
 
 if TYPE_CHECKING:
     from SegmentModuleLib.worker.decisions import Configuration
@@ -22,7 +24,7 @@ _FEWEST_SLICES = 4
 
 
 def explain(configuration: Configuration) -> Explanation:
-    """Warnings before a training."""
+    """The text, warnings and facts that explain a configuration before a training."""
     method, need = configuration.method, configuration.need
     fits, memory = advice(method, patch_of(method), need, configuration.free_bytes)
     weights = preflight.count_weights(need.build(method))
@@ -30,7 +32,7 @@ def explain(configuration: Configuration) -> Explanation:
     reasons = _reasons(configuration)
     lines = [_images(configuration.images), "Chosen for these images and this device:"]
     lines += [f"  {name} {value}: {reason}." for name, value, reason in reasons]
-    lines.append(memory)
+    lines += [memory, *_precision(method.parameters.precision, need)]
     lines.append(f"The network has {_millions(weights)} weights, {_millions(per_case)} for each training case.")
     warnings = []
     if per_case > _MANY_WEIGHTS_PER_CASE:
@@ -56,6 +58,16 @@ def explain(configuration: Configuration) -> Explanation:
         "weights": weights,
     }
     return Explanation("\n".join(lines), tuple(warnings), facts)
+
+
+def _precision(wanted: str, need: Need) -> list[str]:
+    """A sentence where the forward pass is not computed in float32."""
+    on_cpu = need.device_type == "cpu"  # there memory is counted for float32, whatever is computed
+    dtype = autocast_dtype(wanted, torch.device("cpu")) if on_cpu else need.dtype
+    if dtype is None:
+        return []
+    why = "as you chose" if wanted != "auto" else f"which is faster on this {'CPU' if on_cpu else 'GPU'}"
+    return [f"The forward pass is computed in {precision_name(dtype)}, {why}."]
 
 
 def _images(images: Fingerprint) -> str:

@@ -18,7 +18,7 @@ FEWEST_LEVELS, MOST_LEVELS = 3, 8
 AUTOMATIC = "automatic"
 # Voxels that an axis must have to be halved, so that half of them are left.
 _ENOUGH_VOXELS = 8
-# An axis with voxels so many times longer than the shortest is not halved yet and its neighbours are far away.
+# An axis with voxels this many times longer than the shortest is not halved yet, and its neighbours count as far.
 _COARSE = 2.0
 
 Axes = tuple[int, ...]
@@ -26,11 +26,11 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Topology:
-    """Of a network, one entry for every resolution, the finest first.
+    """The strides and kernels of a network, one entry for every resolution, the finest first.
 
     Attributes:
-        strides: by how much each axis is made coarser on entering that resolution.
-        kernels: voxels that its convolutions see along each axis.
+        strides: downsampling factor of each axis on entering that resolution.
+        kernels: kernel size of its convolutions along each axis.
     """
 
     strides: tuple[Axes, ...]
@@ -64,7 +64,7 @@ def chosen_topology(
         spacing: voxel size along each axis.
         levels: number of resolutions; 0: as many as the patch has voxels for.
         at_half: compute at half the resolution from the beginning.
-        strides: where these are chosen already and only kernels are wanted.
+        strides: if they are given, only the kernels are chosen.
 
     Raises UserError when a fixed size cannot be halved often enough.
     """
@@ -79,7 +79,7 @@ def chosen_topology(
             axes = state.axes_with_enough_voxels()
             if not axes and len(chosen) >= (levels or FEWEST_LEVELS):
                 break
-            axes = axes or state.fine_axes()  # a depth that is asked for, or the least there is
+            axes = axes or state.fine_axes()  # a requested depth, or the minimum
         if not axes and not strides and (chosen or at_half):
             raise _too_few(size, (levels or FEWEST_LEVELS) - 1 + at_half)
         chosen.append(state.halve(axes))
@@ -117,11 +117,11 @@ class _Resolution:
         self._has_near_neighbours = [False] * len(size)
 
     def fine_axes(self) -> list[int]:
-        """Those that are not coarse and, where their size is fixed, even."""
+        """The axes that are not coarse and whose size, if fixed, is even."""
         return [axis for axis in self._fine(range(len(self._size))) if self._can_be_halved(axis)]
 
     def axes_with_enough_voxels(self) -> list[int]:
-        """Those that are not coarse among the ones that are long enough."""
+        """The axes that are not coarse, among those that are long enough."""
         long = [axis for axis, n in enumerate(self._size) if n >= _ENOUGH_VOXELS and self._can_be_halved(axis)]
         return self._fine(long)
 
@@ -132,7 +132,7 @@ class _Resolution:
         return tuple(2 if axis in axes else 1 for axis in range(len(self._size)))
 
     def kernel(self, stride: Axes) -> Axes:
-        """Of the convolutions here; an axis whose neighbours were near once stays seen."""
+        """The kernel of the convolutions here; an axis whose neighbours were near once keeps a kernel of 3."""
         for axis in [*self._fine(range(len(self._size))), *(axis for axis, n in enumerate(stride) if n > 1)]:
             self._has_near_neighbours[axis] = True
         return tuple(3 if near else 1 for near in self._has_near_neighbours)

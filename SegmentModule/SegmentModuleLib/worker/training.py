@@ -27,7 +27,7 @@ from MedDeepLib.training.samplers import EachOnce
 from MedDeepLib.training.schedules import Plateau, schedule
 from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Validation
 
-from SegmentModuleLib.worker.label_facts import has_structures
+from SegmentModuleLib.worker.case_facts import has_structures
 from SegmentModuleLib.worker.losses import SegmentationLoss
 from SegmentModuleLib.worker.postprocessing import keep_largest_components
 
@@ -61,12 +61,13 @@ def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> Tr
     classes = len(dataset.classes)
     network = method.network(len(dataset.channels), classes + 1).to(context.device)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    dtype = autocast_dtype(settings.precision, context.device)
     validation = None
-    if any(map(has_structures, data.validation)):  # of healthy cases alone, the best network finds nothing
+    if any(map(has_structures, data.validation)):  # with healthy cases alone, the best network finds nothing
         single_piece = prepared.facts["single_piece"]
         cleaned = [index for index, name in enumerate(dataset.classes, start=1) if single_piece.get(name)]
         validation = Validation(
-            _WholeCases(network, data.validation, plan, method.downsampling, context, cleaned),
+            _WholeCases(network, data.validation, plan, method.downsampling, context, cleaned, dtype),
             "validation Dice",
             settings.validate_every,
             settings.patience,
@@ -90,7 +91,7 @@ def patch_stage(method: PatchMethod, prepared: Prepared, context: Context) -> Tr
             plateau=Plateau(settings.plateau_patience) if settings.plateau_patience else None,
             max_gradient_norm=12.0,
             micro_batches=settings.accumulation,
-            dtype=autocast_dtype(settings.precision, context.device),
+            dtype=dtype,
             average=settings.weight_average,
         ),
         validation=validation,
@@ -113,10 +114,10 @@ class _PatchSampler:
 
 
 class _WholeCases:
-    """Mean Dice over whole validation cases, on the network's grid; one at least has structures.
+    """Mean Dice over whole validation cases, on the network's grid; at least one has structures.
 
-    Weights are chosen by what the network itself finds. Where applying it also removes small separate pieces, the Dice
-    after that is reported beside.
+    The best weights are chosen by the network's own output. If applying the model also removes small separate pieces,
+    the Dice after that is reported too.
     """
 
     def __init__(
@@ -127,9 +128,14 @@ class _WholeCases:
         step: tuple[int, int, int],
         context: Context,
         cleaned: Sequence[int],
+        dtype: torch.dtype | None,
     ):
-        """``cleaned``: indices of the classes of which only the largest piece is kept."""
-        self._network, self._cases, self._plan = network, cases, plan
+        """
+        Args:
+            cleaned: indices of the classes of which only the largest piece is kept.
+            dtype: of the forward pass, as in training; None for float32.
+        """
+        self._network, self._cases, self._plan, self._dtype = network, cases, plan, dtype
         self._step, self._context, self._cleaned = step, context, cleaned
 
     def __call__(self) -> dict[str, float]:
@@ -140,7 +146,8 @@ class _WholeCases:
             prepared = PreparedImage(
                 case["image"], np.eye(4), (0, 1, 2), (False, False, False), shape, scale=np.ones(3), offset=np.zeros(3)
             )
-            options = TilingOptions(self._plan.patch_size, batch_size=1 if self._plan.patch_size[2] > 1 else 8)
+            tiles = 1 if self._plan.patch_size[2] > 1 else 8
+            options = TilingOptions(self._plan.patch_size, batch_size=tiles, autocast=self._dtype)
             labels = apply_within_memory(
                 self._network,
                 prepared,

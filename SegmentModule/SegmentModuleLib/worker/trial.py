@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from MedDeepLib.core import Context
 from MedDeepLib.devices import preflight
+from MedDeepLib.training.nested import in_float32
+from MedDeepLib.training.precision import autocast_dtype
 
 from SegmentModuleLib.worker.memory import Need, patch_of
 
@@ -18,7 +20,7 @@ _MOST_STEPS = 5
 
 
 def time_of_training(method: PatchMethod, context: Context) -> str:
-    """A sentence on it; empty on a GPU, which another job may be using, and where memory does not suffice now."""
+    """A sentence on the time; empty on a GPU, which another job may be using, and when free memory does not suffice."""
     dataset, batch = context.dataset, method.parameters.batch_size
     need = Need(len(dataset.channels), len(dataset.classes), context.device.type)
     if context.device.type != "cpu" or need.bytes(method, batch) > preflight.free_bytes(context.device):
@@ -44,12 +46,16 @@ def _seconds_for_a_step(method: PatchMethod, need: Need) -> float:
     image = torch.randn(shape[0], need.channels, *shape[2:])
     label = torch.randint(0, need.classes + 1, shape)
 
+    dtype = autocast_dtype(method.parameters.precision, torch.device("cpu"))
+
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss(network(image), {"label": label}).backward()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            scores = network(image)
+        loss(in_float32(scores), {"label": label}).backward()
         optimizer.step()
 
-    step()  # the first one also sets things up
+    step()  # warm-up
     began, steps = time.perf_counter(), 0
     while steps < _MOST_STEPS and time.perf_counter() - began < _LONGEST_SECONDS:
         step()

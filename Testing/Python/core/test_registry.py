@@ -1,7 +1,8 @@
-"""Methods are found by themselves: a file dropped into a module's methods package is a method."""
+"""Methods are found automatically: a file dropped into a module's methods package is a method."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -52,7 +53,7 @@ TASK = Task("classify", "Classification", (Slot("features", "table"),), (Slot("c
 
 @pytest.fixture
 def classify_package(tmp_path, monkeypatch):
-    """An empty ClassifyModuleLib in a folder of its own, and a registry that has seen nothing of it."""
+    """An empty ClassifyModuleLib in its own folder, and a fresh registry."""
     package = tmp_path / "ClassifyModuleLib"
     (package / "methods").mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
@@ -87,8 +88,8 @@ def test_a_task_of_ones_own_is_found_only_where_it_is_named(classify_package, mo
     with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'classify'"):
         registry.imported_method("classify")
     monkeypatch.delenv("MEDDEEP_TASKS")
-    assert tasks() == ["register", "segment"]
-    with pytest.raises(UserError, match="There is no task 'classify': the tasks are register, segment"):
+    assert tasks() == ["detect", "register", "segment"]
+    with pytest.raises(UserError, match="There is no task 'classify': the tasks are detect, register, segment"):
         registry.task("classify")
 
 
@@ -120,6 +121,18 @@ def test_methods_of_ones_own_are_found_in_the_folder_that_is_named(tmp_path, mon
     assert get("segment", "mine")().parameters.depth == 3
     monkeypatch.delenv("MEDDEEP_METHODS")
     assert "mine" not in methods("segment")
+
+
+def test_files_of_one_name_in_two_folders_are_two_files(tmp_path, monkeypatch):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        own = NEW_METHOD.replace('"classify", "dropped"', f'"segment", "mine_{folder.name}"')
+        (folder / "same_name_of_this_test.py").write_text(own, encoding="utf-8")
+        monkeypatch.setenv("MEDDEEP_METHODS", str(folder))
+        assert get("segment", f"mine_{folder.name}").__module__.startswith("meddeep_own_methods_same_name")
+    monkeypatch.setenv("MEDDEEP_METHODS", os.pathsep.join(map(str, folders)))
+    assert {"mine_a", "mine_b"} <= set(methods("segment"))
 
 
 def test_a_method_of_ones_own_that_is_broken_is_named(tmp_path, monkeypatch):

@@ -227,8 +227,7 @@ for path in map(pathlib.Path, sys.argv[1:]):
 
 @pytest.fixture(scope="module")
 def full_disk(tmp_path_factory):
-    """Every kind of file has been written where files may have 20 kB only; returns the folder and what was
-    said."""
+    """Writes every kind of file with a file size limit of 20 kB; returns the folder and the error messages."""
     folder = tmp_path_factory.mktemp("full")
     paths = [folder / case for case in FULL_DISK_CASES]
     for path in paths:

@@ -1,4 +1,4 @@
-"""Tables of figures, and means with intervals over patients."""
+"""Tables of metrics, and means with confidence intervals over patients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from MedDeepLib.core import Metric
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.report import (
     headline,
+    metrics_of,
     overall,
     read_table,
     readable,
@@ -51,7 +52,7 @@ def test_an_interval_needs_five_patients():
 
 
 def test_the_interval_holds_what_it_promises():
-    """Of 60 experiments with 25 patients each, about 95 % have the true mean in their interval."""
+    """In about 95 % of 60 experiments with 25 patients each, the interval contains the true mean."""
     random = np.random.default_rng(0)
     inside = 0
     for experiment in range(60):
@@ -85,7 +86,7 @@ def test_the_files(tmp_path):
 
 
 def by_site() -> list[dict]:
-    """Ten patients of Basel, where all goes well, and five of Bern and one of nowhere, where it does not."""
+    """Ten patients of Basel with good results; five of Bern and one without a site with bad ones."""
     places = ["Basel"] * 10 + ["Bern"] * 5 + [""]
     return [
         row(f"P{number}", structure, (0.9 if site == "Basel" else 0.6) + number / 800, site=site)
@@ -155,13 +156,17 @@ def test_a_report_that_cannot_be_written(tmp_path):
         write_report(tmp_path / "file" / "report.csv", [row("A", "liver", 1.0)])
 
 
-# --- what other tasks report ------------------------------------------------------------------------------------------
+# --- reports of other tasks -------------------------------------------------------------------------------------------
 
 
 class Screening:
-    """One row per case: a score, whether the case is ill, and what a reader wrote of it."""
+    """One row per case: a score, whether the patient is ill, and a reader's remark."""
 
-    metrics = {"AUC": Metric(direction=1, chance=0.5, pooled=True), "error": Metric(direction=-1)}
+    metrics = {
+        "AUC": Metric(direction=1, chance=0.5, pooled=True),
+        "error": Metric(direction=-1),
+        "diameter_mm": Metric("mm"),
+    }
     group = "class"
     judged = "cases with a class"
 
@@ -205,7 +210,7 @@ def test_pooled_metrics_are_resampled_over_patients():
     assert everything["AUC"] == nodule["AUC"] and everything["patients"] == 40
     assert summarise(rows, 3, Screening()) == summary, "the same seed gives the same interval"
     assert headline(everything, Screening.metrics).startswith("AUC 0.")
-    assert headline(everything).startswith("mean ill"), "without a task: the first column"
+    assert headline(everything).startswith("mean error"), "without a task: the first column"
 
 
 def test_a_pooled_metric_that_the_rows_do_not_allow():
@@ -215,3 +220,17 @@ def test_a_pooled_metric_that_the_rows_do_not_allow():
     assert headline(nodule, Screening.metrics).startswith("mean error")
     few = summarise(screened(4), 0, Screening())[0]
     assert few["AUC"] is not None and few["AUC_low"] is None, "an interval needs five patients"
+
+
+def test_what_pooled_metrics_are_made_of_is_no_metric_itself():
+    class Counting:
+        metrics = {"hits": Metric(direction=1), "sensitivity": Metric(direction=1, pooled=True)}
+        group = "class"
+
+        def pooled(self, rows):
+            return {"sensitivity": sum(row["found"] for row in rows) / len(rows)}
+
+    rows = [{"case": n, "patient": n, "site": "", "class": "a", "hits": n, "found": n % 2} for n in range(4)]
+    (of_class, everything) = summarise(rows, evaluation=Counting())
+    assert metrics_of(of_class) == metrics_of(everything) == ["hits", "sensitivity"]
+    assert of_class["sensitivity"] == 0.5

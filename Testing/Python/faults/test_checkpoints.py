@@ -1,4 +1,4 @@
-"""Damaged and foreign checkpoints of a real training: the one before serves, or there is a clear refusal."""
+"""Damaged and foreign checkpoints of a real training: the previous one is used, or there is a clear refusal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def removed(file: Path) -> None:
 
 
 def resumed(run: Path, tmp_path: Path) -> tuple[int, list[dict]]:
-    """Go on with a copy of the run, in this process."""
+    """Resume a copy of the run in this process."""
     folder = JobFolder(run)
     before = len(folder.events())
     return run_worker(run), folder.events()[before:]
@@ -81,7 +81,7 @@ def test_when_both_are_damaged_nothing_is_made_up(run, tmp_path, damage):
     damage(run / "checkpoint.pt")
     damage(run / "checkpoint.previous.pt")
     code, events = resumed(run, tmp_path)
-    assert code == 2 and "cannot be read, it was damaged: delete checkpoint.pt and" in failure(events)
+    assert code == 2 and "is damaged and cannot be read: delete checkpoint.pt and" in failure(events)
     assert not (run / "model").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_of_another_training_is_refused(run, tmp_path, change):
         content["identity"] |= change
         torch.save(content, run / name)
     code, events = resumed(run, tmp_path)
-    assert code == 2 and "was made by other settings" in failure(events)
+    assert code == 2 and "was made with other settings" in failure(events)
     assert not (run / "model").exists()
 
 

@@ -1,14 +1,16 @@
-"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each does what its formula says."""
+"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each follows its formula."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from MedDeepLib.core import Context
+from MedDeepLib.training import precision
 from MedDeepLib.training.average import WeightAverage
 from MedDeepLib.training.dense.supervision import DeepSupervision
 from MedDeepLib.training.engine import train
@@ -39,10 +41,10 @@ def test_schedules_against_their_formulas():
     assert cosine(100)(25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert polynomial(100, power=0.9)(50) == pytest.approx(0.5**0.9)
     assert constant()(12345) == 1
-    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that goes on longer than planned
+    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that continues longer than planned
 
 
-def test_plateau_lowers_the_rate_after_every_row_of_vain_validations():
+def test_plateau_lowers_the_rate_after_validations_without_improvement():
     plateau = Plateau(patience=3)
     assert [plateau.reductions(vain) for vain in range(8)] == [0, 0, 0, 1, 0, 0, 1, 0]
 
@@ -100,7 +102,7 @@ def test_average_against_its_formula():
 
 
 def test_the_averaged_weights_are_validated_and_kept(tmp_path):
-    """A rate so high that the weights jump about: their average lies much nearer to the truth."""
+    """With a learning rate so high that the weights jump about, their average is much closer to the truth."""
 
     def validate() -> dict[str, float]:
         seen.append(stage.networks["network"].weight.detach().clone())
@@ -128,9 +130,42 @@ def test_without_validation_the_average_is_kept_too(tmp_path):
 
 
 def test_dtypes_without_a_gpu():
-    assert autocast_dtype("auto", CPU) is None and autocast_dtype("float32", CPU) is None
+    assert autocast_dtype("float32", CPU) is None
     assert autocast_dtype("bfloat16", CPU) is torch.bfloat16 and autocast_dtype("float16", CPU) is torch.float16
     assert not loss_scaler(torch.bfloat16, CPU).is_enabled() and loss_scaler(torch.float16, CPU).is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("machine", "instructions", "has", "expected"),
+    [
+        ("x86_64", "AVX512", {"_is_avx512_bf16_supported"}, torch.bfloat16),
+        ("AMD64", "AVX512", {"_is_amx_tile_supported"}, torch.bfloat16),
+        ("x86_64", "AVX512", set(), None),
+        ("x86_64", "AVX2", {"_is_avx512_bf16_supported"}, None),  # ATEN_CPU_CAPABILITY=avx2
+        ("aarch64", "DEFAULT", {"_is_mkldnn_bf16_supported"}, torch.bfloat16),
+        ("arm64", "DEFAULT", set(), None),
+    ],
+)
+def test_dtypes_by_processor(monkeypatch, machine, instructions, has, expected):
+    """bfloat16 only if the CPU has instructions for it, as torch reports."""
+    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in has, raising=False)
+    arm = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: "_is_mkldnn_bf16_supported" in has)
+    monkeypatch.setattr(precision.torch.ops, "mkldnn", arm)
+    assert autocast_dtype("auto", CPU) is expected
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert autocast_dtype("auto", CPU) is None, "without oneDNN nothing uses them"
+
+
+def test_a_version_of_torch_that_cannot_be_asked_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert autocast_dtype("auto", CPU) is None
 
 
 @pytest.mark.parametrize(

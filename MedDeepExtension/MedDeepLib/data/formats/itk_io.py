@@ -154,8 +154,7 @@ def _check_complete(path: Path, stored: np.ndarray, compressed: bool) -> None:
 
 @contextlib.contextmanager
 def _without_twin(path: Path) -> Iterator[Path]:
-    """A name of the file that ITK cannot mix up: for ``x.nii.gz`` beside ``x.nii`` it reads the voxels of the
-    latter."""
+    """A path that ITK cannot confuse with another file: for ``x.nii.gz`` beside ``x.nii`` it reads the latter."""
     if not (path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()):
         yield path
         return

@@ -11,7 +11,7 @@ from MedDeepLib.data.readers.listing import Entry, Listing
 from MedDeepLib.data.slots import VALUES, CaseSlots, Slot
 from MedDeepLib.errors import UserError
 
-_LAYOUTS = ("s", "sTr")  # what follows the name of a slot in that of its folder
+_LAYOUTS = ("s", "sTr")  # suffixes that a folder's name may have after the slot's name
 
 
 def read_folder(path: Path, slots: CaseSlots) -> Listing:

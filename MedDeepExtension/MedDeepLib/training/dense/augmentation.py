@@ -1,6 +1,6 @@
-"""How a training patch is deformed and its intensities changed: what is decided at random, and how it is then computed.
+"""Random deformation and intensity changes of training patches.
 
-Deciding is cheap and happens where samples are made; computing happens on the training's device.
+Drawing the random parameters is cheap and happens where samples are made; applying them happens on the training device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Augmentation:
         scaling: largest relative change of size.
         elastic: standard deviation in voxels of the displacements of a coarse grid of control points.
         flip_axes: axes (0 right, 1 anterior, 2 superior) that may be mirrored.
-        intensity: 0: values stay; 1: strong changes of gain, offset, gamma, bias field, blur and noise.
+        intensity: 0: values are unchanged; 1: strong changes of gain, offset, gamma, bias field, blur and noise.
         probability: how often a patch is deformed, and how often each change of values is made.
     """
 
@@ -73,7 +73,8 @@ class IntensityChange:
     Attributes:
         gamma: exponent of the values between their lowest and highest; 1: none.
         gain, offset: values become gain * value + offset.
-        bias: (A, B, C) float32 control points of a smooth field that values above the lowest grow by; or None.
+        bias: (A, B, C) float32 control points of a smooth bias field b, by which a value v becomes v + (v - lowest) *
+            b; or None.
         blur: standard deviation in voxels; 0: none.
         noise: standard deviation; 0: none.
     """
@@ -108,7 +109,7 @@ class IntensityChange:
 def random_deformation(
     augmentation: Augmentation, size: tuple[int, int, int], random: np.random.RandomState
 ) -> Deformation:
-    """A random turn, change of size, elastic deformation and mirroring; in 2D (one slice) only within the slice."""
+    """A random rotation, scaling, elastic deformation and mirroring; in 2D (one slice) only within the slice."""
     flat, matrix, control = size[2] == 1, np.eye(3), None
     if random.uniform() < augmentation.probability:
         matrix = _random_matrix(augmentation, flat, random)
@@ -144,12 +145,12 @@ def random_intensity_change(
 
 
 def on_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A small array as float32 on the device, for which the processor does not wait until the device has it."""
+    """A small array as float32 on the device, copied without making the CPU wait."""
     return torch.from_numpy(np.array(array, np.float32)).to(device, non_blocking=True)
 
 
 def blurred(channel: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A channel (I, J, K) smoothed by a Gaussian of ``sigma`` voxels; its border values continue outside."""
+    """A channel (I, J, K) smoothed by a Gaussian of ``sigma`` voxels; border values are replicated outside."""
     radius = max(1, math.ceil(2 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=channel.device)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -1,7 +1,7 @@
 """Training cases that are read once: in memory up to a limit, beyond it in files that are mapped into memory.
 
-A patch needs a small part of a case, and of a mapped file only that part is read; what is used often, the system keeps
-in memory for as long as nobody else needs it. So a training takes as many cases as the disk holds.
+A patch needs a small part of a case, and only that part of a mapped file is read; the operating system keeps frequently
+used parts in memory while there is room. So a training can use as many cases as the disk holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from MedDeepLib.training import ranks
 from MedDeepLib.training.dense.patches import CachedCase, Volume
 
 _SHARE_OF_FREE_MEMORY = 0.5
-# Part of every key: files of another layout, of an interrupted training, are not taken for these.
+# Part of every key, so that files with another layout, left by an interrupted training, are not used.
 _LAYOUT = 2
 _DESCRIPTION = "case.json"
 
@@ -35,9 +35,9 @@ class CaseCache:
     def __init__(self, folder: Path, memory_bytes: int = 0):
         """
         Args:
-            folder: for what does not fit; made when it is needed.
-            memory_bytes: what cases may take in memory; 0: half of what is free now. Processes that train together
-                share it.
+            folder: for cases that do not fit into memory; created when needed.
+            memory_bytes: memory limit of all cases; 0: half of what is free now. Processes that train together share
+                it.
         """
         self._folder = folder
         self._left = memory_bytes or int(_SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available)
@@ -45,12 +45,12 @@ class CaseCache:
         self._lock = threading.Lock()
 
     def find(self, key: str) -> CachedCase | None:
-        """The case that an earlier run has put into a file, None if there is none."""
+        """The case if an earlier run has written it to disk, otherwise None."""
         folder = self._folder / key
         return _mapped(folder) if folder.is_dir() else None
 
     def keep(self, key: str, case: CachedCase) -> CachedCase:
-        """The same case, in memory if it fits, otherwise out of its files.
+        """The same case, in memory if it fits, otherwise mapped from files.
 
         Raises CannotWrite when the disk is full.
         """
@@ -77,7 +77,7 @@ class CaseCache:
             except OSError:
                 if not folder.is_dir():
                     raise
-                shutil.rmtree(part)  # another process that trains along was faster
+                shutil.rmtree(part)  # another process of this training was faster
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
@@ -88,13 +88,13 @@ class CaseCache:
         return _mapped(folder)
 
     def remove(self) -> None:
-        """Delete the files; cases out of them must not be used any more, here or in a process that trains along."""
+        """Delete the files; no process of the training may use cases mapped from them afterwards."""
         if ranks.leads():
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def cache_key(*files: Path, **settings: Any) -> str:
-    """Changes whenever a file or a setting does that a case is made from; reads no file.
+    """A key that changes with any file or setting that a case is made from; reads no file.
 
     Args:
         settings: JSON values.
@@ -105,7 +105,7 @@ def cache_key(*files: Path, **settings: Any) -> str:
 
 
 def _extra(name: str) -> str:
-    """The file of an extra, which may have the name of a volume."""
+    """The file name of an extra, which may be named like a volume."""
     return f"extra-{name}"
 
 
@@ -125,7 +125,7 @@ def _description(case: CachedCase) -> dict[str, Any]:
 
 def _mapped(folder: Path) -> CachedCase:
     def load(name: str) -> torch.Tensor:
-        # "c": to be written to in memory only, which nobody does; torch wants no array that cannot be written to.
+        # "c" is copy-on-write: nothing is ever written, but torch warns of read-only arrays.
         return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
 
     description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))

@@ -11,9 +11,9 @@ A case is any number of named volumes on one grid, each resampled in its own way
         voxels=class_voxels(label, background, random),
     )
 
-Cutting, turning, scaling and elastic deformation are one interpolation: only the voxels of the patch are computed, and
-no border is invented. A thread copies the part of the case that the patch needs (:func:`cut`); the device computes the
-patch from it (:func:`made`), so little is sent to a GPU.
+Cutting, rotation, scaling and elastic deformation are one interpolation: only the voxels of the patch are computed, and
+no artificial borders appear. A thread copies the part of the case that the patch needs (:func:`cut`); the device
+computes the patch from it (:func:`made`), so little is sent to a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLAN = "plan"
 class Volume:
     """One tensor of a case, and how patches are made of it.
 
-    Channels must keep their meaning when a patch is turned or mirrored: directions do not.
+    Channels must keep their meaning when a patch is rotated or mirrored; components of vectors do not.
 
     Attributes:
         tensor: (C, I, J, K), any dtype that numpy has; integers up to 2**24.
@@ -106,7 +106,7 @@ class CachedCase:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """What has been decided of a patch: size, centre in the part that was copied, and its random changes.
+    """How a patch is computed: size, centre within the copied part, and the random changes drawn for it.
 
     Attributes:
         origin: (3,) the first voxel of the part, in the case.
@@ -141,7 +141,7 @@ def class_voxels(label: torch.Tensor, background: torch.Tensor, random: np.rando
 def random_center(case: CachedCase, random: np.random.RandomState, foreground: float) -> np.ndarray:
     """A voxel index (3,): with probability ``foreground`` in a class chosen evenly, else in the background.
 
-    Anywhere in a case that names no voxels.
+    In a case without ``voxels``, any voxel.
     """
     if not case.voxels:
         return np.array([random.randint(length) for length in case.shape])
@@ -174,7 +174,7 @@ def cut(
         if volume.intensity
     }
     reach = deformation.reach(size)
-    # One voxel more on each side, for interpolation; at least one voxel, should all of it lie outside.
+    # One voxel more on each side, for interpolation; at least one voxel, even if the patch lies outside.
     first = np.clip(np.floor(center - reach).astype(int) - 1, 0, shape - 1)
     last = np.clip(np.ceil(center + reach).astype(int) + 1, first, shape - 1)
     box = (slice(None), *(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
@@ -213,7 +213,7 @@ def made(sample: Sample, generator: torch.Generator) -> Sample:
     some = next(iter(tensors.values()))
     grid = plan.deformation.grid(plan.center, plan.size, some.device)
     scale = on_device(2 / np.maximum(np.array(some.shape[1:]) - 1, 1), some.device)
-    grid = (grid * scale - 1).flip(-1)[None]  # as grid_sample wants it: -1 to 1, the last axis first
+    grid = (grid * scale - 1).flip(-1)[None]  # as grid_sample expects it: -1 to 1, the last axis first
     patch = {}
     for name, (linear, padded, dtype) in plan.volumes.items():
         mode, outside = "bilinear" if linear else "nearest", "border" if linear and not padded else "zeros"

@@ -16,15 +16,15 @@ _RESAMPLED = ("label", "weight")
 class DeepSupervision:
     """The weighted mean of a loss over all outputs of a network, each half as important as the finer one before it.
 
-    A network that has one output (a tensor instead of a list) is trained as without.
+    A network with one output (a tensor instead of a list) is trained without deep supervision.
     """
 
     def __init__(self, loss: Callable[[torch.Tensor, Sample], torch.Tensor], targets: Sequence[str] = _RESAMPLED):
         """
         Args:
             loss: of one output (B, C, ...) and the batch.
-            targets: entries (B, C, ...) of the batch that are brought to the resolution of each output, by taking the
-                nearest voxel.
+            targets: entries (B, C, ...) of the batch that are resampled to the resolution of each output (nearest
+                voxel).
         """
         self._loss, self._targets = loss, targets
 

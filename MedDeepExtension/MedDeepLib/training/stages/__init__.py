@@ -6,9 +6,9 @@
         network = Regressor(pca.arrays["components"]).to(context.device)
         yield TrainStage("regress", {"network": network}, Samples(32, sample=...), loss=..., optimisation=...)
 
-What a stage has made is there when the generator goes on: weights in its networks, ``FitStage.arrays``, the items of a
-DataStage. All of it survives an interruption. What is computed between two ``yield`` is not kept and is computed again
-on resuming: put it into a FitStage or a DataStage if it takes more than a few seconds.
+The result of a stage is available when the generator continues: weights in its networks, ``FitStage.arrays``, the items
+of a DataStage. All of it survives an interruption. What is computed between two ``yield`` is not kept and is computed
+again on resuming: put it into a FitStage or a DataStage if it takes more than a few seconds.
 """
 
 from MedDeepLib.core.stages import Sample, Stateful

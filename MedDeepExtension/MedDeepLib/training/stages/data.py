@@ -18,9 +18,9 @@ class DataStage:
         yield TrainStage("network", networks, Samples(8, sample=lambda number: radiographs[order(number)]), ...)
 
     Every item is a file in the run folder, written atomically as soon as it is made: an interrupted stage continues
-    with the first item that is missing. Several processes that train together share the items out among them. Items are
-    read when they are asked for, so there may be more of them than memory holds. They stay in the run folder as long
-    as the checkpoints do.
+    with the first item that is missing. Processes that train together divide the items among themselves. Items are read
+    on access, so there may be more of them than fit into memory. They stay in the run folder as long as the checkpoints
+    do.
 
     Attributes:
         name: unique within the method; shown to the user.

@@ -22,12 +22,12 @@ class FitStage:
         decide(svm.arrays, ...)                         # a later stage, or work after the yield
         model.load_weights()["svm"]["support"]          # the predictor
 
-    Arrays instead of pickled objects: a model is data that any version of any library can read and that nobody can hide
-    a program in. The arrays are saved with the model under the stage's name and restored on resuming. Fitting itself
-    starts again when it is interrupted; where it takes longer than a minute, ask ``context.stop_requested()`` now and
-    then, which also tells that the job is alive, and raise ``Stopped``.
+    Arrays instead of pickled objects: a model is data that any version of any library can read and that cannot contain
+    code. The arrays are saved with the model under the stage's name and restored on resuming. Fitting itself starts
+    again when it is interrupted; where it takes longer than a minute, ask ``context.stop_requested()`` now and then,
+    which also sends the job's heartbeat, and raise ``Stopped``.
 
-    Of several processes that train together one fits and tells the others.
+    Of several processes that train together, one fits and sends the result to the others.
 
     Attributes:
         name: unique within the method; shown to the user.

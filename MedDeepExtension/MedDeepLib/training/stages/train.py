@@ -23,7 +23,7 @@ class Samples:
         Samples(32, batch=batches_of({"image": images}, 32, seed))      # data in memory, a batch at a time
         Samples(4, sample=draw, collate=keeping_lists("boxes"))         # a different number of boxes in each sample
 
-    A batch takes this way: ``sample(number)`` or ``batch(number)`` in a background thread, then ``augment`` and
+    A batch is made by ``sample(number)`` or ``batch(number)`` in a background thread, then by ``augment`` and
     ``collate`` on the device. When memory is short, samples are dealt to micro-batches before they are collated, so a
     batch may hold whatever ``collate`` makes of samples.
 
@@ -37,7 +37,8 @@ class Samples:
         augment: ``augment(sample, generator)`` turns a sample into another one on the device. Everything random in it
             comes from the ``torch.Generator``, which depends on the seed and the sample's number only.
         collate: makes a batch of a list of samples that are on the device.
-        threads: that make samples ahead of time; 0: none, the training waits for each; None: as suits the device.
+        threads: number of threads that make samples ahead of time; 0: none, training waits for each batch; None: as
+            suits the device.
     """
 
     batch_size: int = 1
@@ -56,19 +57,19 @@ class Optimisation:
         Optimisation(optimizer, steps=2000, learning_rate=cosine(2000, warmup=100), average=0.999, seconds=3600)
 
     Attributes:
-        optimizer: of the trained parameters. With an own ``update``: several by name, or None.
+        optimizer: of the trained parameters. With a custom ``update``: several by name, or None.
         steps: how many steps the stage takes at most; see :func:`steps_of_epochs`.
-        seconds: end the stage after that time, interruptions not counted; 0: never. The learning rate then falls with
-            the time. Such a stage cannot be repeated to the last bit.
+        seconds: end the stage after that time, interruptions not counted; 0: never. The learning rate then follows the
+            elapsed time. Such a stage is not bit-reproducible.
         learning_rate: the factor on the optimisers' learning rates as a function of the step, from 0.
-        plateau: lowers the learning rate further when validations bring nothing better.
-        max_gradient_norm: gradients are clipped to this norm; 0: they are not.
-        micro_batches: a batch is computed in so many, whose gradients are added up: less memory for the same batch.
+        plateau: lowers the learning rate further when validations do not improve.
+        max_gradient_norm: gradients are clipped to this norm; 0: no clipping.
+        micro_batches: number of micro-batches per batch, whose gradients are summed: less memory for the same batch.
             Doubled when memory runs out.
         dtype: of the forward pass (torch.bfloat16, torch.float16), None for float32; see
             :func:`~MedDeepLib.training.precision.autocast_dtype`.
-        average: share of a running average of the weights that stays at each step, e.g. 0.999. Then the averaged
-            weights are validated and kept; 0: there is no average.
+        average: share of the running average of the weights that is kept at each step, e.g. 0.999. The averaged weights
+            are then validated and kept; 0: no averaging.
     """
 
     optimizer: torch.optim.Optimizer | dict[str, torch.optim.Optimizer] | None = None
@@ -91,19 +92,20 @@ class Optimisation:
 
 @dataclass
 class Validation:
-    """How a stage is judged while it trains. The weights with the best key metric are kept.
+    """How a stage is evaluated while it trains. The weights with the best key metric are kept.
 
         Validation(mean_dice, "validation Dice", every=200, patience=5, chance=0.0)
         Validation(lambda: {"error in mm": error(network)}, "error in mm", direction=-1)
 
     Attributes:
-        measure: returns metrics of the networks as they are, by name. They are in evaluation mode then, with the
+        measure: returns metrics of the current networks, by name. The networks are in evaluation mode, with the
             averaged weights if there is an average; no gradients are recorded.
         key_metric: the name of the metric that decides.
         every: steps between two validations; the last step is always validated.
-        patience: end the stage after so many validations without a better key metric; 0: never.
+        patience: end the stage after this many validations without a better key metric; 0: never.
         direction: of the key metric: +1 where more is better, -1 where less is better.
-        chance: a key metric no better than this has learned next to nothing, and the user is told; None: unknown.
+        chance: key metric of a network that has learned nothing; the user is warned if it is not exceeded. None:
+            unknown.
     """
 
     measure: Callable[[], dict[str, float]]
@@ -132,7 +134,7 @@ class Refresh:
 
 @dataclass
 class TrainStage:
-    """Trains networks step by step, any networks on any batch by any loss.
+    """Trains networks step by step, with any networks, batch and loss.
 
         yield TrainStage(
             "segment",
@@ -149,21 +151,21 @@ class TrainStage:
             features = networks["encoder"](batch["fixed"], batch["moving"])
             return {"boxes": networks["boxes"](features), "scores": networks["scores"](features)}
 
-    Micro-batches, the answer to running out of memory, several processes, half precision and clipping work for all of
-    them. An own ``update``, for rules that are no gradient of a loss (contrastive divergence) or that alternate between
-    optimisers (GANs), gives all of that up; a warning says so where it matters. It is rarely needed.
+    Micro-batches, recovery from out-of-memory errors, several processes, half precision and clipping work for all of
+    them. A custom ``update``, for rules that are not the gradient of a loss (contrastive divergence) or that alternate
+    between optimisers (GANs), forgoes all of that; a warning says so where it matters. It is rarely needed.
 
     Attributes:
         name: unique within the method; shown to the user.
         networks: what this stage trains or uses, by name. They are saved in checkpoints and, at the end, in the
-            model. Those that have parameters in the optimiser are trained; others stay in whatever mode they are.
+            model. Those that have parameters in the optimiser are trained; others keep their mode.
         data: what to train on.
         loss: ``loss(output, batch)`` returns a scalar tensor, usually a mean over the samples. It is computed in
-            float32; losses that are no such mean see a micro-batch at a time.
+            float32; losses that are not such a mean see one micro-batch at a time.
         forward: ``forward(networks, batch)`` returns the output: a tensor, or dictionaries, lists and tuples of them.
             None: the first network on ``batch["image"]``. Parameters that are trained must be used in it.
         optimisation, validation, refresh: see there.
-        state: whatever else changes in training and belongs into checkpoints, by name.
+        state: whatever else changes in training and belongs in checkpoints, by name.
         update: ``update(engine, batch)`` replaces ``forward``, ``loss`` and the optimiser's step. It returns a
             dictionary whose "loss" is shown, and whatever else is a scalar with it.
     """
@@ -180,7 +182,7 @@ class TrainStage:
     update: Callable[[Any, Sample], dict[str, Any]] | None = None
 
     def __post_init__(self):
-        """Raise ValueError where the author of a method has left out what the stage cannot do without."""
+        """Raise ValueError when required arguments are missing or contradict each other."""
         if (self.data.sample is None) == (self.data.batch is None):
             raise ValueError(f"stage '{self.name}' needs either sample or batch in its data")
         if (self.loss is None) == (self.update is None):
@@ -215,5 +217,5 @@ def first_on_image(networks: Networks, batch: Sample) -> Any:
 
 
 def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
-    """How many steps show ``samples`` samples ``epochs`` times."""
+    """The number of steps in ``epochs`` passes over ``samples`` samples."""
     return max(1, round(epochs * samples / batch_size))

@@ -1,4 +1,4 @@
-"""Facts about the labels of the training and validation cases before training, and messages about them."""
+"""Facts about the training and validation cases before training, and messages about them."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ def tell_healthy(dataset: Dataset, training: list[CachedCase], validation: list[
             "warning",
             message="No validation case has a structure, so the training is not validated and its last weights are "
             "kept: add cases with structures to the validation.",
+        )
+
+
+def tell_padding(cases: list[CachedCase], context: Context) -> None:
+    """Report CT images whose padding was taken for air."""
+    found = [[v for v in case.extras["padding"].tolist() if v == v] for case in cases if "padding" in case.extras]
+    count, values = sum(map(bool, found)), sorted({value for of_case in found for value in of_case}, reverse=True)
+    if count:
+        numbers = " and ".join(f"{value:.0f}" for value in values)
+        context.report(
+            "message",
+            message=f"{count} of {len(cases)} cases {'has' if count == 1 else 'have'} padding of {numbers} around the "
+            "scanned field: it was treated as air.",
         )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class PatchParameters(DetectionParameters):
     """How window networks are trained, and how many candidates a case may have."""
 
-    width: float = parameter(
+    network_width: float = parameter(
         1.0, "Features of every layer, as a share of the published network's.", minimum=0.01, maximum=4.0
     )
     negatives: int = parameter(
@@ -119,12 +119,12 @@ class PatchMethod(DetectionMethod):
         """Voxels of the screening's window."""
 
     def configured(self, context: Context) -> PatchMethod:
-        from DetectModuleLib.worker.sizes import median_spacing
+        from DetectModuleLib.worker.configuration import typical_grid
 
         wanted = self.parameters.spacing
         if all(wanted):
             return self
-        found = median_spacing(case.files("image")[0] for case in context.dataset.training)
+        found, _ = typical_grid(context.dataset)
         spacing = tuple(float(w or f) for w, f in zip(wanted, found, strict=True))
         configured = type(self)(replace(self.parameters, spacing=spacing))
         words = " x ".join(f"{n:g}" for n in spacing)

@@ -83,14 +83,16 @@ class Calcium(PatchMethod):
         from DetectModuleLib.worker.networks.windows import three_planes
         from DetectModuleLib.worker.screening import Screen
 
-        network, window = three_planes(self.parameters.field, channels, outputs, self.parameters.width)
+        network, window = three_planes(self.parameters.field, channels, outputs, self.parameters.network_width)
         return [Screen({"find": network}, window)]
 
     def looks(self, channels: int, outputs: int) -> list[Look]:
         from DetectModuleLib.worker.cascade import Look
         from DetectModuleLib.worker.networks.windows import three_planes
 
-        return [Look("distinguish", *three_planes(self.parameters.field, channels, outputs, self.parameters.width))]
+        return [
+            Look("distinguish", *three_planes(self.parameters.field, channels, outputs, self.parameters.network_width))
+        ]
 
     def predictor(self, model: TrainedModel, context, options: Any) -> CalciumPredictor:
         from DetectModuleLib.worker.calcification import CalciumPredictor

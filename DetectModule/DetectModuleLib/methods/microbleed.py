@@ -45,7 +45,7 @@ class Microbleed(PatchMethod):
         from DetectModuleLib.worker.networks.windows import microbleed_screen
         from DetectModuleLib.worker.screening import Screen
 
-        network, window = microbleed_screen(channels, outputs, self.parameters.width)
+        network, window = microbleed_screen(channels, outputs, self.parameters.network_width)
         screen = Screen({"screen": network}, window, (self.parameters.stride,) * 3)
         return [screen, screen]
 
@@ -53,4 +53,4 @@ class Microbleed(PatchMethod):
         from DetectModuleLib.worker.cascade import Look
         from DetectModuleLib.worker.networks.windows import microbleed_discriminator
 
-        return [Look("discriminate", *microbleed_discriminator(channels, outputs, self.parameters.width))]
+        return [Look("discriminate", *microbleed_discriminator(channels, outputs, self.parameters.network_width))]

@@ -51,7 +51,7 @@ class Mitosis(PatchMethod):
         from DetectModuleLib.worker.screening import Screen
 
         first, again, deep = (
-            mitosis_network(layers, channels, outputs, self.parameters.width) for layers in (11, 11, 13)
+            mitosis_network(layers, channels, outputs, self.parameters.network_width) for layers in (11, 11, 13)
         )
         stride, window = (self.parameters.stride, self.parameters.stride, 1), self.patch_size
         both = {"of 11 layers": again, "of 13 layers": deep}

@@ -60,7 +60,7 @@ class Multilevel(PatchMethod):
         from DetectModuleLib.worker.networks.windows import microbleed_screen
         from DetectModuleLib.worker.screening import Screen
 
-        network, window = microbleed_screen(channels, outputs, self.parameters.width)
+        network, window = microbleed_screen(channels, outputs, self.parameters.network_width)
         screen = Screen({"screen": network}, window, (self.parameters.stride,) * 3)
         return [screen, screen]
 
@@ -71,5 +71,5 @@ class Multilevel(PatchMethod):
         made = []
         for level, (name, weight) in enumerate(zip(LEVELS, self.parameters.fusion, strict=True)):
             if weight:
-                made.append(Look(name, *level_network(level, channels, outputs, self.parameters.width), weight))
+                made.append(Look(name, *level_network(level, channels, outputs, self.parameters.network_width), weight))
         return made

@@ -67,7 +67,7 @@ class PetCt(PatchMethod):
         from DetectModuleLib.worker.cascade import Look
         from DetectModuleLib.worker.networks.windows import three_planes
 
-        return [Look("views", *three_planes(self.parameters.field, channels, outputs, self.parameters.width))]
+        return [Look("views", *three_planes(self.parameters.field, channels, outputs, self.parameters.network_width))]
 
     def stages(self, prepared: Prepared, context: Context) -> Iterable[Stage]:
         from DetectModuleLib.worker.petct_stages import petct_stages

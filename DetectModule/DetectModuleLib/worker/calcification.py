@@ -10,6 +10,7 @@ import numpy as np
 from MedDeepLib.core import Context
 from MedDeepLib.data.preparation import Prepared
 from MedDeepLib.data.sources.image import Image
+from MedDeepLib.inference.progress import TileProgress
 from MedDeepLib.inference.sinks import Scores
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.randomness import random_state
@@ -20,7 +21,7 @@ from DetectModuleLib.worker.agatston import CalciumScore, calcium_score
 from DetectModuleLib.worker.boxes import to_space
 from DetectModuleLib.worker.candidates import Candidates
 from DetectModuleLib.worker.cascade import discriminate
-from DetectModuleLib.worker.cascade_prediction import SCREENING, CascadePredictor, TileProgress, warning
+from DetectModuleLib.worker.cascade_prediction import SCREENING, CascadePredictor, warning
 from DetectModuleLib.worker.cases import boxes_of
 from DetectModuleLib.worker.prediction import FindingsPrediction
 from DetectModuleLib.worker.screening import Proposing, Screen, Search, screened

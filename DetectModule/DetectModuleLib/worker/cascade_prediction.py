@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from MedDeepLib.data.geometry import spacing_of
 from MedDeepLib.data.preparation import Prepared
 from MedDeepLib.data.sources.image import Image
 from MedDeepLib.errors import UserError
+from MedDeepLib.inference.progress import TileProgress
 
 from DetectModuleLib.findings import Finding
 from DetectModuleLib.worker.boxes import to_space
@@ -82,17 +82,3 @@ class CascadePredictor(DetectionPredictor):
 
 def warning(context: Context) -> Callable[[str], None]:
     return lambda sentence: context.report("warning", message=sentence)
-
-
-class TileProgress:
-    """Reports tiles done and the time left, at most twice a second."""
-
-    def __init__(self, context: Context):
-        self._context, self._began, self._reported = context, time.monotonic(), 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._reported >= 0.5 or done == total:
-            self._reported = now
-            remaining = (now - self._began) / done * (total - done)
-            self._context.report("progress", step=done, total=total, remaining=round(remaining, 1))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from MedDeepLib.data.geometry import canonical_axes
 from MedDeepLib.data.preparation import Plan
-from MedDeepLib.data.sources.image import read_image_info
 from MedDeepLib.errors import UserError
 from MedDeepLib.training.dense.patches import CachedCase
 
@@ -47,13 +44,3 @@ def class_sizes(cases: Sequence[CachedCase], classes: int) -> list[list[float]]:
     indices = np.concatenate([boxes_of(case)[1] for case in cases])
     found = [sizes[indices == index] if (indices == index).any() else sizes for index in range(classes)]
     return [np.round(np.median(of_class, axis=0), 3).tolist() for of_class in found]
-
-
-def median_spacing(files: Iterable[Path]) -> tuple[float, float, float]:
-    """The median voxel size of images along right, anterior, superior, in mm; reads headers only."""
-    spacings = []
-    for file in files:
-        info = read_image_info(file)
-        spacings.append(info.spacing[list(canonical_axes(info.affine)[0])])
-    i, j, k = (round(float(value), 4) for value in np.median(spacings, axis=0))
-    return i, j, k

@@ -19,7 +19,14 @@ from toy_cascades import (
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"width": 0.2, "batch_size": 32, "learning_rate": 2e-3, "intensity": 0.1, "rotation": 20.0, "negatives": 3000}
+SMALL = {
+    "network_width": 0.2,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "intensity": 0.1,
+    "rotation": 20.0,
+    "negatives": 3000,
+}
 
 
 def screening(finding) -> float:
@@ -97,7 +104,7 @@ def test_three_fields_see_what_the_smallest_cannot(tmp_path, record_property):
     for name, fusion in (("small field", (1.0, 0.0, 0.0)), ("three fields", (0.3, 0.4, 0.3))):
         run = train(
             tmp_path / name, dataset, "multilevel", steps=150, hard_steps=50, discriminate_steps=400,
-            **SMALL | {"width": 0.1, "rotation": 180.0}, fusion=fusion, candidate_threshold=0.1, validate_every=100,
+            **SMALL | {"network_width": 0.1, "rotation": 180.0}, fusion=fusion, candidate_threshold=0.1, validate_every=100,
         )  # fmt: skip
         scores[name] = mean_sensitivity(predictions(run, dataset))
     record_property("tally", ", ".join(f"CPM of {name} {score:.2f}" for name, score in scores.items()))
@@ -129,7 +136,7 @@ def cells(random: np.random.Generator):
 
 def test_mitoses_are_told_from_other_nuclei(tmp_path, record_property):
     dataset = write_lesions(tmp_path, cells, (8, 2, 6), spacing=(1.0, 1.0, 1.0), name="mitosis")
-    settings = {"batch_size": 16, "learning_rate": 2e-3, "width": 0.5, "intensity": 0.1, "shift": 3.0}
+    settings = {"batch_size": 16, "learning_rate": 2e-3, "network_width": 0.5, "intensity": 0.1, "shift": 3.0}
     scores = {}
     for name, steps in (("untrained", 1), ("trained", 200)):
         run = train(tmp_path / name, dataset, "mitosis", steps=steps, hard_steps=steps, stride=2, **settings)
@@ -157,7 +164,7 @@ def heart(random: np.random.Generator):
 
 def test_calcium_is_told_from_bone_and_scored(tmp_path, record_property):
     dataset = write_lesions(tmp_path, heart, (10, 2, 8), name="calcium")
-    settings = {"width": 0.3, "field": 15, "batch_size": 32, "learning_rate": 2e-3, "intensity": 0.0}
+    settings = {"network_width": 0.3, "field": 15, "batch_size": 32, "learning_rate": 2e-3, "intensity": 0.0}
     found = {}
     for name, steps in (("untrained", 1), ("trained", 250)):
         run = train(tmp_path / name, dataset, "calcium", steps=steps, discriminate_steps=steps, **settings)
@@ -189,7 +196,14 @@ def chest_with_uptake(random: np.random.Generator):
 
 def test_pet_and_ct_are_judged_together(tmp_path, record_property):
     dataset = write_lesions(tmp_path, chest_with_uptake, (8, 2, 8))
-    settings = {"width": 0.25, "field": 13, "batch_size": 32, "learning_rate": 2e-3, "intensity": 0.1, "candidates": 40}
+    settings = {
+        "network_width": 0.25,
+        "field": 13,
+        "batch_size": 32,
+        "learning_rate": 2e-3,
+        "intensity": 0.1,
+        "candidates": 40,
+    }
     run = train(tmp_path / "run", dataset, "petct", steps=200, **settings)
     found = predictions(run, dataset)
     alone, judged = mean_sensitivity(found, screening), mean_sensitivity(found)

@@ -15,7 +15,7 @@ TRAINING = {
     "patch_size": [16, 16, 16],
     "width": 8,
     "network_width": 0.05,
-    "field": 9,
+    "field": 11,
     "candidates": 10,
     "anchors": 1,
     "validation_cases": 1,

@@ -27,7 +27,7 @@ class CalciumParameters(PatchParameters):
     candidate_threshold: float = parameter(
         0.3, "Score of the first network above which a bright voxel is a candidate.", minimum=0.0, maximum=1.0
     )
-    field: int = parameter(25, "Edge of the field that both networks see.", unit="voxels", minimum=9, maximum=129)
+    field: int = parameter(25, "Edge of the field that both networks see.", unit="voxels", minimum=11, maximum=129)
     threshold: float = parameter(
         130.0,
         "Calcium is at least this bright: 130 without contrast agent; more in angiography, where blood is bright.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 @with_defaults(candidates=150)
 class PetCtParameters(PatchParameters):
-    field: int = parameter(21, "Edge of the field that the network sees.", unit="voxels", minimum=9, maximum=129)
+    field: int = parameter(21, "Edge of the field that the network sees.", unit="voxels", minimum=11, maximum=129)
 
 
 class PetCt(PatchMethod):

@@ -104,7 +104,7 @@ def test_three_fields_see_what_the_smallest_cannot(tmp_path, record_property):
     for name, fusion in (("small field", (1.0, 0.0, 0.0)), ("three fields", (0.3, 0.4, 0.3))):
         run = train(
             tmp_path / name, dataset, "multilevel", steps=150, hard_steps=50, discriminate_steps=400,
-            **SMALL | {"network_width": 0.1, "rotation": 180.0}, fusion=fusion, candidate_threshold=0.1, validate_every=100,
+            **SMALL | {"network_width": 0.1, "rotation": 180.0}, fusion=fusion, candidate_threshold=0.1,
         )  # fmt: skip
         scores[name] = mean_sensitivity(predictions(run, dataset))
     record_property("tally", ", ".join(f"CPM of {name} {score:.2f}" for name, score in scores.items()))

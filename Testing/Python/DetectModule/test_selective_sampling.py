@@ -15,19 +15,21 @@ SIZE, CPU = (13, 13, 1), torch.device("cpu")
 EVERY, STEPS = 20, 400
 
 
-def picture(seed: int, lesions: int, rings: int) -> tuple[torch.Tensor, Pool]:
-    """Discs are lesions; rings look like them and are rare among many places of mere noise."""
+def picture(seed: int, lesions: int, barred: int) -> tuple[torch.Tensor, Pool]:
+    """Discs are lesions; discs with a bright bar are not, and are rare among many places of mere noise."""
     random = np.random.default_rng(seed)
     count = 24
     image = random.normal(0, 0.3, (count * 16, count * 16))
     grid = np.indices((16, 16)) - 8.0
     distance = np.linalg.norm(grid, axis=0)
     labels, voxels, kinds = [], [], np.zeros(count * count, int)
-    kinds[:lesions], kinds[lesions : lesions + rings] = 1, 2
+    kinds[:lesions], kinds[lesions : lesions + barred] = 1, 2
     for number, kind in enumerate(random.permutation(kinds)):
         i, j = 16 * (number // count), 16 * (number % count)
         if kind:
-            image[i : i + 16, j : j + 16] += (distance < 4) & ((kind == 1) | (distance > 2.2))
+            image[i : i + 16, j : j + 16] += distance < 4
+        if kind == 2:
+            image[i : i + 16, j : j + 16] += 0.8 * ((distance < 4) & (np.abs(grid[0]) < 1))
         labels.append(kind)
         voxels.append((i + 8, j + 8, 0))
     pool = Pool.of(0, np.array(voxels), np.array(labels))
@@ -35,7 +37,7 @@ def picture(seed: int, lesions: int, rings: int) -> tuple[torch.Tensor, Pool]:
 
 
 def steps_to(target: float, selective: bool, seed: int) -> int:
-    """Steps until lesions are told from rings; STEPS if never."""
+    """Steps until lesions are told from barred discs; STEPS if never."""
     image, kinds = picture(seed, 60, 8)
     pool = Pool(kinds.cases, kinds.voxels, (kinds.labels == 1).astype(int))
     held_out_image, held_out = picture(seed + 100, 100, 100)
@@ -62,4 +64,4 @@ def steps_to(target: float, selective: bool, seed: int) -> int:
 def test_selective_sampling_needs_fewer_steps(record_property):
     uniform, selective = ([steps_to(0.95, way, seed) for seed in (1, 2, 3)] for way in (False, True))
     record_property("tally", f"steps to an AUC of .95, 3 seeds: uniform {uniform}, selective {selective}")
-    assert sum(selective) < 0.7 * sum(uniform)
+    assert sum(selective) <= 0.5 * sum(uniform)

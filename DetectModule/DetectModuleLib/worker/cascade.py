@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from MedDeepLib.core import Context, Prepared
 from MedDeepLib.core.stages import Stage
 from MedDeepLib.data.preparation import Prepared as PreparedImage
-from MedDeepLib.errors import Stopped
+from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.training.dense.augmentation import Augmentation
 from MedDeepLib.training.dense.patches import CachedCase
 from MedDeepLib.training.precision import autocast_dtype
@@ -187,6 +187,12 @@ class Cascade:
         """
         settings, context = self._settings, self._context
         pool, held_out = pools
+        for kind, missing in (("with a finding", not pool.labels.any()), ("without one", pool.labels.all())):
+            if missing:
+                raise UserError(
+                    f"Stage '{name}' has no place {kind} to train on: add cases, or settings that leave more places (a "
+                    "lower threshold, more candidates)."
+                )
         images, held_out_images = ([case["image"] for case in cases] for cases in (self.training, self.validation))
         weights = [parameter for network in networks.values() for parameter in network.parameters()]
         batches = WindowBatches(

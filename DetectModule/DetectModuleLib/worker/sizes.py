@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from MedDeepLib.data.preparation import Plan
+from MedDeepLib.errors import UserError
 from MedDeepLib.training.dense.patches import CachedCase
 
 from DetectModuleLib.worker.cases import boxes_of
@@ -30,3 +31,16 @@ def sizes_of(cases: Sequence[CachedCase], plan: Plan) -> dict[str, Any]:
         "voxels": np.round(listed, 3).tolist(),
         "spacing": list(plan.spacing),
     }
+
+
+def class_sizes(cases: Sequence[CachedCase], classes: int) -> list[list[float]]:
+    """The median size (3,) of the findings of each class, in voxels of the network's grid; of all where it has none.
+
+    Raises UserError when there are no findings at all.
+    """
+    sizes = all_sizes(cases)
+    if not len(sizes):
+        raise UserError("None of the training cases has a finding: mark some, or let fewer cases be set aside.")
+    indices = np.concatenate([boxes_of(case)[1] for case in cases])
+    found = [sizes[indices == index] if (indices == index).any() else sizes for index in range(classes)]
+    return [np.round(np.median(of_class, axis=0), 3).tolist() for of_class in found]

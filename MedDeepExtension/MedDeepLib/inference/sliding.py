@@ -7,9 +7,10 @@ else is kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from MedDeepLib.data.preparation import Prepared
@@ -31,6 +32,10 @@ class TilingOptions:
         whole_image: send air through the network too.
         flip_axes: axes to average over mirrored copies of each tile.
         autocast: dtype of the forward pass, None for float32.
+        window: of a classifier that is evaluated densely (:mod:`~MedDeepLib.inference.dense`), in voxels: it gets so
+            many more voxels that it answers for all of the tile, and is right up to the border of the image, which is
+            mirrored there. None: the network answers for the voxels that it gets.
+        stride: voxels from one window to the next; the sink then gets a coarser grid, and ``size`` counts its voxels.
     """
 
     size: tuple[int, int, int]
@@ -39,6 +44,16 @@ class TilingOptions:
     whole_image: bool = False
     flip_axes: tuple[int, ...] = ()
     autocast: torch.dtype | None = None
+    window: tuple[int, int, int] | None = None
+    stride: tuple[int, int, int] = (1, 1, 1)
+
+    def seen(self, start: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """First voxel and size of what goes into the network for the tile that begins at ``start``."""
+        if self.window is None:
+            return start, self.size
+        axes = zip(start, self.size, self.window, self.stride, strict=True)
+        (i, n), (j, m), (k, o) = ((s * step - w // 2, (n - 1) * step + w) for s, n, w, step in axes)
+        return (i, j, k), (n, m, o)
 
 
 def apply_network(
@@ -62,20 +77,35 @@ def apply_network(
     Raises:
         Stopped: ``stop_requested`` returned True between two batches.
     """
-    sink.begin(prepared)
-    hull = None if options.whole_image else foreground_hull(prepared.image)
-    shape = tuple(prepared.image.shape[1:])
+    grid = _every(prepared, options.stride)
+    sink.begin(grid)
+    hull = None if options.whole_image else foreground_hull(grid.image)
+    shape = tuple(grid.image.shape[1:])
     queue = tiles(shape, options.size, options.overlap, hull, sink.margin)
     with torch.inference_mode():
         for first in range(0, len(queue), options.batch_size):
             if stop_requested():
                 raise Stopped
             group = queue[first : first + options.batch_size]
-            batch = torch.stack([cut_tile(prepared.image, tile.start, options.size) for tile in group])
+            batch = torch.stack([cut_tile(prepared.image, *options.seen(tile.start)) for tile in group])
             for tile, values in zip(group, _values(network, batch.to(device), options, sink), strict=True):
                 sink.add(tile, values)
             progress(min(first + options.batch_size, len(queue)), len(queue))
         return sink.result()
+
+
+def _every(prepared: Prepared, stride: tuple[int, int, int]) -> Prepared:
+    """The case on the grid of every ``stride``-th voxel; its image is a view."""
+    if stride == (1, 1, 1):
+        return prepared
+    i, j, k = stride
+    return replace(
+        prepared,
+        image=prepared.image[:, ::i, ::j, ::k],
+        affine=prepared.affine @ np.diag([i, j, k, 1.0]),
+        scale=prepared.scale / stride,
+        offset=prepared.offset / stride,
+    )
 
 
 def cut_tile(image: torch.Tensor, start: tuple[int, int, int], size: tuple[int, int, int]) -> torch.Tensor:

@@ -82,6 +82,16 @@ class ErrorWeighted:
         place = int(np.searchsorted(self._limits, random.uniform(), side="right"))
         return int(self._others[min(place, len(self._others) - 1)])
 
+    def several(self, number: int, count: int) -> np.ndarray:
+        """The cases (count,) of batch ``number``: the same rule, many times faster than one by one."""
+        random = random_state(self._seed, 5, number)
+        wanted = random.uniform(size=count) < self._share
+        places = np.searchsorted(self._limits, random.uniform(size=count), side="right")
+        drawn = self._others[np.minimum(places, len(self._others) - 1)]
+        if len(self._wanted):
+            drawn = np.where(wanted, self._wanted[random.randint(len(self._wanted), size=count)], drawn)
+        return drawn
+
     def update(self, errors: Sequence[float] | torch.Tensor) -> None:
         """Set the errors, one for each of the others, 0 or more; if all are 0, all cases count the same.
 

@@ -43,6 +43,17 @@ def test_cases_are_drawn_in_proportion_to_their_errors():
     assert len(set(map(rule, range(200)))) == 10
 
 
+def test_a_batch_follows_the_same_rule():
+    rule = ErrorWeighted([5, 6, 7], 2, wanted=[0, 1], share=0.25)
+    drawn = np.concatenate([rule.several(number, 50) for number in range(80)])
+    assert sum(drawn < 2) / 4000 == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(rule.several(7, 50), drawn[350:400])
+    rule.update([0, 3, 1])
+    times = Counter(np.concatenate([rule.several(number, 50) for number in range(80)]).tolist())
+    assert set(times) == {0, 1, 6, 7} and times[6] / times[7] == pytest.approx(3, rel=0.15)
+    assert set(ErrorWeighted([5, 6], 2).several(0, 40)) == {5, 6}
+
+
 def test_wanted_cases_have_their_share():
     rule = ErrorWeighted([5, 6, 7], 2, wanted=[0, 1], share=0.25)
     drawn = [rule(number) for number in range(4000)]

@@ -28,6 +28,7 @@ FORBIDDEN_IMPORTS = [
     ("MedDeepLib/jobs", "import SegmentModuleLib", "The library knows none of the modules built on it"),
     ("SegmentModuleLib", "import RegisterModuleLib", "Sister modules do not know each other"),
     ("RegisterModuleLib", "import SegmentModuleLib", "Registration does not know its sister modules"),
+    ("DetectModuleLib", "import SegmentModuleLib", "Detection does not know its sister modules"),
 ]
 
 
@@ -36,7 +37,7 @@ def tree(tmp_path) -> Path:
     """Copy of the packages, side by side, with the contracts."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "MedDeepExtension" / "MedDeepLib", tmp_path / "MedDeepLib", ignore=ignore)
-    for module in ("RegisterModule", "SegmentModule"):
+    for module in ("DetectModule", "RegisterModule", "SegmentModule"):
         library = f"{module}Lib"
         shutil.copytree(REPOSITORY / module / library, tmp_path / library, ignore=ignore)
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
@@ -64,7 +65,10 @@ def test_the_tree_keeps_all_contracts(tree):
     assert not broken_contracts(tree)
 
 
-@pytest.mark.parametrize("package", ["MedDeepLib/data/formats", "SegmentModuleLib/worker", "RegisterModuleLib/worker"])
+@pytest.mark.parametrize(
+    "package",
+    ["MedDeepLib/data/formats", "SegmentModuleLib/worker", "RegisterModuleLib/worker", "DetectModuleLib/worker"],
+)
 @pytest.mark.parametrize("guard", ["def late():", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:"])
 def test_a_circle_is_found(tree, package, guard):
     name = package.replace("/", ".")

@@ -17,7 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "MedDeepExtension"
-SOURCE_PATH = [LIBRARY, REPOSITORY / "RegisterModule", REPOSITORY / "SegmentModule"]
+SOURCE_PATH = [LIBRARY, *(REPOSITORY / name for name in ("DetectModule", "RegisterModule", "SegmentModule"))]
 HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "matplotlib")
 APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
 # What only the worker runs may import torch at the top of the file.
@@ -65,9 +65,7 @@ def submodules(package: str, source_folder: Path = LIBRARY) -> list[str]:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(
-    "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.core"]
-)
+@pytest.mark.parametrize("package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.core"])
 def test_package_is_cheap_to_import(package):
     """It takes less than numpy in the same processes. The least of five measurements of each counts: a busy machine
     makes a process slower, never faster."""
@@ -76,9 +74,7 @@ def test_package_is_cheap_to_import(package):
     assert seconds < numpy, f"importing {package} takes {seconds:.3f} s, numpy {numpy:.3f} s"
 
 
-@pytest.mark.parametrize(
-    "package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.core"]
-)
+@pytest.mark.parametrize("package", ["MedDeepLib.data", "MedDeepLib.devices", "MedDeepLib.jobs", "MedDeepLib.core"])
 def test_package_stays_light(package):
     """Not even a module inside the package loads a heavy package, Slicer or Qt."""
     loaded = import_in_new_process(*submodules(package))["packages"]

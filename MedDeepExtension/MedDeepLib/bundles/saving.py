@@ -124,8 +124,8 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
 
 
 def _classes(dataset: Dataset) -> list[dict[str, Any]]:
-    """The classes with their label values, or only their names if the task has no label maps."""
-    if not dataset.segments:
+    """The classes with their label values, or only their names where not all of them have one."""
+    if tuple(segment.name for segment in dataset.segments) != dataset.classes:
         return [{"name": name} for name in dataset.classes]
     return [{**vars(segment), "color": list(segment.color)} for segment in dataset.segments]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from MedDeepLib.data.slots import Case, Slot
+from MedDeepLib.data.slots import Case, ListReader, Slot
 
 if TYPE_CHECKING:
     from MedDeepLib.core.method import Prediction
@@ -98,6 +98,7 @@ class Task:
         inputs, targets: of a case.
         outputs: what an application writes; the first one always, the others on request.
         shared: entries of a dataset that all cases share (the atlas of a registration).
+        readers: of lists in formats that only this task has (COCO, LUNA16); each is asked before the common ones.
         forms: where cases come in several forms (a pair, a single image), the slots that each form needs. A case has
             the first form of which it names a slot. Without forms it needs the required inputs and targets.
         evaluation: how models are evaluated.
@@ -112,6 +113,7 @@ class Task:
     evaluation: Evaluation | None = None
     shared: tuple[str, ...] = ()
     forms: tuple[tuple[str, ...], ...] = ()
+    readers: tuple[ListReader, ...] = ()
     output_ending: str = ""
 
     def slot(self, name: str) -> Slot:

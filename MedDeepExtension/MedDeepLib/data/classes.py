@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from MedDeepLib.data.slots import Source
+from MedDeepLib.data.sources.boxes import read_boxes
 from MedDeepLib.data.sources.labels import LARGEST_LABEL, Segment, read_segmentation
+from MedDeepLib.data.sources.points import Points, read_points
 from MedDeepLib.errors import UserError
 
 MOST_CLASSES = 255
 """Predicted labels are stored as one byte per voxel, 0 being background."""
 
+UNNAMED = "finding"
+"""The class of boxes and points that name none."""
+
+_SLICERS_OWN = ("", "F", "P", "R", "ROI")  # how it names points and ROIs whose name nobody has changed
+_NUMBER = re.compile(r"[-_ ]?\d+$")
 _PALETTE = (
     (0.90, 0.33, 0.25), (0.30, 0.60, 0.90), (0.35, 0.75, 0.40), (0.95, 0.75, 0.25), (0.60, 0.40, 0.80),
     (0.20, 0.75, 0.75), (0.95, 0.50, 0.70), (0.60, 0.45, 0.30), (0.70, 0.80, 0.30), (0.45, 0.50, 0.65),
@@ -65,6 +74,37 @@ def checked_classes(classes: Iterable[Segment], where: str) -> tuple[Segment, ..
         if names.count(name) > 1:
             raise UserError(f"{where}: two labels are called '{name}': give each structure its own name.")
     return ordered
+
+
+def numbered_classes(names: Iterable[str]) -> tuple[Segment, ...]:
+    """Classes as the values 1, 2, ... of a label map, each with a colour of its own."""
+    return tuple(Segment(value, name, _palette_color(value)) for value, name in enumerate(names, start=1))
+
+
+def classes_of_places(sources: Iterable[Source]) -> tuple[str, ...]:
+    """The classes that boxes and points name, in alphabetical order; reads their files.
+
+    What has no class counts as a :data:`UNNAMED`.
+    """
+    names: set[str] = set()
+    for source in sources:
+        if source.kind == "boxes":
+            boxes = source.value or [box for file in source.files for box in read_boxes(file)]
+            names |= {given_class(box.class_name) or UNNAMED for box in boxes}
+        elif source.kind == "points":
+            for points in (read_points(file, may_be_empty=True) for file in source.files):
+                names |= {class_of_point(points, number) or UNNAMED for number in range(len(points))}
+    return tuple(sorted(names))
+
+
+def given_class(name: str) -> str:
+    """The class that a markup's name stands for; empty for the names that Slicer gives by itself."""
+    return "" if name.strip() in _SLICERS_OWN else name.strip()
+
+
+def class_of_point(points: Points, number: int) -> str:
+    """The description of a point, or its name without Slicer's number; empty where neither is a class."""
+    return given_class(points.descriptions[number] or _NUMBER.sub("", points.names[number]))
 
 
 def _class(value: int, entry: Any, where: str) -> Segment:

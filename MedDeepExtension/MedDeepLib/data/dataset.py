@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from MedDeepLib.data.classes import classes_in_files, parse_classes
+from MedDeepLib.data.classes import classes_in_files, classes_of_places, parse_classes
 from MedDeepLib.data.patients import patient_groups
 from MedDeepLib.data.readers.csv_list import read_csv
 from MedDeepLib.data.readers.entries import keys_not_read, named_cases, read_entry
@@ -124,6 +124,10 @@ def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
 
 
 def _read(path: Path, slots: CaseSlots) -> Listing:
+    for reader in slots.readers if path.exists() else ():
+        listing = reader(path, slots)
+        if listing is not None:
+            return listing
     if path.is_dir():
         listed = path / "dataset.json"
         return read_json(listed, slots) if listed.is_file() else read_folder(path, slots)
@@ -145,7 +149,10 @@ def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tupl
         return ()
     if not listing.names_labels:
         return classes_in_files(files, listing.where)
-    answers = bool(slots.outputs) and slots.outputs[0].kind == "labels"  # then the values must have a meaning
+    answers = slots.outputs[0].kind if slots.outputs else ""
+    if answers == "boxes" and not listing.says_labels:
+        return classes_in_files(files, listing.where)
+    answers = answers == "labels"  # then the values must have a meaning
     return parse_classes(listing.labels, listing.where) if listing.says_labels or answers and files else ()
 
 
@@ -157,6 +164,9 @@ def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
 
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
     """The names of the classes: as the list gives them, or those that its cases have."""
+    if slots.outputs and slots.outputs[0].kind == "boxes" and not listing.classes:
+        sources = [source for case in dataset.cases() for source in case.targets.values()]
+        return tuple(dict.fromkeys((*dataset.classes, *classes_of_places(sources))))
     slot = next((slot for slot in slots.targets if slot.kind == "class"), None)
     if slot is None:
         return listing.classes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,11 +38,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one input or target comes from: files, or the value itself (a class, a number)."""
+    """Where one input or target comes from: files, or the value itself (a class, a number, boxes of the list)."""
 
     kind: str
     files: tuple[Path, ...] = ()
     value: Any = None
+
+
+ListReader = Callable[[Path, "CaseSlots"], Any]
+"""Reads a list in a format of others: ``reader(path, slots)`` returns a ``Listing``, or None for any other format."""
 
 
 class CaseSlots(Protocol):
@@ -62,6 +66,9 @@ class CaseSlots(Protocol):
 
     @property
     def forms(self) -> tuple[tuple[str, ...], ...]: ...
+
+    @property
+    def readers(self) -> tuple[ListReader, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""95 % confidence intervals over patients, by bootstrap."""
+"""95 % confidence intervals: over patients by bootstrap, and of a proportion."""
 
 from __future__ import annotations
 
@@ -63,6 +63,17 @@ def pooled_with_intervals(
             value = _finite(values.get(name))
             drawn[name] += [] if value is None else [value]
     return {name: (value, *_percentiles(drawn[name], value)) for name, value in found.items()}
+
+
+def proportion_with_interval(count: int, total: int) -> Interval:
+    """``count`` of ``total`` with Wilson's score interval (Wilson 1927, doi 10.1080/01621459.1927.10502953); None
+    where ``total`` is 0."""
+    if not total:
+        return None, None, None
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, total).proportion_ci(0.95, "wilson")
+    return count / total, float(interval.low), float(interval.high)
 
 
 def _numbered(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ class Slots:
     outputs: tuple[Slot, ...] = ()
     shared: tuple[str, ...] = ()
     forms: tuple[tuple[str, ...], ...] = ()
+    readers: tuple = ()
 
 
 CLASSIFY = Slots(

@@ -165,6 +165,8 @@ def _text(content: Mapping[str, Any], key: str) -> str:
 
 
 def _source(said: Any, slot: Slot, entry: Entry) -> Source:
+    if isinstance(said, Source):
+        return said
     if slot.kind in VALUES:
         return Source(slot.kind, value=_value(said, slot, entry.where))
     listed = said if isinstance(said, list) else [said]

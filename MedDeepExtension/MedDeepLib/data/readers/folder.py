@@ -29,11 +29,11 @@ def read_folder(path: Path, slots: CaseSlots) -> Listing:
 def folder_entries(path: Path, slots: CaseSlots) -> list[Entry]:
     """The cases in the folders of a task's slots below ``path``, by the names of their targets; none without these."""
     needed = _needed(slots)
-    layout = next((end for end in _LAYOUTS if all((path / f"{slot.name}{end}").is_dir() for slot in needed)), None)
+    layout = next((end for end in _LAYOUTS if all(_folder(path, slot, end).is_dir() for slot in needed)), None)
     if layout is None or not needed:
         return []
     others = [slot for slot in (*slots.inputs, *slots.targets) if slot not in needed and slot.kind not in VALUES]
-    folders = {slot: path / f"{slot.name}{layout}" for slot in (*needed, *others)}
+    folders = {slot: _folder(path, slot, layout) for slot in (*needed, *others)}
     *_, leading = needed
     entries = []
     for file in _files(folders[leading], leading):
@@ -63,6 +63,12 @@ def channel_files(folder: Path, name: str) -> list[Path]:
 def stem_of(file: str | Path, kind: str) -> str:
     """A file's name without its endings: ``head.nii.gz`` of an image gives head, ``a.1.mrk.json`` gives a.1."""
     return stem(file) if kind in ("image", "labels") else re.sub(r"(\.[A-Za-z][A-Za-z0-9]*)+$", "", Path(file).name)
+
+
+def _folder(path: Path, slot: Slot, layout: str) -> Path:
+    """The folder of a slot's files: "images" for the slot "image", and "boxes" for the slot "boxes"."""
+    own = path / f"{slot.name}{layout.removeprefix('s')}"
+    return own if slot.name.endswith("s") and own.is_dir() else path / f"{slot.name}{layout}"
 
 
 def _needed(slots: CaseSlots) -> list[Slot]:

@@ -15,7 +15,7 @@ class Entry:
     """One case as it is listed.
 
     Attributes:
-        content: the entry's values by slot name, and ``name``, ``patient`` and ``site``. A ``Path`` is
+        content: the entry's values by slot name, and ``name``, ``patient`` and ``site``. A ``Path`` or a ``Source`` is
             used as it is, text is relative to ``folder``. Anything but a mapping is an error in the list.
         where: file and line, for messages.
         folder: base of relative file names.

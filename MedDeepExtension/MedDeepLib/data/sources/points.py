@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from MedDeepLib.data.sources import markups
 from MedDeepLib.errors import UserError
 
 _LPS, _RAS = ("LPS", "1"), ("RAS", "0")
+_DIAMETERS = ("diameter", "diameter_mm")
+_MILLIMETRES = re.compile(r"(\d+(?:[.,]\d+)?)\s*mm\b")
 _NO_POINTS = ("ROI",)  # its control points are those of a box
 
 
@@ -24,10 +28,20 @@ class Points:
     Attributes:
         names: of the points in the order of the file; two points may have one name.
         positions: (N, 3) float64, RAS mm.
+        descriptions: what the file says of each point beside its name; empty where it says nothing.
+        diameters: (N,) mm, of what a point marks the centre of; NaN where the file does not say.
     """
 
     names: tuple[str, ...]
     positions: np.ndarray
+    descriptions: tuple[str, ...] = ()
+    diameters: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self):
+        if not self.descriptions:
+            object.__setattr__(self, "descriptions", ("",) * len(self.names))
+        if not len(self.diameters):
+            object.__setattr__(self, "diameters", np.full(len(self.names), np.nan))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -42,28 +56,50 @@ class Points:
         return keys
 
 
-def read_points(path: str | Path) -> Points:
+def read_points(path: str | Path, may_be_empty: bool = False) -> Points:
     """The points of a ``.mrk.json`` (of all its markups but ROIs), a ``.fcsv`` or a ``.csv`` with columns r, a, s.
 
-    A CSV may also have the column name, and is in RAS mm. Points without a name are numbered from 1;
-    points of a ``.mrk.json`` that were never placed are skipped.
+    A CSV may also have the columns name, class (the description) and diameter, and is in mm, RAS. Other files tell a
+    diameter in the description of a point: "6.5 mm". Points without a name are numbered from 1; points of a
+    ``.mrk.json`` that were never placed are skipped.
 
-    Raises a UserError that names the file, and the line of a table, when it cannot be read or has no points.
+    Raises a UserError that names the file, and the line of a table, when it cannot be read or has no points (unless it
+    ``may_be_empty``).
     """
     path = Path(path)
     readers = {".json": _from_markups, ".fcsv": _from_fcsv, ".csv": _from_csv, ".tsv": _from_csv}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path.name} cannot be read as points: use .mrk.json, .fcsv or .csv.")
-    named = readers[path.suffix.lower()](path)
-    if not named:
+    found = readers[path.suffix.lower()](path)
+    if not found and not may_be_empty:
         raise UserError(f"The file {path} contains no points: place some, or do not use it.")
-    positions = np.array([position for _, position in named], np.float64)
+    positions = np.array([one.position for one in found], np.float64).reshape(-1, 3)
     if not np.isfinite(positions).all():
         raise UserError(f"The points in {path} have invalid positions: save them again from Slicer's Markups.")
-    return Points(tuple(name for name, _ in named), positions)
+    diameters = np.array([one.diameter for one in found])
+    if (diameters <= 0).any():
+        raise UserError(f"A point in {path} has a diameter of {diameters[diameters <= 0][0]:g} mm: it must be above 0.")
+    return Points(tuple(one.name for one in found), positions, tuple(one.description for one in found), diameters)
 
 
-def _from_markups(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+@dataclass(frozen=True)
+class _Point:
+    name: str
+    position: tuple[float, ...]
+    description: str = ""
+    diameter: float = math.nan
+
+
+def _described(name: str, position: tuple[float, ...], description: str) -> _Point:
+    """A point whose description may tell its diameter, which is taken out of it."""
+    said = _MILLIMETRES.search(description)
+    if said is None:
+        return _Point(name, position, description.strip())
+    rest = (description[: said.start()] + description[said.end() :]).strip(" ,;:")
+    return _Point(name, position, rest, float(said.group(1).replace(",", ".")))
+
+
+def _from_markups(path: Path) -> list[_Point]:
     found = markups.read_markups(path)
     named = []
     for markup in found:
@@ -74,13 +110,14 @@ def _from_markups(path: Path) -> list[tuple[str, tuple[float, ...]]]:
             for number, point in enumerate(markup.get("controlPoints", []), start=1):
                 if point.get("positionStatus", "defined") == "defined":
                     position = to_ras @ np.array([float(value) for value in point["position"]])
-                    named.append((str(point.get("label") or number), tuple(position)))
+                    name, description = str(point.get("label") or number), str(point.get("description") or "")
+                    named.append(_described(name, tuple(position), description))
     if not named and any(markup.get("type") in _NO_POINTS for markup in found):
         raise UserError(f"The file {path} contains a box (ROI) but no points: place points in a separate list.")
     return named
 
 
-def _from_fcsv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+def _from_fcsv(path: Path) -> list[_Point]:
     try:
         lines = list(enumerate(decoded(path.read_bytes()).splitlines(), start=1))
     except OSError as error:
@@ -100,11 +137,11 @@ def _from_fcsv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
         except ValueError:
             raise _no_place(path, number) from None
         name = row[11] if len(row) > 11 and row[11] else str(len(named) + 1)
-        named.append((name, (sign * r, sign * a, s)))
+        named.append(_described(name, (sign * r, sign * a, s), row[12] if len(row) > 12 else ""))
     return named
 
 
-def _from_csv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+def _from_csv(path: Path) -> list[_Point]:
     lines = read_lines(path, f"The file {path}")
     header = [cell.lower() for cell in lines[0].cells] if lines else []
     missing = [name for name in ("r", "a", "s") if name not in header]
@@ -117,7 +154,12 @@ def _from_csv(path: Path) -> list[tuple[str, tuple[float, ...]]]:
             position = tuple(float(row.get(name, "")) for name in ("r", "a", "s"))
         except ValueError:
             raise _no_place(path, line.number) from None
-        named.append((row.get("name") or str(number), position))
+        diameter = next((row[name] for name in _DIAMETERS if row.get(name)), "nan")
+        try:
+            in_mm = float(diameter)
+        except ValueError:
+            raise UserError(f"{path}, line {line.number}: the diameter '{diameter}' is not a number.") from None
+        named.append(_Point(row.get("name") or str(number), position, row.get("class", ""), in_mm))
     return named
 
 

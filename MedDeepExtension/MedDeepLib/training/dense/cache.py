@@ -134,6 +134,7 @@ def _mapped(folder: Path) -> CachedCase:
         dtype = getattr(torch, settings["dtype"]) if settings["dtype"] else None
         intensity = settings.pop("recoloured")  # the name in files of interrupted trainings
         volumes[name] = Volume(load(name), intensity=intensity, **{**settings, "dtype": dtype})
-    extras = {name: load(_extra(name)) for name in description["extras"]}
+    # An empty file cannot be mapped, and extras are small.
+    extras = {name: torch.from_numpy(np.load(folder / f"{_extra(name)}.npy")) for name in description["extras"]}
     with np.load(folder / "voxels.npz") as voxels:
         return CachedCase(volumes, {int(value): voxels[value] for value in voxels.files}, extras)

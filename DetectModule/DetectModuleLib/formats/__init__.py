@@ -1,0 +1,1 @@
+"""Lists of cases in formats of others."""

@@ -1,0 +1,1 @@
+"""What the worker process computes; never imports Slicer or Qt."""

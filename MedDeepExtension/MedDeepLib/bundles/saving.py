@@ -103,7 +103,7 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
             "method": method.name,
             "reference": method.reference,
             "parameters": to_mapping(method.parameters),
-            "inputs": [slot_as_json(slot) for slot in registry.task(method.task).applied],
+            "inputs": [slot_as_json(slot) for slot in registry.task(method.task).inputs_of(dataset.training)],
             "outputs": [slot_as_json(slot) for slot in registry.task(method.task).outputs],
             "channels": list(dataset.channels),
             "classes": _classes(dataset),

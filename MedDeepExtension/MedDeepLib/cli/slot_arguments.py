@@ -100,6 +100,13 @@ class SlotArguments:
         needed = [*self._flags_of(of_model), self.output_flag(self._first)]
         if set(needed) - set(self.given(options)):
             raise UserError(f"apply needs {in_a_row(needed)}, or --inputs and --output-dir for a cohort.")
+        known = {slot.name for slot in of_model}
+        unused = [slot for slot in self._task.applied if getattr(options, _input_dest(slot)) and slot.name not in known]
+        if unused:
+            raise UserError(
+                f"The model takes {in_a_row([self.input_flag(slot) for slot in of_model])}, not "
+                f"{self.input_flag(unused[0])}: leave that out."
+            )
         slots = {slot.name: slot for slot in self._task.applied}
         inputs = {name: getattr(options, _input_dest(slot)) or [] for name, slot in slots.items()}
         if self.single:

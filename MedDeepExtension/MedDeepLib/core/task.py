@@ -138,17 +138,11 @@ class Task:
             if slot.name in first or slot.name not in others
         )
 
-    def inputs_of(self, cases: Sequence[Case]) -> tuple[Slot, ...]:
-        """The inputs of a model that was trained on ``cases``.
-
-        With ``any_form``, it needs those that all of them have, and does not take those that none of them has.
-        """
+    def inputs_of_model(self, used: Sequence[str]) -> tuple[Slot, ...]:
+        """The inputs of a model. With ``any_form`` those named by ``used``, all of which it needs."""
         if not self.any_form:
             return self.applied
-        counts = {slot.name: sum(slot.name in case.inputs for case in cases) for slot in self.inputs}
-        return tuple(
-            replace(slot, required=counts[slot.name] == len(cases)) for slot in self.inputs if counts[slot.name]
-        )
+        return tuple(replace(slot, required=True) for slot in self.inputs if slot.name in used)
 
     @property
     def finds_classes(self) -> bool:

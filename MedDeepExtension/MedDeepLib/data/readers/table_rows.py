@@ -94,7 +94,9 @@ def _listing(path: Path, table: Path, slot: Slot, slots: CaseSlots, named: Mappi
         content: dict[str, Any] = {key: cell for key, cell in said.items() if not is_missing(cell) and key != "split"}
         split = said.get("split") or "training"
         if split not in SPLITS:
-            raise UserError(f"{table.name}, line {line.number}: the split '{split}' must be one of {', '.join(SPLITS)}.")
+            raise UserError(
+                f"{table.name}, line {line.number}: the split '{split}' must be one of {', '.join(SPLITS)}."
+            )
         content.setdefault("name", f"row {row + 1}")
         content[slot.name] = Source(slot.kind, (table.resolve(),), TableRow(row, features))
         splits[split].append(Entry(content, f"{table.name}, line {line.number}", table.parent))

@@ -9,13 +9,13 @@ from MedDeepLib.core import Context, Method, Prepared
 from MedDeepLib.errors import UserError
 
 from DetectModuleLib.parameters import FLIP_AXES, ApplyParameters, DetectionParameters
+from DetectModuleLib.targets import has_findings
 
 if TYPE_CHECKING:
     from MedDeepLib.core import TrainedModel
     from MedDeepLib.data.dataset import Dataset
     from MedDeepLib.data.preparation import Plan
     from MedDeepLib.training.dense.augmentation import Augmentation
-    from MedDeepLib.training.dense.patches import CachedCase
 
     from DetectModuleLib.worker.prediction import DetectionPredictor
     from DetectModuleLib.worker.references import Reading
@@ -61,7 +61,7 @@ class DetectionMethod(Method):
         return i, j, k
 
     def check(self, dataset: Dataset) -> None:
-        if not any(case.targets for case in dataset.training):
+        if not any(map(has_findings, dataset.training)):
             raise UserError(
                 f"The dataset {dataset.name} has images but no findings: add boxes, points or a label map to some of "
                 'its training cases, as "findings", "points" or "label".'
@@ -117,9 +117,3 @@ class DetectionMethod(Method):
         settings = self.parameters
         axes = tuple(axis for axis in FLIP_AXES[settings.flips] if axis < self.dimensions)
         return Augmentation(settings.rotation, settings.scaling, 0.0, axes, settings.intensity)
-
-    def cases_with_findings(self, cases: list[CachedCase]) -> list[CachedCase]:
-        """Those that are not negative."""
-        from DetectModuleLib.worker.cases import BOXES
-
-        return [case for case in cases if len(case.extras[BOXES])]

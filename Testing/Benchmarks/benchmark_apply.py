@@ -2,7 +2,7 @@
 
     make demo benchmark
 
-Three ways in turn, several times, in one process: our prediction; the bare network on the very tiles it uses; MONAI's
+Three variants in turn, several times, in one process: our prediction; the bare network on the same tiles; MONAI's
 ``sliding_window_inference`` over the whole volume at its usual overlap of a quarter. Labels of both predictions are
 compared with the reference by mean Dice.
 """
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker has it; before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the worker; before torch is loaded
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule")]
 
@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def _timed(ways: dict, repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each way; they take turns, so that a change of the machine's load meets all alike."""
+    """Median seconds of each variant; they take turns, so that a change of the computer's load affects all alike."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
@@ -108,7 +108,7 @@ def _timed(ways: dict, repeats: int, device: torch.device) -> dict[str, float]:
             way()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if turn:  # the first turn warms up
+            if turn:  # the first turn is a warm-up
                 taken[name].append(time.perf_counter() - began)
     return {name: median(values) for name, values in taken.items()}
 
@@ -169,7 +169,7 @@ print((peak - own) / (4 * voxels))
 
 
 def _memory_ratio(demo: Path, image: Path) -> float:
-    """Growth of the peak memory by applying to the image, in units of the image as float32."""
+    """Growth of the peak memory when the model is applied to the image, in units of the float32 image."""
     command = [sys.executable, "-c", _MEMORY_PROBE, str(demo / "run"), str(image)]
     path = os.pathsep.join([str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule")])
     environment = dict(os.environ, PYTHONPATH=path)

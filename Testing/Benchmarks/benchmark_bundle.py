@@ -1,8 +1,8 @@
-"""Applying a bundle from elsewhere: our time against that of MONAI's own runner, for the same stages in one process.
+"""Applying a bundle from elsewhere: our time against that of MONAI's runner, for the same stages in one process.
 
-A bundle in the style of MONAI's zoo with a network of a usual size, on a volume of a usual size. Both do the same:
-preprocessing, sliding window, postprocessing on the image's grid. MONAI's runner reads and writes files meanwhile, and
-so does ours. Imports, building the network and loading its weights are left out on both sides.
+A bundle in the style of MONAI's zoo with a network and a volume of typical size. Both do the same: preprocessing,
+sliding window, postprocessing on the image's grid. Both also read and write files. Imports, building the network and
+loading its weights are not measured on either side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker has it; before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the worker; before torch is loaded
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / name) for name in ("MedDeepExtension", "SegmentModule", "Testing/Python")]
 
@@ -51,11 +51,11 @@ def main() -> int:
             for name, way in (("MONAI", monai), ("ours", ours)):
                 began = time.perf_counter()
                 way()
-                if turn:  # the first turn warms up
+                if turn:  # the first turn is a warm-up
                     seconds[name].append(time.perf_counter() - began)
         theirs = np.asarray(nibabel.load(next((folder / "monai").rglob("*.nii.gz"))).dataobj)
         same = np.array_equal(theirs, read_image(folder / "ours.nii.gz").array[0])
-    # Each of ours against the one beside it: what else the machine does meets both alike.
+    # Each of our runs against MONAI's run beside it: other load on the computer affects both alike.
     ratio = median(o / m for o, m in zip(seconds["ours"], seconds["MONAI"], strict=True))
     print(
         f"{sentence} {torch.get_num_threads()} threads, {options.repeats} repeats, {'x'.join(map(str, SHAPE))} voxels."

@@ -1,11 +1,11 @@
-"""A cohort of small volumes: what dealing them out costs, and whether memory grows with their number.
+"""A cohort of small volumes: the cost of distributing them, and whether memory grows with their number.
 
     PYTHONPATH=MedDeepExtension:SegmentModule python Testing/Benchmarks/benchmark_cohort.py [--cases 200]
 
 Trains a small network for a few steps on a phantom, writes as many volumes as asked for, and applies the network to
-them as Scripts/segment.py does, in as many processes as the device manager gives. The bare predict time is that of as
-many processes that do nothing else: no reading, hashing, writing or waiting for a case. What cores take from each other
-by sharing memory is thus no cost of dealing out; it is told as well, as the ratio to one process by itself.
+them as Scripts/segment.py does, in as many processes as the device manager gives. The bare prediction time is that of
+as many processes that do nothing else: no reading, hashing, writing or waiting for a case. It thus includes the
+slowdown of cores that share memory, which is reported separately as the ratio to a single process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> int:
         _write(scans, options.cases)
         print(f"{options.cases} volumes of {' x '.join(map(str, SHAPE))} voxels on {options.device}; {load()}")
         few = _Cohort(run, _short_list(scans), folder / "few", options).wait()
-        # Before and after: what else goes on in a computer changes within minutes.
+        # Before and after: the load of a computer changes within minutes.
         beside = [_bare(run, scans, options.device, few.workers)]
         many = _Cohort(run, scans, folder / "many", options).wait()
         beside.append(_bare(run, scans, options.device, many.workers))
@@ -73,12 +73,12 @@ def main() -> int:
 
 
 class _Cohort:
-    """One cohort in a worker process, and what it takes.
+    """One cohort in a worker process, with its time and memory.
 
     Attributes:
-        wall: seconds from the first case that is begun after start-up to the last one.
-        predicting, predicted: seconds of all predictions in that time, as each worker has measured them; their number.
-        workers: how many there were.
+        wall: seconds from the first case begun after start-up to the last one.
+        predicting, predicted: seconds of all predictions in that time, as measured by each worker, and their number.
+        workers: their number.
         driver, worker: peaks of memory in bytes.
     """
 
@@ -108,7 +108,7 @@ class _Cohort:
         with (self._output / "summary.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.workers = len({row["worker"] for row in rows})
-        # Start-up is over when every worker has loaded its model and done a case.
+        # Start-up is over when every worker has loaded its model and finished a case.
         done = [e for e in self._job.folder.events() if e["event"] == "metrics"]
         seconds = [e["values"]["seconds per case"] for e in done]
         first = self._first_after_start(rows)
@@ -117,7 +117,7 @@ class _Cohort:
         return self
 
     def _first_after_start(self, rows: list[dict[str, str]]) -> int:
-        """The place, among the results in the order of their coming, of that with which the last worker has begun."""
+        """The position, in the order of the results, of the first result of the worker that started last."""
         results = [e for e in self._job.folder.events() if e["event"] == "result" and e["output"].endswith(".nrrd")]
         worker_of = {row["output"]: row["worker"] for row in rows}
         seen: set[str] = set()
@@ -153,7 +153,7 @@ def _trained(folder: Path) -> Path:
 
 
 def _write(scans: Path, count: int) -> None:
-    """Volumes of one kind; each has a voxel of its own, so that none is the same as another."""
+    """Similar volumes; one voxel differs, so that no two are identical."""
     array, _ = toy_image(0, SHAPE)
     for number in range(count):
         array[0, 0, 0] = number
@@ -161,13 +161,13 @@ def _write(scans: Path, count: int) -> None:
 
 
 def _bare(run: Path, scans: Path, device: str, processes: int) -> float:
-    """Seconds of a prediction with one thread in each of some processes at once; the mean over them."""
+    """Seconds of a prediction with one thread, as the mean over some processes that run at once."""
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         return mean(pool.map(_predictions, *zip(*[(run, scans, device)] * processes, strict=True)))
 
 
 def _predictions(run: Path, scans: Path, device: str) -> float:
-    """Seconds of a prediction with one thread; the median of some."""
+    """Seconds of a prediction with one thread, as the median of some."""
     import torch
     from MedDeepLib.core import Context
     from MedDeepLib.data.sources.image import read_image

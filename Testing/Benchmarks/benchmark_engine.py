@@ -1,12 +1,12 @@
-"""Training: what the engine costs beside a bare loop, what reading once saves, and whether a card waits for data.
+"""Training: the overhead of the engine over a bare loop, the time saved by the cache, and whether a GPU waits for data.
 
     PYTHONPATH=MedDeepExtension:SegmentModule python Testing/Benchmarks/benchmark_engine.py [--device cuda]
 
 1. Steps per second of the engine over those of a bare PyTorch loop: same network, loss, optimiser, batches in memory.
 2. Time of an epoch, from the second one on, over that of the plain MONAI recipe: the same network on patches of the
-   same size, by ``Dataset`` (nothing cached), ``DataLoader`` and MONAI's transforms on the processor.
-3. On a card: the share of a step for which it waits for data, as the time of steps with patches that are cut and
-   augmented over that of steps with one batch again and again.
+   same size, by ``Dataset`` (nothing cached), ``DataLoader`` and MONAI's transforms on the CPU.
+3. On a GPU: the share of a step for which it waits for data, from the time of steps with patches that are cut and
+   augmented and that of steps that repeat one batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker has it; before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the worker; before torch is loaded
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "MedDeepExtension"), str(_ROOT / "SegmentModule")]
 
@@ -46,7 +46,7 @@ MOST_OVER_MONAI = 0.5
 MOST_WAITING = 0.05
 BATCH = 2
 SHAPE = (160, 192, 160)
-# Patch and feature maps: what trains at a bearable speed on a processor, and what the goals are set for on a card.
+# Patch and feature maps: small enough to train on a CPU, and the sizes for which the goals on a GPU are set.
 SIZES = {"cpu": (48, (8, 16, 32, 64)), "cuda": (96, (32, 64, 128, 256, 320))}
 AUGMENTATION = Augmentation(rotation=15, scaling=0.15, elastic=1.5, intensity=0.5)
 
@@ -77,7 +77,7 @@ class Bench:
         self._autocast = autocast_dtype("auto", device)
 
     def engine_and_bare(self, folder: Path, repeats: int) -> list[bool]:
-        """Both in turn, several times, so that a change of the computer's load meets both alike."""
+        """Both in turn, several times, so that a change of the computer's load affects both alike."""
         generator = torch.Generator().manual_seed(0)
         shape = (BATCH, 1, *self.size)
         batches = [
@@ -94,7 +94,7 @@ class Bench:
                 "bare": self._bare(batches),
             }
             for name, value in taken.items():
-                if turn:  # the first turn warms up
+                if turn:  # the first turn is a warm-up
                     seconds[name].append(value)
         for name, values in seconds.items():
             row(f"milliseconds a step: {name}", 1000 * median(values))
@@ -111,7 +111,7 @@ class Bench:
         return [row("time of the second epoch, engine / MONAI", ours[1] / theirs[1], most=MOST_OVER_MONAI)]
 
     def waiting(self) -> list[bool]:
-        """With real patches against one batch again and again, in one loop without anything else."""
+        """Real patches against one repeated batch, in a bare loop."""
         cases = [_cached_case(number) for number in range(4)]
         network, optimizer = self._network()
         steps = 10 * self.steps
@@ -153,7 +153,7 @@ class Bench:
         return self._timed(lambda: [self._step(network, optimizer, batches[n % 4]) for n in range(self.steps)])
 
     def _engine(self, folder: Path, batches) -> float:
-        """Seconds a step, from the second step on, as seen by the loss function."""
+        """Seconds per step, from the second step on, measured in the loss function."""
         folder.mkdir()
         network, optimizer = self._network()
         moments = []
@@ -175,7 +175,7 @@ class Bench:
         return (moments[self.steps] - moments[0]) / self.steps
 
     def _our_epochs(self, folder: Path, files: list[tuple[Path, Path]]) -> list[float]:
-        """The method as it is, through its own reading; the moments at which epochs end are seen by the sampler."""
+        """The method unchanged, with its own reading of cases; the sampler records when epochs end."""
         import json
 
         from MedDeepLib.data.dataset import load_dataset
@@ -272,7 +272,7 @@ class Bench:
 
 
 def _arrays(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth random image of SHAPE and a label of its darkest and brightest parts."""
+    """A smooth random image of shape SHAPE, and a label map of its darkest and brightest parts."""
     coarse = torch.randn(1, 1, *[n // 8 for n in SHAPE], generator=torch.Generator().manual_seed(number))
     image = torch.nn.functional.interpolate(coarse, SHAPE, mode="trilinear")[0, 0].numpy()
     label = (image > 1).astype(np.uint8) + 2 * (image < -1).astype(np.uint8)

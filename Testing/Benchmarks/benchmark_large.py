@@ -1,9 +1,9 @@
-"""Applying a model to a volume of 512 x 512 x 600 voxels (16 bit): peak memory of the worker beside the volume's size.
+"""Applying a model to a volume of 512 x 512 x 600 voxels (16 bit): peak memory of the worker against the volume's size.
 
     PYTHONPATH=MedDeepExtension:SegmentModule python Testing/Benchmarks/benchmark_large.py [--device cuda]
 
-The network is a small one, trained for a few steps on a phantom: memory does not depend on what it finds. The worker is
-a real one, and its peak counts everything: Python, torch, ITK, the network, reading and writing.
+The network is a small one, trained for a few steps on a phantom: memory does not depend on its result. The worker is a
+real process, and its peak includes everything: Python, torch, ITK, the network, reading and writing.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def main() -> int:
 
 
 def _body() -> np.ndarray:
-    """An ellipse of soft tissue with noise in air, as a body is in a CT."""
+    """An ellipse of soft tissue with noise in air, like a body in a CT."""
     random = np.random.default_rng(0)
     i, j = np.ogrid[: SHAPE[0], : SHAPE[1]]
     inside = ((i - 256) / 200) ** 2 + ((j - 256) / 140) ** 2 < 1
     array = np.empty(SHAPE, np.int16)
-    for k in range(SHAPE[2]):  # slice by slice: this process must not need more than the worker
+    for k in range(SHAPE[2]):  # slice by slice: this process must not use more memory than the worker
         array[:, :, k] = np.where(inside, 40, -1000) + random.integers(-20, 20, SHAPE[:2])
     return array
 

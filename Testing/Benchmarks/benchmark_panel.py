@@ -1,8 +1,8 @@
-"""The panel's own costs: opening it, and the longest time for which Qt's loop stands still while a network trains.
+"""The panel's own costs: opening it, and the longest time for which Qt's loop is blocked while a network trains.
 
     make benchmark
 
-The training is a small real one, started by a click; the worker uses all cores, as it would at a user's.
+The training is a small real one, started by a click; the worker uses all cores, as it would for a user.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _longest_still(widget, dataset: Path) -> float:
-    """Seconds between two ticks of a timer of 5 ms, at most, from the first step of a training to its last."""
+    """The longest time in seconds between two ticks of a 5 ms timer, from the first step of a training to the last."""
     import qt
 
     ticks: list[float] = []

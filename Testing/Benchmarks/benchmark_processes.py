@@ -1,10 +1,10 @@
-"""Training in several processes: batches per second of two over those of one, each with one thread or one card.
+"""Training in several processes: batches per second of two over those of one, each with one thread or one GPU.
 
     PYTHONPATH=MedDeepExtension:SegmentModule python Testing/Benchmarks/benchmark_processes.py [--device all]
 
-Whole jobs as panels start them, under torch's launcher; the time is taken between their progress events, after the
-first steps. A process computes the same in both, so what is lost goes to the exchange of gradients and to the memory
-that cores share. Needs two idle cores, or two cards with ``--device all``.
+Whole jobs as panels start them, under torch's launcher; the time is measured between their progress events, after the
+first steps. A process computes the same in both, so the loss is due to the exchange of gradients and to shared memory
+bandwidth. Needs two idle cores, or two GPUs with ``--device all``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from verdicts import load, row  # noqa: E402
 
 LEAST_OVER_ONE = 1.6
 FIRST_STEPS = 10
-# Patch and feature maps: what trains at a bearable speed on a processor, and what keeps a card busy.
+# Patch and feature maps: small enough to train on a CPU, and large enough to keep a GPU busy.
 SIZES = {"cpu": (32, (8, 16, 32, 64)), ALL: (96, (32, 64, 128, 256))}
 
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _rate(folder: Path, dataset: Path, device: str, processes: int, steps: int) -> float:
-    """Batches per second of a whole training."""
+    """Batches per second of a complete training."""
     edge, features = SIZES[device]
     settings = {
         "steps": steps, "batch_size": 2, "patch_size": [edge] * 3, "features": list(features), "resolution": "full",

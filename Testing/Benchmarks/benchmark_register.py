@@ -1,14 +1,14 @@
-"""Registration in figures, beside elastix and ANTs where these are installed.
+"""Registration accuracy, compared with elastix and ANTs if these are installed.
 
     python Testing/Benchmarks/benchmark_register.py [--model brain] [--cache FOLDER] [--threads 2] [--fields 2]
 
-- ch2 to ICBM152 and back: Dice of 12 deep structures, AAL and Desikan-Killiany: two protocols, so 1 is out of reach.
-- ICBM152 to an average CT of the brain: mutual information, which says how alike they are and not what lies right.
-- known random fields: ch2 bent by flows of 6.7 mm in the mean; distance in mm between what is found and the truth.
-- ITK's slices with a shift and a rotation that their names tell.
+- ch2 to ICBM152 and back: Dice of 12 deep structures, AAL and Desikan-Killiany: two protocols, so 1 cannot be reached.
+- ICBM152 to an average CT of the brain: mutual information, which measures similarity, not correctness.
+- known random fields: ch2 bent by flows of 6.7 mm in the mean; distance in mm between result and truth.
+- ITK's slices with the shift and rotation in their names.
 
-elastix and ANTs (``pip install -r Testing/Benchmarks/requirements-register.txt``) run in processes of their own, with
-as many threads; what is not installed is left out and said to be.
+elastix and ANTs (``pip install -r Testing/Benchmarks/requirements-register.txt``) run in separate processes with the
+same number of threads; programs that are not installed are skipped with a message.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ json.dump({"seconds": seconds}, open(r["result"], "w"))
 
 @dataclass
 class Registered:
-    """What a program has made of a pair."""
+    """The result of a program for a pair."""
 
     seconds: float
     points: np.ndarray
@@ -94,7 +94,7 @@ def ours(model: str, pair: Pair, points: np.ndarray, **options) -> Registered:
 
 
 def ants(pair: Pair, points: np.ndarray) -> Registered:
-    """ANTs' SyN at full resolution, in a process of its own."""
+    """ANTs' SyN at full resolution, in a separate process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_image(folder / "fixed.nii.gz", np.asarray(pair.fixed.array[0], np.float32), pair.fixed.affine)
@@ -116,7 +116,7 @@ def ants(pair: Pair, points: np.ndarray) -> Registered:
 
 
 def programs(model: str, steps: int) -> dict:
-    """What is compared, by name."""
+    """The compared programs by name."""
     found = {
         "matrix only (global)": lambda pair, points: ours("global", pair, points),
         f"{model}, network only": lambda pair, points: ours(model, pair, points, steps=0, matrix_steps=0),
@@ -156,9 +156,9 @@ def brains(cache: Path) -> list[tuple[str, Pair, np.ndarray]]:
 
 
 def bent(image: Image, seed: int, mean_mm: float = 6.7) -> tuple[Pair, SpatialTransform]:
-    """An image bent by a random flow as fixed and the image itself as moving one, and the transform between them.
+    """A pair of an image deformed by a random flow (fixed) and the image itself (moving), with their transform.
 
-    The bent one is read at the very places that the transform names: nothing is inverted, so the truth is exact.
+    The deformed image is sampled exactly where the transform points to: nothing is inverted, so the truth is exact.
     """
     last = np.array(image.shape) - 1
     box = box_around(image.affine, np.zeros(3), last, 0.0)
@@ -169,7 +169,7 @@ def bent(image: Image, seed: int, mean_mm: float = 6.7) -> tuple[Pair, SpatialTr
     velocity = on_other_grid(velocity, coarse.shape, grid.shape, smooth=True)
     points = foreground_points(Pair(image, image, SpatialTransform()))
     size = 1.0
-    for _ in range(4):  # towards the wanted mean within the head
+    for _ in range(4):  # towards the requested mean within the head
         truth = SpatialTransform((Displacement.from_voxels(grid, integrated(size * velocity, grid.indices(), 8)),))
         size *= mean_mm / np.linalg.norm(truth.of_points(points) - points, axis=1).mean()
     values = torch.from_numpy(np.array(image.array, np.float32, order="C"))
@@ -179,7 +179,7 @@ def bent(image: Image, seed: int, mean_mm: float = 6.7) -> tuple[Pair, SpatialTr
 
 
 def slices(cache: Path) -> list[tuple[str, Pair, float, tuple[float, float]]]:
-    """ITK's slices: name, pair, rotation in degrees and shift of the middle in mm (to the right, to the back)."""
+    """ITK's slices: name, pair, rotation in degrees and shift of the centre in mm (to the right, to the back)."""
     import itk
 
     folder = fetch("itk-examples", cache)
@@ -191,7 +191,7 @@ def slices(cache: Path) -> list[tuple[str, Pair, float, tuple[float, float]]]:
         return Image(array.T[None, :, :, None].astype(np.float32), affine)
 
     fixed = read("Border20")
-    # The last one lies elsewhere than its name says: ITK's own example finds 13.09 and 15.91 mm about the same middle.
+    # The shift of the last one differs from its name: ITK's own example finds 13.09 and 15.91 mm about the same centre.
     known = (("Shifted13x17y", 0.0, (13, 17)), ("Rotated10", 10.0, (0, 0)), ("R10X13Y17", 10.0, (13.09, 15.91)))
     return [(name, Pair(fixed, read(name), SpatialTransform()), angle, shift) for name, angle, shift in known]
 
@@ -202,7 +202,7 @@ def dice(labels: np.ndarray, truth: np.ndarray) -> float:
 
 
 def tried(name: str, program, pair: Pair, points: np.ndarray) -> Registered | None:
-    """What a program makes of a pair; None, and a sentence, where it fails: the others are compared all the same."""
+    """The result of a program for a pair; None, with a printed message, if it fails: the others are still compared."""
     try:
         return program(pair, points)
     except (UserError, subprocess.CalledProcessError) as error:
@@ -223,7 +223,7 @@ def compare_brains(cache: Path, found: dict) -> None:
 
 
 def compare_ct(cache: Path, found: dict) -> None:
-    """T1 on CT, which lies more than a metre away in its file: for all programs it is first put middle to middle."""
+    """T1 on CT, which is more than a metre away in its file: for all programs the centres are aligned first."""
     fixed = read_image(fetch("totalsegmentator", cache) / "ct_brain_atlas.nii.gz")
     moving = read_image(fetch("nilearn", cache) / "icbm152_t1.nii.gz")
     middles = [foreground_points(Pair(one, one, SpatialTransform())).mean(0) for one in (fixed, moving)]

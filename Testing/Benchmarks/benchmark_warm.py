@@ -1,9 +1,9 @@
-"""Applying a model again: what a warm worker saves, as the ratio of the second job's waiting time to the first one's.
+"""Applying a model again: the time saved by a warm worker, as the second job's waiting time over the first's.
 
     PYTHONPATH=MedDeepExtension:SegmentModule python Testing/Benchmarks/benchmark_warm.py [--demo FOLDER]
 
 Applies the demonstration's model to its test case in real worker processes, as the panel does. Where there is no
-demonstration yet, a network is trained for a few steps on a phantom: waiting times do not depend on what it finds.
+demonstration yet, a network is trained for a few steps on a phantom: waiting times do not depend on its result.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> int:
     first, again = rows[0], [median(column) for column in zip(*rows[1:], strict=True)]
     _print_row("median of warm jobs", again)
     print(f"{'ratio, warm / first':22}" + "".join(f"{a / f:16.4f}" for a, f in zip(again[:4], first[:4], strict=True)))
-    # Reading the image is the same work in both; what the worker adds lies before it.
+    # Reading the image takes the same time in both; the worker's overhead comes before it.
     return 0 if row("seconds from the request to reading", again[0], MOST_SECONDS) else 1
 
 
@@ -70,7 +70,7 @@ def _job(run: Path, image: Path, output: Path, device: str) -> Job:
 
 
 def _timed(workers: WarmWorkers, folder: JobFolder) -> list[float]:
-    """Seconds from the request to each of the columns, and MiB of the worker at the end."""
+    """Seconds from the request to the event of each column, and MiB of the worker at the end."""
     began = time.time()
     job = workers.submit(folder)
     job.wait()

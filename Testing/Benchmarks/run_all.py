@@ -1,4 +1,4 @@
-"""All benchmarks on one device, and their figures as one table in Markdown.
+"""All benchmarks on one device, with the results as one table in Markdown.
 
     python Testing/Benchmarks/run_all.py --device cuda [--output table.md]
 

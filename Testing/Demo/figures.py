@@ -1,4 +1,4 @@
-"""What the demonstration shows: the curves of its training and the table of its figures."""
+"""The results of the demonstration: the curves of its training and the table of its metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from MedDeepLib.jobs.events import EventReader
 
 
 def draw_curves(events_file: Path, picture: Path) -> None:
-    """Draw the loss and the validation figure of a training over its steps."""
+    """Draw the loss and the validation metric of a training over its steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -37,7 +37,7 @@ def draw_curves(events_file: Path, picture: Path) -> None:
 
 
 def print_table(report: Path) -> None:
-    """Print the figures of each structure, and the mean Dice."""
+    """Print the metrics of each structure, and the mean Dice."""
     header, rows = read_table(report)
     columns = [header.index(name) for name in ("structure", "dice", "hd95_mm", "assd_mm", "volume_error_percent")]
     print(f"{'structure':28}{'Dice':>8}{'HD95 mm':>10}{'ASSD mm':>10}{'volume error %':>16}")

@@ -2,11 +2,11 @@
 
 The training cases are copies of one brain (ch2) bent by random smooth deformations that do not fold, with
 random contrast, shading, sharpness and noise; its AAL labels are bent along. They are synthetic and not new
-people: a score on such cases is an upper bound. The test case is a real image that made none of them, the
-ICBM152 average brain with Desikan-Killiany labels. The two sets of labels were drawn by different rules, so
-that even a perfect network does not reach a Dice of 1.
+people: a score on such cases is an upper bound. The test case is a real image that was not used to make them, the
+ICBM152 average brain with Desikan-Killiany labels. The two sets of labels follow different protocols, so even a
+perfect network does not reach a Dice of 1.
 
-All geometry is RAS, in millimetres; volumes are brought together through their affines, never by index.
+All geometry is RAS, in millimetres; volumes are aligned by their affines, never by index.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SQUARINGS = 6
 
 @dataclass(frozen=True)
 class Structure:
-    """A structure of both sides: its SNOMED CT code, colour, and (left, right) numbers in the two atlases."""
+    """A bilateral structure: its SNOMED CT code, colour, and (left, right) numbers in the two atlases."""
 
     name: str
     code: str
@@ -85,16 +85,16 @@ def label_values(atlas: str) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class Strength:
-    """How far cases may be from the head they come from; every case draws its own values."""
+    """How much cases may differ from the original head; every case draws its own values."""
 
     rotation_degrees: float = 10.0  # about each axis, either way
     scale: float = 0.12  # larger or smaller as a whole; a third of it along each axis on its own
     shear: float = 0.05
     shift_mm: float = 6.0
     warp_mm: float = 2.5  # standard deviation of each component of the coarse deformation
-    structure_contrast: float = 0.06  # change of a structure's brightness, as a share of the brightest tissue
+    structure_contrast: float = 0.06  # change of a structure's intensity, as a share of the brightest tissue
     gamma: float = 0.5  # exponents from exp(-gamma) to exp(gamma)
-    pedestal: float = 0.3  # brightness of the darkest tissue, at most; 0 outside the brain
+    pedestal: float = 0.3  # intensity of the darkest tissue, at most; 0 outside the brain
     shading: float = 0.25  # standard deviation of the logarithm of the bias field, at most
     blur_mm: float = 1.6  # standard deviation, at most
     noise: float = 0.05  # standard deviation, at most, as a share of the brightest tissue
@@ -125,12 +125,12 @@ def make_cases(
     """Write ``count`` synthetic cases and the list that names them.
 
     Args:
-        folder: where to put them; made if need be.
+        folder: where to put them; created if necessary.
         ch2: the T1 image, with or without skull (the test case has none, so ch2bet fits better).
         aal: the AAL atlas drawn on it.
         count: number of cases; the last ``validation`` of them are for validation.
         seed: the same seed makes the same cases.
-        on_case: called with the index of every case that is done.
+        on_case: called with the index of every finished case.
 
     Returns:
         The path of ``dataset.json``.
@@ -179,7 +179,7 @@ def _write_list(folder: Path, **splits: list[dict[str, str]]) -> Path:
 
 
 def load_head(image_path: Path, atlas_path: Path) -> Head:
-    """Read the image and its atlas and bring both to one RAS grid of 1 mm around the brain."""
+    """Read the image and its atlas and resample both to one RAS grid of 1 mm around the brain."""
     image, atlas = read_image(image_path), read_image(atlas_path)
     affine, shape = _grid_around(image)
     brain = resample_array(image.array[0].astype(np.float32), image.affine, shape, affine, order=1)
@@ -237,8 +237,8 @@ def deformation(head: Head, random: np.random.Generator, strength: Strength) -> 
 def random_displacement(shape: tuple[int, int, int], random: np.random.Generator, strength: Strength) -> np.ndarray:
     """A smooth displacement field in mm, (3, I, J, K), that does not fold.
 
-    It is the exponential of a stationary velocity field: a small displacement is applied to itself again and
-    again ("squaring"). Each is one to one, and so is what they amount to. Done on a coarse grid.
+    It is the exponential of a stationary velocity field: a small displacement is applied to itself again and again
+    ("squaring"). Each step is one to one, and so is the result. Computed on a coarse grid.
     """
     grid = [int(np.ceil(n / VELOCITY_SPACING_MM)) + 1 for n in shape]
     displacement = np.zeros((3, *grid), np.float32)
@@ -261,7 +261,7 @@ def random_displacement(shape: tuple[int, int, int], random: np.random.Generator
 
 
 def _random_matrix(random: np.random.Generator, strength: Strength) -> np.ndarray:
-    """A 3x3 matrix that turns, scales and shears a little."""
+    """A 3x3 matrix of a small rotation, scaling and shear."""
     turn = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(random.uniform(-1, 1, 3) * strength.rotation_degrees)):
         i, j = [other for other in range(3) if other != axis]

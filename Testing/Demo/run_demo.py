@@ -3,8 +3,8 @@
     python Testing/Demo/run_demo.py --output demo-output
 
 Fetches the images, makes training cases from ch2, trains with SegmentModule's own script, applies the model to the
-ICBM152 average brain, which it has never seen, and compares with that brain's labels. Everything lands in the output
-folder: ``data``, ``run`` (the trained model) and ``results``.
+ICBM152 average brain, which it has never seen, and compares with that brain's labels. Everything is written to the
+output folder: ``data``, ``run`` (the trained model) and ``results``.
 """
 
 from __future__ import annotations

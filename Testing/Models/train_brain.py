@@ -3,12 +3,12 @@
     python Testing/Models/train_brain.py LABEL_MAPS [--output RUN] [--minutes 20]
 
 LABEL_MAPS is a folder with ``subject_*.nii.gz``, label maps of real heads without images, and ``labels.csv``, whose
-columns value, segment_value and segment_name say what their values mean. SynthSeg's training label maps are such
-(Apache-2.0, https://github.com/BBillot/SynthSeg). The last two subjects are for validation. Images are painted from the
-maps in random contrasts, so no image is needed and the model does not care for contrast.
+columns value, segment_value and segment_name give the meaning of the values. SynthSeg's training label maps are
+suitable (Apache-2.0, https://github.com/BBillot/SynthSeg). The last two subjects are for validation. Images are painted
+from the maps in random contrasts, so no image is needed and the model is independent of contrast.
 
-The network of deformations is left out of what is released: trained for minutes, it made the alignment of real heads
-worse (see the README's figures for what remains).
+The deformation network is not released: after minutes of training it made the alignment of real heads worse (see the
+README for the metrics of the released model).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 def write_dataset(folder: Path, path: Path) -> Path:
-    """The list of the label maps; only values that mean a structure by themselves are aligned."""
+    """The list of the label maps; only values that stand for a single structure are aligned."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     own = [row for row in rows if row["value"] == row["segment_value"] != "0"]
@@ -69,7 +69,7 @@ def write_dataset(folder: Path, path: Path) -> Path:
 
 
 def release(model: Path) -> None:
-    """Copy a trained model into the module's resources, without its network of deformations."""
+    """Copy a trained model into the module's resources, without its deformation network."""
     import torch
 
     shutil.rmtree(TARGET, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""A stand-in for a graphics card, on which tensors lie elsewhere than the processor's.
+"""A stand-in for a GPU, whose tensors are not in CPU memory.
 
-torch's *meta* device computes shapes and no values. Like a card's, its tensors can neither be mixed with the
-processor's nor be read by numpy: whatever forgets to move one fails here as it would on a card, and without one.
+torch's *meta* device computes shapes and no values. As on a GPU, its tensors can neither be mixed with those on the CPU
+nor read by numpy: code that forgets to move one fails here as on a GPU, but without needing one.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 import torch.fx.experimental._config
 
 DEVICE = torch.device("meta")
-_VALUE = 0.5  # of any single number that is read from it
+_VALUE = 0.5  # the value of any scalar that is read from it
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """The device; what is explicitly brought back from it has made-up values from 0 to 1."""
+    """The device; tensors explicitly moved to the CPU get arbitrary values from 0 to 1."""
     monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True, raising=False)
     originals = {name: getattr(torch.Tensor, name) for name in ("cpu", "item", "__float__", "__bool__", "__int__")}
 
@@ -39,7 +39,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 
 def train_one_step(stage) -> float:
-    """What an engine does in a step with the first sample, on the device; the loss."""
+    """One step of the engine with the first sample, on the device; returns the loss."""
     (network,) = list(stage.networks.values())[:1]
     network.to(DEVICE)
     sample = {n: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for n, v in stage.data.sample(0).items()}

@@ -27,7 +27,7 @@ def pytest_sessionfinish(session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Print what tests have counted, in whichever process they ran."""
+    """Print what tests have counted, in every process."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
     counted = [(report.nodeid, value) for report in reports for key, value in report.user_properties if key == "tally"]
     if counted:
@@ -39,7 +39,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_device_leases(tmp_path_factory):
-    """Jobs of the tests know nothing of the user's own jobs, nor those of them."""
+    """The tests' jobs and the user's own jobs do not see each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDDEEP_STATE", str(tmp_path_factory.mktemp("state")))
         yield
@@ -77,7 +77,7 @@ def host():
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """Makes what is costly once for all processes of this run, see :class:`shared_folders.SharedFolders`."""
+    """Makes expensive data once for all processes of this run, see :class:`shared_folders.SharedFolders`."""
     from shared_folders import SharedFolders
 
     own = tmp_path_factory.getbasetemp()  # with pytest-xdist, a folder of this process in the one of the run
@@ -88,7 +88,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_dataset(shared) -> Path:
-    """A dataset.json of six small cases with two balls each; nobody may change it."""
+    """A dataset.json of six small cases with two balls each; read-only."""
     from toy_cases import write_toy_dataset
 
     return shared("toy_dataset", write_toy_dataset)
@@ -96,7 +96,7 @@ def toy_dataset(shared) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_run(toy_dataset, shared) -> Path:
-    """The run folder of a small U-Net trained on it, as a worker leaves it; nobody may change it."""
+    """The run folder of a small U-Net trained on it, as a worker leaves it; read-only."""
     from MedDeepLib.jobs import Job
     from toy_cases import TRAINING, run_job
 

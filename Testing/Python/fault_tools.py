@@ -1,4 +1,4 @@
-"""What the tests of faults share: a real training small enough to be killed many times, and plays that need no torch.
+"""Shared by the fault tests: a real training small enough to be killed many times, and plays that need no torch.
 
 A play is a worker whose work is replaced by a few lines: a sitecustomize.py on its path stands in for
 ``MedDeepLib.worker.actions``. Everything around the work is real.
@@ -19,7 +19,7 @@ import psutil
 
 SCRIPT = Path(__file__).resolve().parents[2] / "SegmentModule" / "Scripts" / "segment.py"
 LIBRARIES = [str(Path(__file__).resolve().parents[2] / name) for name in ("MedDeepExtension", "SegmentModule")]
-# Two seconds of training with five checkpoints, on one core that has nothing else to do.
+# Two seconds of training with five checkpoints, on one idle core.
 SETTINGS = {
     "steps": 50,
     "batch_size": 1,
@@ -54,21 +54,21 @@ def training_job(dataset: Path, seed: int = 3, threads: int = 1, **changes):
 
 
 def write_play(monkeypatch, tmp_path: Path, body: str) -> None:
-    """From now on every worker does ``body`` (with folder, report, stop_requested at hand) and nothing else."""
+    """From now on every worker runs only ``body``, which can use folder, report and stop_requested."""
     lines = textwrap.indent(textwrap.dedent(body).strip(), 8 * " ").strip()
     write_sitecustomize(monkeypatch, tmp_path, PLAY.format(body=lines))
     monkeypatch.setenv("PLAY", "1")
 
 
 def write_sitecustomize(monkeypatch, tmp_path: Path, code: str) -> None:
-    """Code that every Python process started from now on runs first."""
+    """Write code that every Python process started from now on runs first."""
     folder = tmp_path / "sitecustomize"
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -76,8 +76,8 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     return value
 
 
-def finish(job, seconds: float = 120.0) -> list[dict]:
-    """The events that whoever polls the job hears until it ends."""
+def finish(job, seconds: float = 300.0) -> list[dict]:
+    """Poll the job until it ends; returns its events."""
     events: list[dict] = []
     deadline = time.monotonic() + seconds
     while True:
@@ -90,7 +90,7 @@ def finish(job, seconds: float = 120.0) -> list[dict]:
 
 
 def resume_here(folder) -> dict:
-    """Resume a training in this process, which has torch already, and return the state in which it ends."""
+    """Resume a training in this process, which has already imported torch, and return its final state."""
     from toy_cases import run_worker
 
     folder.prepare_restart()
@@ -110,7 +110,7 @@ def gone(pid: int) -> bool:
 
 
 def begun(folder, step: int = 1) -> Callable[[], bool]:
-    """A condition: the training in ``folder`` has come to a step."""
+    """A condition: the training in ``folder`` has reached a step."""
     return lambda: (event := folder.latest_progress() or {}).get("stage") is not None and event["step"] >= step
 
 
@@ -129,7 +129,7 @@ def identical(first: Path, second: Path) -> bool:
 
 
 def script(*arguments, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-    """Scripts/segment.py as people run it."""
+    """Scripts/segment.py as users run it."""
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)],
         cwd=cwd,
@@ -142,7 +142,7 @@ def script(*arguments, cwd: Path | None = None, **environment: str) -> subproces
 
 
 def launcher(folder: Path) -> subprocess.Popen:
-    """A process of its own that starts the job in ``folder`` and waits for it, as an application does."""
+    """A separate process that starts the job in ``folder`` and waits for it, as an application does."""
     code = (
         "import sys\n"
         "from MedDeepLib.jobs import JobFolder, launch\n"
@@ -185,7 +185,7 @@ if os.environ.get("PLAY") and "MedDeepLib.worker" in sys.orig_argv:
 
 
 def write_card(monkeypatch, tmp_path: Path) -> None:
-    """From now on every worker computes on the only card of this computer until a file "go" is in its folder."""
+    """From now on every worker holds the only GPU of this computer until a file "go" is in its folder."""
     write_sitecustomize(monkeypatch, tmp_path, CARD)
     monkeypatch.setenv("PLAY", "1")
     monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))

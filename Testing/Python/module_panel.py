@@ -1,4 +1,4 @@
-"""A module's open panel, with what a person does at it and what he sees."""
+"""A module's open panel, with the actions of a user and what the panel shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ModulePanel:
             self.widget.logic.launcher = self._launcher
 
     def replay(self, **plays) -> ReplayLauncher:
-        """From now on jobs are replayed: a recording for each action. A panel that is opened again does so, too."""
+        """From now on jobs are replayed, with a recording for each action; also after the panel is opened again."""
         self._launcher = self.widget.logic.launcher = ReplayLauncher(**plays)
         return self._launcher
 
@@ -46,12 +46,12 @@ class ModulePanel:
     def is_busy(self, name: str) -> bool:
         return self.section(name).monitor.is_busy()
 
-    def wait(self, name: str, seconds: float = 120) -> str:
-        """Let the event loop turn until the section's job has ended; its status then."""
+    def wait(self, name: str, seconds: float = 300) -> str:
+        """Run the event loop until the section's job has ended; returns its status."""
         assert self.host.process_events(seconds, lambda: not self.is_busy(name)), self.status(name)
         return self.status(name)
 
-    def wait_for_status(self, name: str, text: str, seconds: float = 120) -> None:
+    def wait_for_status(self, name: str, text: str, seconds: float = 300) -> None:
         assert self.host.process_events(seconds, lambda: text in self.status(name)), self.status(name)
 
     def run_folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""Opens a module's panel in a process of its own, in which some packages may be missing."""
+"""Opens a module's panel in a separate process, in which some packages may be missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Opening takes 0.13 s of processor time where starting Qt, VTK and the scene takes 1.2 s: a tenth, on any computer.
+# Opening takes 0.13 s of CPU time, starting Qt, VTK and the scene takes 1.2 s: about a tenth on any computer.
 MAXIMUM_SHARE_OF_START = 0.25
 
 OPEN_AND_MEASURE = """
@@ -34,8 +34,8 @@ print(json.dumps({"start": started, "opening": opened, "packages": packages}))
 
 def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
     """Open the panel of ``module`` in a new process in which some packages cannot be imported; only Testing/ is on the
-    path, as Slicer adds nothing but the module's own folder. Returns the processor seconds that starting an application
-    and opening the panel took, and all packages."""
+    path, as Slicer adds nothing but the module's own folder. Returns the CPU seconds that starting an application and
+    opening the panel took, and all packages."""
     paths = [REPOSITORY / "Testing", REPOSITORY / "MedDeepExtension"]
     environment = {
         **os.environ,
@@ -58,8 +58,8 @@ def open_in_new_process(module: Path, tmp_path: Path, *refused: str) -> dict:
 
 
 def check_opening(module: Path, tmp_path: Path) -> None:
-    """It is quick, beside the start of the application, and loads nothing of the worker's. The least of five
-    measurements counts, and processor time only: other programs make a process slower, never faster."""
+    """It is quick compared with the application's start, and loads none of the worker's packages. The least of five
+    measurements counts, in CPU time: other programs make a process slower, never faster."""
     measurements = [open_in_new_process(module, tmp_path) for _ in range(5)]
     assert not {"torch", "monai", "ignite", "itk"} & set(measurements[0]["packages"])
     opening, start = (min(measurement[name] for measurement in measurements) for name in ("opening", "start"))
@@ -67,7 +67,7 @@ def check_opening(module: Path, tmp_path: Path) -> None:
 
 
 def packages_of_the_worker() -> list[str]:
-    """What Slicer has not installed before the first job, by the names under which it is imported."""
+    """The packages that Slicer has not installed before the first job, by their import names."""
     lines = (REPOSITORY / "MedDeepExtension/Resources/requirements.txt").read_text(encoding="utf-8").splitlines()
     names = [line.split(">")[0].strip() for line in lines if line and not line.startswith("#")]
     imported_as = {"pytorch-ignite": "ignite", "scikit-image": "skimage", "nvidia-ml-py": "pynvml"}

@@ -1,6 +1,6 @@
-"""Workers that believe the computer has one graphics card, and wait for a file instead of working.
+"""Workers on a computer that seems to have one GPU; they wait for a file instead of working.
 
-A sitecustomize.py on the workers' path pretends that the computer has one card, on which torch computes as on the CPU,
+A sitecustomize.py on the workers' path pretends that the computer has one GPU, on which torch computes as on the CPU,
 and replaces the work by waiting for a file named "go" in the job folder.
 """
 
@@ -38,7 +38,7 @@ if os.environ.get("PLAY"):
 
 
 def pretend(tmp_path: Path, monkeypatch) -> None:
-    """From now on the workers that are started believe it; they know nothing of other tests' queues."""
+    """New workers see the simulated GPU from now on, but not the queues of other tests."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(PRETENDED, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
@@ -46,7 +46,7 @@ def pretend(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
 
 
-def wait_for(condition, seconds: float = 20.0):
+def wait_for(condition, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"

@@ -1,14 +1,14 @@
-"""Recorded jobs in the place of worker processes: what a panel does with them is tested in milliseconds.
+"""Recorded jobs in place of worker processes: the reactions of a panel are tested in milliseconds.
 
     launcher = ReplayLauncher(train=recorded("segment_train"))
     panel.replay(launcher)
-    launcher.hold(step(20))            # the next worker plays its events up to this one and then works on in silence
+    launcher.hold(step(20))            # the next worker plays its events up to this one, then stays silent
     panel.ui.trainStartButton.click()
     panel.wait_for_status("train", "20 of 60")
     panel.ui.trainStopButton.click()
 
-The recordings lie in ``recordings/``; Testing/tools/record_jobs.py makes them with a real worker, and the tests that
-still have a real worker hold that it says the same things today (:func:`kinds`).
+The recordings are in ``recordings/``; Testing/tools/record_jobs.py makes them with a real worker, and the tests with a
+real worker check that it still reports the same kinds of events (:func:`kinds`).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from MedDeepLib.jobs import Job, JobFolder, State
 
 RECORDINGS = Path(__file__).with_name("recordings")
 Event = dict[str, Any]
-Hold = Callable[["Event | None"], bool]  # of the event that was said last, None before the first one
+Hold = Callable[["Event | None"], bool]  # of the last event, None before the first one
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a worker has said and written.
+    """The events and files of a worker.
 
     Attributes:
-        events: in their order; the last one is the state that it ended in, unless it died.
-        files: texts by their names in the job's folder; they appear at the end.
-        write: makes what is not text, given the job's folder: output files, a model.
-        on_stop: what it does when it is asked to stop: "leave", "finish" with what it has found, or "nothing".
+        events: in order; the last one is the final state, unless it died.
+        files: texts by their names in the job folder; they appear at the end.
+        write: writes what is not text into the job folder: output files, a model.
+        on_stop: its reaction to a stop request: "leave", "finish" with what it has found, or "nothing".
     """
 
     events: tuple[Event, ...]
@@ -46,11 +46,11 @@ class Recording:
     on_stop: str = "leave"
 
     def told_step(self, number: int) -> int:
-        """The first step from ``number`` on of which the worker has told: it does so twice a second at most."""
+        """The first reported step from ``number`` on: workers report at most twice a second."""
         return next(event["step"] for event in self.events if step(number)(event))
 
     def writing(self, write: Callable[[JobFolder], None]) -> Recording:
-        """The same with files of the test's own."""
+        """The same with files written by the test."""
         return replace(self, write=write)
 
 
@@ -63,7 +63,7 @@ def recorded(name: str) -> Recording:
 
 
 def recorded_run(name: str, folder: Path) -> Path:
-    """What a recorded training has left, as a run folder; its model can be looked at but has no weights to apply."""
+    """The run folder of a recorded training; its model can be inspected but has no weights."""
     shutil.copytree(RECORDINGS / name, folder)
     (folder / "model" / "models").mkdir()
     (folder / "model" / "models" / "model.pt").touch()
@@ -73,17 +73,17 @@ def recorded_run(name: str, folder: Path) -> Path:
 
 
 def died(recording: Recording, after: int = 6) -> Recording:
-    """One whose worker has ended after some events without a word, as when it was killed."""
+    """A recording whose worker ends silently after some events, as when it is killed."""
     return Recording(recording.events[:after])
 
 
 def kinds(events: list[Event] | tuple[Event, ...]) -> set[tuple]:
-    """What kinds of events there are, with the fields of each, to compare a recording with today's worker."""
+    """The kinds of events with the fields of each, to compare a recording with the current worker."""
     return {(event["event"], event.get("state"), *sorted(event)) for event in events}
 
 
 def step(number: int, stage: str | None = None) -> Hold:
-    """For ``hold``: a training step, or the next one of which a worker has told."""
+    """For ``hold``: a training step, or the next reported one."""
 
     def is_it(event: Event | None) -> bool:
         if event is None or event["event"] != "progress" or "stage" not in event:
@@ -109,7 +109,7 @@ class ReplayLauncher:
     Attributes:
         plays: the recording for each action; tests may change it at any time.
         workers: all that were started, the last one last.
-        released: how often the memory of warm workers was asked for.
+        released: how often warm workers were asked to free their memory.
     """
 
     def __init__(self, **plays: Recording):
@@ -120,7 +120,7 @@ class ReplayLauncher:
         self._stopped_at: dict[Path, int] = {}
 
     def hold(self, where: Hold = at_start) -> None:
-        """Let the next worker stay behind the event of which ``where`` is true, until it is told to ``go_on()``."""
+        """Make the next worker pause after the event for which ``where`` is true, until ``go_on()`` is called."""
         self._hold = where
 
     def launch(self, folder: JobFolder) -> ReplayWorker:
@@ -137,9 +137,9 @@ class ReplayLauncher:
 
 
 class ReplayWorker:
-    """A worker that says what another one has said. Every ``poll`` plays all events up to where it is held.
+    """A worker that replays a recording. Every ``poll`` plays all events up to where it is held.
 
-    A job that is resumed goes on where it was stopped.
+    A resumed job continues where it was stopped.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class ReplayWorker:
 
     def is_running(self) -> bool:
         if self.exit_code is None and self.folder.stop_requested():
-            self.play()  # it leaves whether or not anybody listens
+            self.play()  # it exits whether or not anyone polls
         return self.exit_code is None
 
     @property
@@ -178,7 +178,7 @@ class ReplayWorker:
         return events
 
     def go_on(self) -> None:
-        """Work on to the end."""
+        """Continue to the end."""
         self._hold = None
 
     def stop(self, grace_seconds: float = 20.0) -> None:
@@ -193,7 +193,7 @@ class ReplayWorker:
             self._end(-9)
 
     def play(self) -> None:
-        """Say the next events, up to where it is held; for a job that nobody polls."""
+        """Emit the next events, up to where it is held; for a job that nobody polls."""
         while self.exit_code is None:
             stop = self.on_stop if self.folder.stop_requested() else ""
             if stop == "leave":
@@ -207,7 +207,7 @@ class ReplayWorker:
                 self._play_one()
 
     def play_until(self, where: Hold) -> None:
-        """Say all events up to the one of which ``where`` is true."""
+        """Emit all events up to the one for which ``where`` is true."""
         self._hold = where
         self.play()
 

@@ -1,4 +1,4 @@
-"""Grids, volumes and DICOM folders that tests make."""
+"""Synthetic grids, volumes and DICOM folders for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def affine(directions: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.
     return matrix
 
 
-# IJK to RAS; the names say what is special.
+# IJK to RAS; each name says what is special about the grid.
 GRIDS = {
     "identity": np.eye(4),
     "LPS": affine(np.diag([-1, -1, 1]), (0.9, 0.9, 2.5), (90, -126, -72)),
@@ -94,7 +94,7 @@ def decimals(values) -> list[str]:
 
 
 def save_dicom(slices: list, folder: Path, names: list[str] | None = None) -> list[Path]:
-    """Save slices under names whose order has nothing to do with the order of the slices."""
+    """Save slices under names in an order unrelated to that of the slices."""
     folder.mkdir(parents=True, exist_ok=True)
     if names is None:
         order = np.random.default_rng(1).permutation(len(slices))

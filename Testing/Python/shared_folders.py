@@ -1,4 +1,4 @@
-"""What the processes of one test run share on disk: made once, by whichever process needs it first, changed by none."""
+"""Folders shared by the processes of a test run: made once, by whichever process needs them first, and read-only."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class SharedFolders:
         self._used: set[str] = set()
 
     def __call__(self, name: str, make: Callable[[Path], Path]) -> Path:
-        """What ``make`` returns: a path in the empty folder that it is given. One process makes it, others wait."""
+        """The path that ``make`` returns, inside the empty folder passed to it. One process makes it, others wait."""
         folder, record = self._root / name, self._record(name)
         self._root.mkdir(parents=True, exist_ok=True)
         with FileLock(self._root / f"{name}.lock"):
             if not record.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a process that was interrupted
+                shutil.rmtree(folder, ignore_errors=True)  # left by a process that was interrupted
                 folder.mkdir()
                 made = make(folder).relative_to(folder)
                 text = json.dumps({"made": str(made), "files": _state_of(folder)})

@@ -1,8 +1,7 @@
-"""The import contracts in pyproject.toml must catch what they are for.
+"""The import contracts in pyproject.toml must catch the imports that they forbid.
 
-``make lint`` runs them on the real tree. Here a forbidden import is put into a copy, and the contract
-against it has to be reported as broken: a misspelt package name in a contract would otherwise go unnoticed
-for ever.
+``make lint`` runs them on the real tree. Here a forbidden import is put into a copy, and the contract against it has to
+be reported as broken: a misspelt package name in a contract would otherwise go unnoticed forever.
 """
 
 from __future__ import annotations

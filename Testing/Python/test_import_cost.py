@@ -1,4 +1,4 @@
-"""What the application pays for importing the library: no torch, no MONAI, no ITK, and little time.
+"""The cost of importing the library in the application: no torch, no MONAI, no ITK, and little time.
 
 Slicer imports these packages when it starts a module. torch alone would take seconds and hundreds of
 megabytes there, although only the worker process computes. Whether an import is late enough is measured in
@@ -21,7 +21,7 @@ MODULES = ("ClassifyModule", "DetectModule", "RegisterModule", "SegmentModule")
 SOURCE_PATH = [LIBRARY, *(REPOSITORY / name for name in MODULES)]
 HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "matplotlib")
 APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
-# What only the worker runs may import torch at the top of the file.
+# Packages that only the worker runs may import torch at the top of the file.
 WORKER_MODULES = ("MedDeepLib.jobs.runner", "MedDeepLib.worker.process")
 
 IMPORT_AND_MEASURE = """
@@ -84,7 +84,7 @@ def test_package_stays_light(package):
 
 
 def test_scene_does_not_load_torch():
-    """Unlike the packages below it, scene may load Slicer, which brings packages of its own along."""
+    """Unlike the packages below it, scene may load Slicer, which brings its own packages."""
     loaded = import_in_new_process(*submodules("MedDeepLib.scene"))["packages"]
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 

@@ -1,4 +1,4 @@
-"""The tests' own shared folders: made once for several processes, and whoever changes one is found out."""
+"""The tests' shared folders: made once for several processes, and changes to them are detected."""
 
 from __future__ import annotations
 

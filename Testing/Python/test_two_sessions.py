@@ -1,4 +1,4 @@
-"""The two sessions of ``make test``: the last summary counts both, and names what has failed in either."""
+"""The two sessions of ``make test``: the last summary counts both, and names the failures of either."""
 
 from __future__ import annotations
 

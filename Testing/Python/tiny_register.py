@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toy_pairs import STRUCTURES, random_bend, structures, write
 
-# Where a method has a parameter of such a name that takes the value; all others keep their defaults.
+# Used where a method has a parameter of that name that accepts the value; all others keep their defaults.
 TRAINING = {"batch_size": 1, "spacing": 8.0, "features": [4, 8, 8], "points": 8}
 APPLYING = {"transform": "rigid", "resolutions": 1, "iterations": 2}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toy_cases import write_toy_dataset
 
-# Where a method has a parameter of such a name that takes the value; all others keep their defaults.
+# Used where a method has a parameter of that name that accepts the value; all others keep their defaults.
 TRAINING = {
     "batch_size": 1,
     "patch_size": [16, 16, 16],
@@ -19,5 +19,5 @@ APPLYING = {}
 
 
 def write_dataset(folder: Path) -> Path:
-    """Two cases for training, one for validation, one to test; two structures."""
+    """Two cases for training, one for validation, one for testing; two structures."""
     return write_toy_dataset(folder, cases=4)

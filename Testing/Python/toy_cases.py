@@ -28,7 +28,7 @@ TRAINING = {
 
 
 def toy_image(number: int, shape=SHAPE) -> tuple[np.ndarray, np.ndarray]:
-    """A body of brightness 100 in air, with a ball of 160 (class 1) and one of 50 (class 2): image and label."""
+    """A body of intensity 100 in air, with a ball of 160 (class 1) and one of 50 (class 2): image and label."""
     random = np.random.default_rng(number)
     grid = np.indices(shape)
     center = (np.array(shape) - 1) / 2
@@ -74,7 +74,7 @@ def write_toy_dataset(folder: Path, cases: int = 6, **changes) -> Path:
 
 
 def image_item(output: str | Path, *images: str | Path):
-    """What a job of the segmentation applies its model to."""
+    """The item of a segmentation job."""
     from MedDeepLib.core import ApplyItem
     from MedDeepLib.data.slots import Source
 
@@ -82,7 +82,7 @@ def image_item(output: str | Path, *images: str | Path):
 
 
 def run_job(folder: Path, job) -> tuple[int, list[dict]]:
-    """Do a job in this process: the worker's exit code and the events it has sent."""
+    """Run a job in this process; the worker's exit code and its events."""
     from MedDeepLib.jobs import JobFolder
 
     job_folder = JobFolder.create(folder, job)
@@ -99,7 +99,7 @@ def run_worker(folder: Path) -> int:
 
 @contextlib.contextmanager
 def restored_signals() -> Iterator[None]:
-    """Give signals the handlers they had: a worker takes them for itself."""
+    """Restore the signal handlers, which a worker replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -120,7 +120,7 @@ def _inside(grid: np.ndarray, center, radius: float) -> np.ndarray:
 
 
 def finished_job(folder):
-    """Like ``launch``, but does the work here and now; for a process that has torch already."""
+    """Like ``launch``, but runs the job now in this process, which has already imported torch."""
     from MedDeepLib.jobs import State
     from MedDeepLib.jobs.events import EventReader
 

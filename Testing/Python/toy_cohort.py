@@ -21,7 +21,7 @@ LIBRARY = REPOSITORY / "MedDeepExtension"
 
 
 def write_scans(folder: Path, count: int, first: int = 100) -> list[Path]:
-    """``count`` images case100.nii.gz, case101.nii.gz, ... that no network has seen."""
+    """``count`` images case100.nii.gz, case101.nii.gz, ... that no network was trained on."""
     from MedDeepLib.data.sources.image import write_image
 
     paths = [folder / f"case{number}.nii.gz" for number in range(first, first + count)]
@@ -31,7 +31,7 @@ def write_scans(folder: Path, count: int, first: int = 100) -> list[Path]:
 
 
 def dice_of_bright_ball(output: Path, number: int) -> float:
-    """How well a result of :func:`write_scans` agrees with what is in the image."""
+    """The Dice of the bright ball in a result for an image of :func:`write_scans`."""
     from MedDeepLib.data.sources.labels import read_segmentation
 
     labels, _, _ = read_segmentation(output)
@@ -51,7 +51,7 @@ def states(output: Path) -> list[str]:
 
 @contextlib.contextmanager
 def dask_processes() -> Iterator[Any]:
-    """A function that starts ``dask scheduler`` or ``dask worker``; what it has started ends with the block."""
+    """A function that starts ``dask scheduler`` or ``dask worker``; these end with the block."""
     started: list[subprocess.Popen] = []
 
     def start(program: str, *arguments, library: Path = LIBRARY) -> subprocess.Popen:
@@ -81,7 +81,7 @@ def started_scheduler(start, folder: Path) -> str:
     return json.loads(file.read_text(encoding="utf-8"))["address"]
 
 
-def wait_for(condition, seconds: float = 200.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
@@ -89,7 +89,7 @@ def wait_for(condition, seconds: float = 200.0) -> None:
 
 
 def deadly(request: dict[str, Any]) -> dict[str, Any]:
-    """What a worker does, but for a case named deadly, which ends it as a lack of memory would."""
+    """Works like a worker, except that a case named deadly ends the process, as a lack of memory would."""
     from MedDeepLib.cohort.work import do_case
 
     if "deadly" in str(request["item"]["outputs"]):

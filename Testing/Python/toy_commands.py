@@ -1,4 +1,4 @@
-"""The command lines of the toy tasks, whose packages lie in a folder of their own."""
+"""The command lines of the toy tasks, whose packages are in a separate folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chest in Hounsfield units as a CT scanner shows it: a round field of view, with padding around it."""
+"""A chest in Hounsfield units as from a CT scanner: a round field of view with padding around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRIDS = {
 
 
 def chest(points: np.ndarray) -> np.ndarray:
-    """HU (N,) at points (N, 3) in RAS mm: fat, muscle, two unlike lungs with vessels, heart, spine, ribs."""
+    """HU (N,) at points (N, 3) in RAS mm: fat, muscle, two different lungs with vessels, heart, spine, ribs."""
     random = np.random.default_rng(5)
     values = np.full(len(points), -1000.0)
     parts = [

@@ -1,8 +1,8 @@
-"""Three small methods of different kinds, on data that are made up: what the engine must be able to train.
+"""Three small methods of different kinds on synthetic data, all of which the engine must be able to train.
 
 ``pretrained``: an autoencoder learns from many images without labels, then a classifier from a few with labels.
-``boltzmann``: a restricted Boltzmann machine learns by contrastive divergence; there is no loss to go back through.
-``cascade``: a small network proposes, drawn to its own errors; a second one learns from what the first gets wrong.
+``boltzmann``: a restricted Boltzmann machine learns by contrastive divergence; there is no loss to differentiate.
+``cascade``: a small network proposes, its sampler focused on its own errors; a second one learns from its mistakes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from MedDeepLib.training.engine import Trained, train
 from MedDeepLib.training.samplers import ErrorWeighted, batches_of
 from MedDeepLib.training.stages import Optimisation, Refresh, Samples, TrainStage, Validation
 
-# --- gratings: 12 x 12 images of stripes of random phase; which way they run is the class
+# --- gratings: 12 x 12 images of stripes of random phase; their direction is the class
 
 
 def gratings(count: int, seed: int) -> dict[str, torch.Tensor]:
@@ -102,7 +102,7 @@ class Boltzmann(torch.nn.Module):
         return torch.sigmoid(h @ self.weight.T + self.visible)
 
     def log_likelihood(self, v: torch.Tensor) -> float:
-        """The mean over the rows of ``v``, exactly: all 2^16 states are summed up."""
+        """The exact mean over the rows of ``v``, summed over all 2^16 states."""
         states = (torch.arange(2**16)[:, None] >> torch.arange(16) & 1).float()
 
         def free(x):
@@ -112,7 +112,7 @@ class Boltzmann(torch.nn.Module):
 
 
 class Chains:
-    """Persistent chains: where contrastive divergence goes on from (Tieleman 2008, 10.1145/1390156.1390290)."""
+    """Persistent chains, from which contrastive divergence continues (Tieleman 2008, 10.1145/1390156.1390290)."""
 
     def __init__(self):
         self.visible = torch.zeros(15, 16)
@@ -153,7 +153,7 @@ def boltzmann(context: Context, steps: int = 1500, persistent: bool = False, rat
     )
 
 
-# --- lesions: bright blobs with a dark core among plain noise, and a few blobs without a core that look alike
+# --- lesions: bright blobs with a dark core in plain noise, and a few similar blobs without a core
 
 NOISE, LOOK_ALIKE, LESION = 0, 1, 2
 
@@ -220,7 +220,7 @@ KINDS = {"pretrained": pretrained, "boltzmann": boltzmann, "cascade": cascade}
 
 
 def run(kind, folder: Path, stop_after: int | None = None, seed: int = 4, report=None, **changes) -> Trained:
-    """Train in ``folder``, or resume there; ``stop_after`` asks to stop at that many requests whether to."""
+    """Train in ``folder``, or resume there; it stops when asked for the ``stop_after``-th time."""
     asked = [0]
 
     def stop_requested() -> bool:

@@ -1,7 +1,7 @@
 """Pairs of images that registration tests make: one body of soft ellipsoids, seen through known transforms.
 
-The body is a function of place, so it can be drawn on any grid and through any transform without interpolation, and
-what a registration finds can be compared with the truth in millimetres.
+The body is a function of position, so it can be drawn on any grid and through any transform without interpolation, and
+the result of a registration can be compared with the truth in millimetres.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def body(points: np.ndarray, seed: int = 0, contrast: int = 0) -> np.ndarray:
     """Values (N,) at points (N, 3) in RAS mm: a head-like ellipsoid with structures and many small blobs in it.
 
     Args:
-        contrast: 0, or another number for other brightnesses of the same body, some of them the other way round.
+        contrast: 0, or another number for other intensities of the same body, some of them inverted.
     """
     random = np.random.default_rng(seed)
     values = 0.4 * _ellipsoid(points, (0, 0, 0), (44, 52, 46))
@@ -67,7 +67,7 @@ def wave(amplitude: float = 5.0) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def inverse_of(transform: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Where a deformation comes from, by fixed-point iteration."""
+    """The inverse of a deformation, by fixed-point iteration."""
     found = points.copy()
     for _ in range(50):
         found = found - (transform(found) - points)
@@ -90,7 +90,7 @@ def draw(
     to_body: Callable[[np.ndarray], np.ndarray] = lambda points: points,
     values: Callable[[np.ndarray], np.ndarray] = body,
 ) -> np.ndarray:
-    """The body on a grid (I, J, K); ``to_body`` says which place of the body a point shows."""
+    """The body on a grid (I, J, K); ``to_body`` maps points of the image to points of the body."""
     matrix, shape = GRIDS[grid] if isinstance(grid, str) else grid
     index = np.indices(shape).reshape(3, -1).T
     return values(to_body(moved_by(matrix, index))).reshape(shape)
@@ -130,7 +130,7 @@ def inner_points(count: int = 400, seed: int = 1) -> np.ndarray:
 
 
 def write_label_dataset(folder: Path, count: int = 6, images: bool = False) -> Path:
-    """A list of label maps, each body bent its own way; without images, for training on painted ones, or with them."""
+    """A list of label maps, each of another deformed body, with images or, for training on painted ones, without."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number in range(count):
@@ -160,7 +160,7 @@ def random_bend(seed: int, amplitude: float = 6.0) -> Callable[[np.ndarray], np.
 
 
 def _tissue(points: np.ndarray) -> np.ndarray:
-    """Structures in a body of two tissues of their own values."""
+    """Structures in a body of two tissues, each with its own label value."""
     labels = structures(points)
     inside = _ellipsoid(points, (0, 0, 0), (44, 52, 46)) > 0.5
     core = _ellipsoid(points, (0, 0, 0), (32, 40, 34)) > 0.5

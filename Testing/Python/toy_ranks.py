@@ -1,4 +1,4 @@
-"""Stages of all kinds that several processes do together, for the tests."""
+"""Stages of all kinds, run by several processes together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ITEMS = 7
 
 
 def line(context: Context, batch_size: int, micro_batches: int = 1):
-    """Two stages: weights learnt by gradients, then a mean learnt by an own rule."""
+    """Two stages: weights learned by gradients, then a mean learned by a custom update rule."""
     torch.manual_seed(7)
     network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
 
@@ -61,7 +61,7 @@ def line(context: Context, batch_size: int, micro_batches: int = 1):
 
 
 def shared(context: Context, batch_size: int, micro_batches: int = 1):
-    """Items that processes share, arrays that one fits, and a forward pass of two trained networks and a fixed one."""
+    """Items shared by processes, arrays fitted by one, and a forward pass of two trained networks and a fixed one."""
 
     def make(number: int):
         with (context.folder / f"made.{_rank()}.txt").open("a") as file:
@@ -99,7 +99,7 @@ KINDS = {"line": line, "shared": shared}
 def trained(
     folder: Path, batch_size: int, stop_after: int | None = None, micro_batches: int = 1, kind: str = "line"
 ) -> None:
-    """Train and write the weights; ``stop_after`` so many questions whether to stop, the answer is yes."""
+    """Train and write the weights; it stops when asked for the ``stop_after``-th time."""
     folder.mkdir(exist_ok=True)
     asked = [0]
 
@@ -128,7 +128,7 @@ def process(rank: int, count: int, folder: Path, arguments: tuple) -> None:
 def together(count: int, folder: Path, *arguments) -> None:
     """Train with ``count`` processes; raises AssertionError unless all end well."""
     folder.with_suffix(".rendezvous").unlink(missing_ok=True)
-    context = multiprocessing.get_context("forkserver")  # what has been imported once is not imported again
+    context = multiprocessing.get_context("forkserver")  # forked processes need not import it again
     context.set_forkserver_preload(["toy_ranks", "monai.engines"])
     processes = [context.Process(target=process, args=(rank, count, folder, arguments)) for rank in range(count)]
     for each in processes:

@@ -1,4 +1,4 @@
-"""Replays of applications: what is recorded, with output files that fit what a test has put into the scene."""
+"""Replays of applications: recorded events, with output files that fit the nodes a test has put into the scene."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replay import RECORDINGS, Recording, recorded
 
 
 def segmented() -> Recording:
-    """An application that finds in a volume what is in the toy case 9."""
+    """An application whose result for a volume is that of the toy case 9."""
 
     def write(folder) -> None:
         from MedDeepLib.data.sources.labels import Segment, write_segmentation
@@ -40,9 +40,9 @@ def trained() -> Recording:
 def registered(
     write_transform: Callable[[Path], None], name: str = "register_apply", fixed: str = "plain"
 ) -> Recording:
-    """An application that finds the transform which ``write_transform`` writes to a path.
+    """An application that finds the transform written by ``write_transform``.
 
-    The volumes that could be asked for hold the values 1, 2, 3 and 4, on the grid ``fixed`` of ``toy_pairs``.
+    The optional output volumes hold the values 1, 2, 3 and 4, on the grid ``fixed`` of ``toy_pairs``.
     """
 
     def write(folder) -> None:

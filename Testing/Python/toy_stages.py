@@ -1,7 +1,7 @@
 """A small two-stage method: an autoencoder learns to compress points, then a classifier learns from its codes.
 
-It has what makes exact resumption hard: dropout, running statistics, momentum, validation that picks the best weights,
-two networks in one stage, and a second stage that starts from what the first has learnt.
+It has everything that makes exact resumption hard: dropout, running statistics, momentum, validation that picks the
+best weights, two networks in one stage, and a second stage that starts from the weights of the first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def point(seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
 def stages(context: Context, steps: int = STEPS, pause: float = 0.0, patience: int = 0, **changes):
     """The two stages.
 
-    ``pause`` makes every sample take that many seconds, ``changes`` are of the first stage's optimisation.
+    ``pause`` is the number of seconds that every sample takes; ``changes`` apply to the first stage's optimisation.
     """
     seed = context.seed
     torch.manual_seed(seed)
@@ -80,7 +80,7 @@ def stages(context: Context, steps: int = STEPS, pause: float = 0.0, patience: i
 def run(
     folder: Path, seed: int = 4, identity=IDENTITY, stop_after: int | None = None, report=None, **changes
 ) -> Trained:
-    """Train both stages in ``folder``; ``stop_after`` asks to stop at that many requests whether to."""
+    """Train both stages in ``folder``; it stops when asked for the ``stop_after``-th time."""
     asked = [0]
 
     def stop_requested() -> bool:
@@ -93,7 +93,7 @@ def run(
 
 
 def run_and_save(folder: Path, **changes) -> None:
-    """For a process of its own: train, and write the weights as the last thing."""
+    """For a separate process: train, and write the weights at the very end."""
     torch.set_num_threads(1)
     outcome = run(folder, **changes)
     part = folder / "weights.part"

@@ -1,7 +1,7 @@
 """``make test`` runs pytest twice: the summary at the end of the second session counts the tests of both.
 
 The first session keeps its reports in a file (``--keep-results=FILE``), the second one adds them to its own
-(``--after=FILE``): the last lines name every test that has failed, and a failure in one hides none in the other.
+(``--after=FILE``): the last lines name every failed test, and a failure in one session hides none in the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def keep_results(config: pytest.Config) -> None:
-    """Write the reports of this session, from the process that prints them."""
+    """Write the reports of this session, in the process that prints them."""
     file = config.getoption("--keep-results", None)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if not file or reporter is None or hasattr(config, "workerinput"):
@@ -37,7 +37,7 @@ def keep_results(config: pytest.Config) -> None:
 
 
 def add_results(reporter) -> None:
-    """Count the reports of the session before, once this session has shown its own failures."""
+    """Count the reports of the previous session, once this session has shown its own failures."""
     file = reporter.config.getoption("--after", None)
     if not file:
         return

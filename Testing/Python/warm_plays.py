@@ -1,4 +1,4 @@
-"""Jobs that only play, for tests of workers that stay for the next job, and what is asked of them."""
+"""Jobs with a scripted play, for tests of warm workers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if os.environ.get("PLAY"):
 """
 
 
-def wait_for(condition, seconds: float = 30.0):
+def wait_for(condition, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -48,14 +48,14 @@ def wait_for(condition, seconds: float = 30.0):
 
 
 def finish(job: RunningJob) -> list[dict]:
-    """The events that its launcher hears."""
+    """The events that its launcher reads."""
     events = []
-    wait_for(lambda: [events.extend(job.poll()), not job.is_running()][-1], 60)
+    wait_for(lambda: [events.extend(job.poll()), not job.is_running()][-1])
     return events + job.poll()
 
 
 def begun(job: RunningJob) -> RunningJob:
-    """Wait until the worker is at it; asked of the folder, so that the job's own events stay unread."""
+    """Wait until the worker runs it; checked in the folder, so that the job's own events stay unread."""
     wait_for(lambda: any(event["event"] == "message" for event in job.folder.events()))
     return job
 

@@ -1,6 +1,6 @@
 """Bundles in the style of MONAI's model zoo, with small networks that were trained for seconds on images of balls.
 
-The configurations have the zoo's own shape: imports, expressions, references, handlers that are never run here.
+The configurations are shaped like the zoo's: imports, expressions, references, handlers that are never run here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHAPE = (32, 30, 24)
 
 
 def balls(number: int, shape=SHAPE, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Image (C, I, J, K) and masks (3, I, J, K): three nested balls of rising brightness in a body in air."""
+    """Image (C, I, J, K) and masks (3, I, J, K): three nested balls of rising intensity in a body in air."""
     random = np.random.default_rng(number)
     grid = np.indices(shape)
     center = (np.array(shape) - 1) / 2 + random.uniform(-2, 2, 3)
@@ -35,7 +35,7 @@ def balls(number: int, shape=SHAPE, channels: int = 1) -> tuple[np.ndarray, np.n
 
 
 def oblique_affine(spacing=(1.5, 1.7, 2.4), angle=0.3, left_handed=False) -> np.ndarray:
-    """A turned grid with voxels that are no cubes; its axes run to the left and back, and down if left-handed."""
+    """A rotated grid with anisotropic voxels; its axes run to the left and back, and down if left-handed."""
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     tilt = np.array([[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
     affine = np.eye(4)
@@ -280,7 +280,7 @@ def classification_config() -> dict:
 
 
 def detection_config() -> dict:
-    """The shape of the zoo's lung_nodule_ct_detection, which has code of its own in ``scripts``."""
+    """The shape of the zoo's lung_nodule_ct_detection, which has its own code in ``scripts``."""
     config = spleen_config()
     config |= {
         "anchor_generator": {
@@ -409,7 +409,7 @@ def train_network(config: dict, targets: str, steps: int = 60) -> dict:
 
 
 def run_monai(folder: Path, *arguments: str) -> str:
-    """``python -m monai.bundle run`` on a bundle in a process of its own; what it has printed."""
+    """Run ``python -m monai.bundle run`` on a bundle in a separate process; returns its output."""
     path = os.pathsep.join(str(REPOSITORY / name) for name in ("MedDeepExtension", "SegmentModule"))
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     result = subprocess.run(
@@ -425,7 +425,7 @@ def run_monai(folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
-# Turned, mirrored and flat grids on which slips of axes and signs show.
+# Rotated, mirrored and flat grids, on which mistakes in axes and signs show.
 GRIDS = {
     "oblique": oblique_affine(),
     "lefthanded": oblique_affine(left_handed=True),

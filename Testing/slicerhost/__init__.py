@@ -20,7 +20,7 @@ What is imitated here:
   items of the subject hierarchy for data nodes; slicer.ScriptedLoadableModule, slicer.testing,
   slicer.parameterNodeWrapper, slicer.i18n and slicer.packaging.
 - Modal dialogs need an answer prepared with `answers(...)`; without one they raise UnexpectedDialogError
-  instead of waiting for ever.
+  instead of waiting forever.
 
 What is not imitated:
 

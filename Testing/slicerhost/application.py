@@ -53,7 +53,7 @@ class qSlicerApplication(HeadlessApplication, QtWidgets.QApplication):
         self._add_graphical_half()
 
     def take_over(self, running: HeadlessApplication) -> None:
-        """Go on with the scene and the logics of an application that was started without Qt before."""
+        """Take over the scene and the logics of an application that was started without Qt before."""
         self.__dict__.update(vars(running))
         slicer.app = self
         self._add_graphical_half()

@@ -15,8 +15,8 @@ CHECKED_TYPES: dict[type, type] = {bool: Number, int: Number, float: Number, str
 def cpp_class(cls: type) -> type:
     """Mark the class as standing for a C++ class of the same name.
 
-    Its instances then refuse new attributes (names with a leading underscore excepted, the class keeps its
-    own state in them), and the .ui loader makes it where a form names it.
+    Its instances then refuse new attributes, except names with a leading underscore, which hold the class's own state,
+    and the .ui loader creates it where a form names it.
     """
     cls._stands_for_cpp = True
     STAND_INS[cls.__name__] = cls
@@ -36,7 +36,7 @@ def add_property(
     Args:
         type_: the type for Qt, a Python type or the name of a C++ type such as "QStringList".
         default: the first value.
-        changed: called with the object after the value became another one.
+        changed: called with the object after the value has changed.
         convert: applied to every value that is set.
     """
     key = f"_{name}"
@@ -78,7 +78,7 @@ def _checked(cls: type, type_: Any, name: str, value: Any) -> Any:
 
 
 def delegate_property(cls: type, type_: Any, name: str, part: str) -> None:
-    """Give the class a Qt property that hands on to the one of the same name of the widget `self.<part>`."""
+    """Give the class a Qt property that delegates to the one of the same name of the widget `self.<part>`."""
     setter = f"set{name[0].upper()}{name[1:]}"
 
     def get(self):

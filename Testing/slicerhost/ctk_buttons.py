@@ -274,7 +274,7 @@ add_property(ctkColorPickerButton, int, "dialogOptions", 0, convert=enum_to_int)
 
 @cpp_class
 class ctkMessageBox(QtWidgets.QMessageBox):
-    """A message box; with `dontShowAgainSettingsKey` set it stays away once the user asked for that."""
+    """A message box; with `dontShowAgainSettingsKey` set it is not shown again once the user has chosen that."""
 
     def exec_(self, *arguments):
         key = self.dontShowAgainSettingsKey

@@ -1,4 +1,4 @@
-"""Modal dialogs without a user: a test prepares the answers, a dialog nobody expected is an error.
+"""Modal dialogs without a user: a test prepares the answers, an unexpected dialog is an error.
 
     with slicerhost.answers(qt.QMessageBox.Yes, "/data/volume.nrrd") as asked:
         panel.ui.browseButton.click()
@@ -28,7 +28,7 @@ _dialogs_to_delete: list[QtWidgets.QDialog] = []
 
 @contextmanager
 def answers(*values: Any):
-    """Answer the next dialogs with these values, in order. Gives the list of the texts that were asked.
+    """Answer the next dialogs with these values, in order. Yields the list of the texts of these dialogs.
 
     Raises:
         AssertionError: at the end, if fewer dialogs were opened than answers prepared.
@@ -128,7 +128,7 @@ def _delete_dialog_later(original):
 
 
 def delete_finished_dialogs() -> None:
-    """What the return to the event loop does in the application."""
+    """Delete finished dialogs, as the application does when it returns to the event loop."""
     while _dialogs_to_delete:
         dialog = _dialogs_to_delete.pop()
         if shiboken6.isValid(dialog):
@@ -136,7 +136,7 @@ def delete_finished_dialogs() -> None:
 
 
 def install() -> None:
-    """Put the prepared answers in the place of the modal functions, with the return values of PythonQt."""
+    """Replace the modal functions by the prepared answers, with the return values of PythonQt."""
     box, dialog = QtWidgets.QMessageBox, QtWidgets.QDialog
     dialog.exec_ = _exec_dialog(dialog.exec)
     dialog.deleteLater = _delete_dialog_later(dialog.deleteLater)

@@ -21,7 +21,7 @@ SCENE_MODULES = (
     "subject_hierarchy",
     "table_view",
 )
-# Modules of Slicer's Python package that slicer-core lacks -> where this package has them.
+# Modules of Slicer's Python package that slicer-core lacks -> their place in this package.
 SLICER_PYTHON_MODULES = {
     "slicer.ScriptedLoadableModule": "slicerhost.scripted_loadable_module",
     "slicer.testing": "slicerhost.testing",
@@ -162,7 +162,7 @@ def process_events(seconds: float = 0.0, until: Callable[[], bool] | None = None
 
 
 def _delete_what_was_left_for_later() -> None:
-    """What happens in the application when control returns to its main event loop."""
+    """Delete objects as the application does when control returns to its main event loop."""
     from PySide6 import QtCore
 
     from slicerhost import dialogs
@@ -181,7 +181,7 @@ def quit_application() -> None:
 
 
 def is_quitting() -> bool:
-    """Whether Qt was told to leave the main event loop outside of it: dialogs would then end as soon as they begin."""
+    """Whether Qt was told to quit while no event loop was running: dialogs would then close as soon as they open."""
     from PySide6 import QtCore
 
     loop = QtCore.QEventLoop()
@@ -190,7 +190,7 @@ def is_quitting() -> bool:
 
 
 def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) -> Path:
-    """Save a picture of a widget (or of the panel of a <Module>Widget) as PNG. Shows the widget if need be.
+    """Save a picture of a widget (or of the panel of a <Module>Widget) as PNG. Shows the widget if necessary.
 
     Args:
         size: width and height in pixels; else as wide as it wants, at least PANEL_WIDTH, and as high.
@@ -220,7 +220,7 @@ def screenshot(widget, path: str | Path, size: tuple[int, int] | None = None) ->
 
 
 def forget_settings() -> None:
-    """Leave the application's settings as they are at the first start."""
+    """Reset the application's settings to those of the first start."""
     import slicer
 
     slicer.app.settings().clear()

@@ -36,7 +36,7 @@ class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):
         widget.enter()
 
     def forgetModule(self, name: str) -> None:
-        """A module is going to be unloaded: nothing is selected if it was that one."""
+        """A module is about to be unloaded: nothing stays selected if it was this one."""
         if name == self._selected:
             self._selected = ""
 

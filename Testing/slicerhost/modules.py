@@ -60,7 +60,7 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
 
 @cpp_class
 class qSlicerScriptedLoadableModule(QtCore.QObject):
-    """What slicer.modules.<name> is, and what the <Module> class gets as `parent`."""
+    """The object behind slicer.modules.<name>, which the <Module> class gets as `parent`."""
 
     def __init__(self, name: str, path: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the widgets that look at the MRML scene share: the scene, and observers that end with the widget."""
+"""Shared by the widgets that show the MRML scene: the scene, and observers that are removed with the widget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slicerhost.cpp import cpp_class
 
 
 class SceneObserver:
-    """Mixin: VTK observers that are taken off when the widget is gone or asks for it."""
+    """Mixin: VTK observers that are removed with the widget or on its request."""
 
     def _observe(
         self, source: Any, events: tuple, callback: Callable[[], None], group: str = "scene"

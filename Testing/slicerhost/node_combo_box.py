@@ -200,7 +200,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, NodeListWidget):
         self._choose(node)
         self.nodeActivated.emit(node)
 
-    # What the items do
+    # Actions of the items
 
     def addMenuAction(self, action: QtGui.QAction) -> None:
         if action.text not in [item.text for item in self._user_actions]:

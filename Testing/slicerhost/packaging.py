@@ -1,6 +1,6 @@
 """Stand-in of slicer.packaging: finds out which Python packages are missing, but never installs any.
 
-What a module asks to install is noted in `install_requests`, where a test can look at it; pip is not started
+Requests of a module are recorded in `install_requests`, where a test can read them; pip is not started
 and the network is not used. As in Slicer, `pip_ensure` does nothing at all in testing mode.
 """
 
@@ -25,7 +25,7 @@ Requirements = str | Requirement | list[str | Requirement]
 
 @dataclasses.dataclass(frozen=True)
 class InstallRequest:
-    """What pip would have been asked for."""
+    """A request that pip would have received."""
 
     command: str  # "install", "uninstall", or "skipped" for a pip_ensure in testing mode
     requirements: tuple[str, ...]
@@ -79,9 +79,9 @@ def pip_ensure(
     skip_in_testing: bool = True,
     show_progress: bool = True,
 ) -> list[str] | None:
-    """Note what is missing as asked for, after asking the user.
+    """Record the missing packages as requested, after asking the user.
 
-    In testing mode it is noted as skipped, without a question. Returns what `pip_install` returns.
+    In testing mode they are recorded as skipped, without a question. Returns what `pip_install` returns.
 
     Raises RuntimeError if the user declines.
     """
@@ -109,7 +109,7 @@ def pip_install(
     logCallback: Callable[[str], None] | None = None,
     completedCallback: Callable[[int], None] | None = None,
 ) -> list[str] | None:
-    """Note the requirements as asked for. Not blocking, `completedCallback(0)` is called a little later.
+    """Record the requirements as requested. If not blocking, `completedCallback(0)` is called a little later.
 
     Returns, if `skip_packages` is given, the requirements that it names (Slicer also returns dependencies
     of requirements, which are not known here).
@@ -141,7 +141,7 @@ def pip_uninstall(
     logCallback: Callable[[str], None] | None = None,
     completedCallback: Callable[[int], None] | None = None,
 ) -> None:
-    """Note the packages as asked to be removed."""
+    """Record a request to remove the packages."""
     _note("uninstall", _to_arguments(requirements))
     if not blocking:
         _complete_later(completedCallback)

@@ -1,9 +1,8 @@
 """PythonQt's view of Qt properties and attributes, put onto the PySide6 classes.
 
-In Slicer, PythonQt shows a Qt property as an attribute (`label.text`), never as a method (`label.text()`
-fails), and refuses new attributes on C++ objects. PySide6 has neither habit, so its classes are changed in
-place: objects that Qt itself makes (QUiLoader, `layout.parentWidget()`) then follow the same rules as objects
-made from Python.
+In Slicer, PythonQt shows a Qt property as an attribute (`label.text`), never as a method (`label.text()` fails), and
+refuses new attributes on C++ objects. PySide6 does neither, so its classes are changed in place: objects that Qt itself
+makes (QUiLoader, `layout.parentWidget()`) then follow the same rules as objects made from Python.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 # A descriptor in place of a C++ virtual breaks shiboken's search for Python overrides and crashes.
 VIRTUAL_PROPERTIES = {"sizeHint", "minimumSizeHint", "duration"}
-# QObject.setProperty turns anything into one of these without complaint.
+# QObject.setProperty silently converts anything to one of these.
 NUMBER_TYPES = {"bool", "int", "uint", "double", "float"}
 
 
@@ -90,7 +89,7 @@ def install_property_attributes(classes: list[type]) -> None:
 
 
 def is_cpp_class(cls: type) -> bool:
-    """Whether Slicer would know this class as C++: one of PySide6 or a stand-in marked with `cpp_class`."""
+    """Whether this class is C++ in Slicer: one of PySide6 or a stand-in marked with `cpp_class`."""
     return cls.__module__.startswith("PySide6.") or "_stands_for_cpp" in cls.__dict__
 
 

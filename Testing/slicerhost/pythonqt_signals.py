@@ -1,9 +1,8 @@
 """PythonQt's `object.connect('signal(types)', callable)` and `disconnect` on PySide6 objects.
 
-Only a signature that the object really has is accepted: Slicer prints a warning for any other and never calls
-the function, here a ValueError tells it at once. As in PythonQt, a plain function or method receives no more
-arguments than it declares, and any other callable (functools.partial, a built-in) receives all that the
-signature names.
+Only a signature that the object really has is accepted: Slicer prints a warning for any other and never calls the
+function; here a ValueError is raised at once. As in PythonQt, a plain function or method receives no more arguments
+than it declares, and any other callable (functools.partial, a built-in) receives all that the signature names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Subject hierarchy: items for the nodes of the scene, and the widgets that show them.
 
-In Slicer, Qt plugins give each data node an item of the subject hierarchy; slicer-core has none, so an
-observer does it.
+In Slicer, Qt plugins give each data node an item of the subject hierarchy; slicer-core has none, so an observer creates
+them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _ItemChooser(SceneObserver):
         return not self.nodeTypes or any(node.IsA(name) for name in self.nodeTypes)
 
     def _refresh(self) -> None:
-        """Make the list again; the current item stays while it exists."""
+        """Rebuild the list; the current item stays while it exists."""
         scene = self.mrmlScene()
         current = self.__dict__.get("_current_item", 0)
         if scene is not None and not scene.IsClosing():

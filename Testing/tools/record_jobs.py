@@ -2,7 +2,7 @@
 
     python Testing/tools/record_jobs.py [NAME ...]
 
-Run it again when the worker says something else than before; the tests with a real worker notice that.
+Run it again when the worker's events change; the tests with a real worker detect that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUICK = toy_cases.TRAINING | {"steps": 24, "patch_size": [24, 24, 16], "validate
 
 
 class Recorder:
-    """Does jobs in this process, one after the other, in a temporary folder."""
+    """Runs jobs in this process, one after the other, in a temporary folder."""
 
     def __init__(self, folder: Path, names: list[str]):
         self.folder, self._names = folder, names
@@ -44,10 +44,10 @@ class Recorder:
         return self.folder / name
 
     def record(self, name: str, job: Job, needed: bool = False, stop_in: str = "") -> Path:
-        """Do a job and keep what it has said and written.
+        """Run a job and keep its events and files.
 
         Args:
-            needed: also where another recording was asked for.
+            needed: also run it if a recording that depends on it was requested.
             stop_in: the phase in which it is asked to stop.
         """
         run = self.folder / name

@@ -73,7 +73,7 @@ class Photographer:
         self._wait(lambda: not self.home.is_busy() and "validation" in self.panel.ui.jobsDetails.text)
         panel = self.panel.parent
         self.host.screenshot(self.panel, picture, (PANEL_WIDTH, 100))
-        self.host.process_events(1.2)  # texts know now how wide they are
+        self.host.process_events(1.2)  # labels now know their width
         height = panel.minimumSizeHint().height()
         self.host.screenshot(self.panel, picture, (PANEL_WIDTH, height))
 
@@ -99,7 +99,7 @@ class Photographer:
         return self.started[-1]
 
     def _share(self, job) -> float:
-        """How much of its training is done."""
+        """The share of its training that is done."""
         progress = job.folder.latest_progress()
         return progress["step"] / progress["total"] if progress and progress.get("stage") else 0.0
 

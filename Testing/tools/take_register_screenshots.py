@@ -67,7 +67,7 @@ class RegisterPhotographer(Photographer):
         self._beside("apply", [*views, self._slices()])
 
     def _slices(self) -> Path:
-        """A picture of a coronal slice as the slice views of the scene show it now."""
+        """A picture of a coronal slice as the slice views of the scene currently show it."""
         import slicer
         from MedDeepLib.scene.views import SliceView
 

@@ -44,7 +44,7 @@ def main() -> int:
 
 
 class Photographer:
-    """The open panel and what is done with it."""
+    """The open panel and the actions on it."""
 
     def __init__(self, model: str, output: Path, module: str = "SegmentModule"):
         import slicerhost
@@ -97,7 +97,7 @@ class Photographer:
             raise SystemExit(f"{section.title} takes longer than {LONGEST_SECONDS} s")
 
     def _photograph(self, name: str, chart=None) -> None:
-        """The panel, as high as it needs to be, and to its right a chart."""
+        """The panel at its full height, with a chart on its right."""
         import qt
 
         self.host.process_events(0.2)
@@ -139,7 +139,7 @@ def method_of(run: Path) -> tuple[str, dict]:
 
 
 def _fewest_points(chart) -> int:
-    """Of the two curves that have the fewest points, so that both can be seen."""
+    """The smallest number of points of the two curves, so that both can be seen."""
     if chart is None or chart.GetNumberOfPlotSeriesNodes() < 2:
         return 0
     return min(chart.GetNthPlotSeriesNode(number).GetTableNode().GetNumberOfRows() for number in range(2))

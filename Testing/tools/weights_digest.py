@@ -3,7 +3,7 @@
     python Testing/tools/weights_digest.py --tree . --output new.json --compare old.json
 
 The script makes small datasets from a fixed seed, trains for 20 steps and applies each model through the command
-lines only, on the CPU with one thread. It imports nothing of the project, so the very same file runs on any version.
+lines only, on the CPU with one thread. It imports nothing from the project, so the same file runs on any version.
 Digests are comparable only between runs on one machine with the same packages: another CPU may round differently.
 Exit codes: 0 done (and equal), 1 the digests differ or a variant failed.
 """
@@ -85,7 +85,7 @@ def main() -> int:
             digests = {}
             for name, job in jobs.items():
                 digests[name] = job.result()
-                if options.output:  # what is done is kept if the run is cut short
+                if options.output:  # finished variants are kept if the run is interrupted
                     options.output.write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n", encoding="utf-8")
                 print(f"{name}: {digests[name].get('error') or digests[name]['weights'][:16]}", file=sys.stderr)
     if not options.output:
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """One line for each variant that is missing, and for each value of it that differs."""
+    """One line for each missing variant, and for each value that differs."""
     unpaired = sorted(old.keys() ^ new.keys())
     lines = [f"{name}: only in the {'old' if name in old else 'new'} digests" for name in unpaired]
     for name in sorted(old.keys() & new.keys()):
@@ -117,7 +117,7 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def digest_variant(tree, python, folder, datasets, task, dataset, method, parameters, applied) -> dict:
-    """Train, and apply where ``applied``, in subprocesses; the digests, or the error of whichever command failed."""
+    """Train, and apply where ``applied``, in subprocesses; the digests, or the error of the command that failed."""
     folder.mkdir()
     script = tree / f"{task.capitalize()}Module" / "Scripts" / f"{task}.py"
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
@@ -202,7 +202,7 @@ def transform(path: Path) -> str:
 
 
 def make_datasets(folder: Path) -> dict[str, Path]:
-    """Six patients of two sites, each turned and shifted on a grid of its own: two structures, two channels."""
+    """Six patients of two sites, each rotated and shifted on its own grid: two structures, two channels."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(SEED)
     for number in range(6):
@@ -255,7 +255,7 @@ def make_datasets(folder: Path) -> dict[str, Path]:
 
 
 def _oblique(random, shape) -> np.ndarray:
-    """RAS of the voxels, in mm: anisotropic, turned by up to 12 degrees about each axis, the middle near 0."""
+    """RAS of the voxels, in mm: anisotropic, rotated by up to 12 degrees about each axis, the middle near 0."""
     turn = np.eye(3)
     for axis, angle in enumerate(np.radians(random.uniform(-12, 12, 3))):
         one, other = (axis + 1) % 3, (axis + 2) % 3

@@ -10,6 +10,7 @@ from MedDeepLib.data.dataset import Dataset
 from MedDeepLib.data.preparation import Plan
 from MedDeepLib.training.dense.patches import CachedCase
 
+from DetectModuleLib.targets import has_findings
 from DetectModuleLib.worker.cases import turned_boxes
 from DetectModuleLib.worker.sizes import all_sizes
 
@@ -25,7 +26,7 @@ def advise(
     def tell(message: str, event: str = "warning") -> None:
         context.report(event, message=message)
 
-    negative = sum(not case.targets for case in dataset.training)
+    negative = sum(not has_findings(case) for case in dataset.training)
     if negative:
         cases = "case names no findings and counts" if negative == 1 else "cases name no findings and count"
         tell(f"{negative} of {len(dataset.training)} training {cases} as negative.", "message")

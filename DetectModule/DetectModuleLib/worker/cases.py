@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from MedDeepLib.core import Context
+from MedDeepLib.data.fingerprints import value_fingerprint
 from MedDeepLib.data.preparation import Plan, Prepared, prepare, stack_channels
 from MedDeepLib.data.slots import Case
-from MedDeepLib.data.sources.boxes import Box
 from MedDeepLib.data.sources.image import read_image
 from MedDeepLib.errors import Stopped, UserError
 from MedDeepLib.inference.tiles import foreground_hull, hull_blocks
@@ -62,14 +62,15 @@ def load_cases(
         if context.stop_requested():
             raise Stopped
         number, case = number_and_case
-        listed = [[list(map(float, vector)) for vector in _vectors(box)] for box in _listed(case)]
         key = cache_key(
             *case.all_files,
             settings=[plan.as_dict(), asdict(reading), context.seed + number],
-            listed=[listed, [box.class_name for box in _listed(case)]],
+            listed={name: value_fingerprint(source.value) for name, source in case.targets.items()},
         )
         kept = cache.find(key)
-        return kept or cache.keep(key, load_case(case, plan, reading, context.seed + number))
+        return kept or cache.keep(
+            key, load_case(case, plan, reading, len(context.dataset.channels), context.seed + number)
+        )
 
     loaded = []
     with ThreadPoolExecutor(2) as pool:
@@ -80,9 +81,11 @@ def load_cases(
     return loaded
 
 
-def load_case(case: Case, plan: Plan, reading: Reading, seed: int) -> CachedCase:
+def load_case(case: Case, plan: Plan, reading: Reading, channels: int, seed: int) -> CachedCase:
     """Read one case; see :class:`DetectionData`. Raises UserError when its image or its findings cannot be used."""
     image = stack_channels([read_image(path) for path in case.files(IMAGE)])
+    if len(image.array) != channels:
+        raise UserError(f"The case {case.name} has {len(image.array)} channels, but the dataset has {channels}.")
     boxes = reference_boxes(case, image.shape, image.affine, reading)
     prepared = prepare(image, plan)
     rows = to_voxels(boxes, prepared.affine)
@@ -106,15 +109,6 @@ def boxes_of(case: CachedCase) -> tuple[np.ndarray, np.ndarray]:
 def turned_boxes(cases: Sequence[CachedCase]) -> int:
     """How many boxes of the cases have grown because their axes are not the image's."""
     return sum(int(case.extras[_PLACES][3]) for case in cases)
-
-
-def _listed(case: Case) -> list:
-    """The boxes that the dataset's list itself holds."""
-    return [box for source in case.targets.values() if isinstance(source.value, tuple) for box in source.value]
-
-
-def _vectors(box) -> tuple[np.ndarray, ...]:
-    return (box.center, box.size, *box.axes.T) if isinstance(box, Box) else (box.low, box.high)
 
 
 def _body(prepared: Prepared) -> np.ndarray:

@@ -13,9 +13,11 @@ from MedDeepLib.data.geometry import voxel_volume
 from MedDeepLib.data.slots import Case, Source
 from MedDeepLib.data.sources.boxes import Box, IndexBox, read_boxes
 from MedDeepLib.data.sources.labels import Segment, read_segmentation
+from MedDeepLib.data.sources.markups import read_markups
 from MedDeepLib.data.sources.points import read_points
 from MedDeepLib.errors import UserError
 
+from DetectModuleLib.targets import EXCLUDED
 from DetectModuleLib.worker.boxes import faces, to_voxels
 
 _TOLERANCE = 0.5  # voxels by which a box may lie beside the image
@@ -48,6 +50,8 @@ def reference_boxes(case: Case, shape: Sequence[int], affine: np.ndarray, readin
     """
     boxes: list[Box] = []
     for name, source in case.targets.items():
+        if name == EXCLUDED:
+            continue
         if source.kind == "boxes":
             boxes += _boxes(source, case, name, affine)
         elif source.kind == "points":
@@ -57,6 +61,12 @@ def reference_boxes(case: Case, shape: Sequence[int], affine: np.ndarray, readin
     boxes = [_classified(box, case, reading) for box in boxes]
     _check_places(boxes, case, shape, affine)
     return boxes
+
+
+def excluded_boxes(case: Case, affine: np.ndarray) -> list[Box]:
+    """Regions of a case whose findings are neither right nor wrong. Raises UserError when they cannot be read."""
+    source = case.targets.get(EXCLUDED)
+    return _boxes(source, case, EXCLUDED, affine) if source else []
 
 
 def mirrored(boxes: Sequence[Box]) -> list[Box]:
@@ -74,7 +84,10 @@ def _boxes(source: Source, case: Case, slot: str, affine: np.ndarray) -> list[Bo
                 f'The case {case.name} has the image {file.name} as "{slot}", which takes boxes: name a label map as '
                 '"label".'
             )
-        found += read_boxes(file)
+        boxes = read_boxes(file)
+        if not boxes and file.suffix.lower() == ".json" and any(one.get("controlPoints") for one in read_markups(file)):
+            raise UserError(f'{file} has points but no boxes (ROIs): name it as "points", with a diameter for each.')
+        found += boxes
     return found
 
 
@@ -154,4 +167,5 @@ def _check_places(boxes: Sequence[Box], case: Case, shape: Sequence[int], affine
 def _inside(boxes: Sequence[Box], shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
     """Whether each box (N,) shares a part with the image."""
     low, high = faces(to_voxels(boxes, affine))
-    return ((high > -0.5 - _TOLERANCE) & (low < np.array(shape) - 0.5 + _TOLERANCE)).all(1)
+    within = (high > -0.5 - _TOLERANCE) & (low < np.array(shape) - 0.5 + _TOLERANCE)
+    return within[:, 0] & within[:, 1] & within[:, 2]

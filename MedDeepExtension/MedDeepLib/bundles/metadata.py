@@ -1,7 +1,7 @@
 """MONAI's ``metadata.json``: its required entries, its channels and labels, and the entries of our own models.
 
-MONAI publishes its schema on the web and ships it with no package, so its requirements are repeated here
-(the versions of 2022 and 2024, which differ in the name of one entry): bundles are checked without a network.
+MONAI publishes its schema only on the web, in no package, so its requirements are repeated here to check bundles
+offline (the versions of 2022 and 2024, which differ in the name of one entry).
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def channel_names(tensor: Mapping[str, Any]) -> list[str]:
 
 
 def has_background(names: list[str]) -> bool:
-    """Whether the first of these names means 'none of the others'."""
+    """Whether the first of these names stands for the background."""
     return bool(names) and names[0].casefold() in BACKGROUND
 
 
 def plain_format(channels: Sequence[str]) -> dict[str, Any]:
-    """MONAI's description of inputs of which nothing but the names is known, and of outputs of which nothing is."""
+    """MONAI's description of inputs of which only the names are known, and of unknown outputs."""
     image = {
         "type": "image",
         "format": "magnitude",

@@ -5,7 +5,7 @@
     configs/metadata.json    MONAI's metadata, plus "meddeep": method, parameters, plan, classes, training data
     configs/inference.json   how to apply it with MONAI's own command line
     models/model.pt          weights, readable with weights_only: the network's, or those of several networks by name
-    models/model.ts          the network as TorchScript, where it can be written as such
+    models/model.ts          the network as TorchScript, if it can be exported
     docs/README.md           model card
 """
 
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Its classes as values of a label map, each with a colour; none where they are names only."""
+        """Its classes as values of a label map, each with a colour; empty if they are only names."""
         entries = [entry for entry in self.metadata["classes"] if "value" in entry]
         return tuple(Segment(**{**entry, "color": tuple(entry["color"])}) for entry in entries)
 
@@ -135,7 +135,7 @@ class Model:
             raise UserError(
                 f"The weights of the model {self.folder} cannot be read: the file is damaged; copy or train it again."
             ) from None
-        # A single network's weights are kept as they are, which is what MONAI's loaders expect of a bundle.
+        # A single network's weights are stored as a plain state dictionary, as MONAI's loaders expect.
         name = self.metadata.get("network")
         return {name: weights} if name and name not in weights else weights
 
@@ -249,7 +249,7 @@ def _check_metadata(model: Model) -> None:
 
 
 def released_models(task: str = "") -> dict[str, Path]:
-    """Folders of the models that come with the extension, by name: those for ``task``, or all."""
+    """Folders of the models released with the extension, by name: those for ``task``, or all."""
     root = Path(__file__).resolve().parents[2]
     found = {}
     for resources in (root / "Resources", *root.parent.glob("*Module/Resources")):

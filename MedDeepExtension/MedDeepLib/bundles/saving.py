@@ -37,7 +37,7 @@ def save_model(folder: Path, method: Method, prepared: Prepared, context: Contex
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir()  # not its parents: a deleted job folder stays deleted
+        part.mkdir()  # parents are not created: a deleted job folder stays deleted
         for file in (METADATA, WEIGHTS, CARD):
             (part / file).parent.mkdir(parents=True, exist_ok=True)
         torch.save(_weights(trained), part / WEIGHTS)

@@ -53,7 +53,7 @@ def import_bundle(source: str | Path, models_folder: Path, progress: Progress = 
         target = _free_name(models_folder, name)
         os.replace(root, target)
         return target
-    except UserError as error:  # which knows the copy only
+    except UserError as error:  # it names the temporary copy instead of the source
         error.args = (str(error).replace(str(part), str(source)),)
         raise
     except OSError as error:
@@ -65,8 +65,8 @@ def import_bundle(source: str | Path, models_folder: Path, progress: Progress = 
 def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda done, total: None) -> Path:
     """Write a model as a .zip file or a folder, for users of MONAI; returns ``target``.
 
-    Models from before they were complete bundles are completed. Raises UserError when
-    there is no model in ``folder``, the target exists, or it cannot be written.
+    Older models that are not complete bundles are completed. Raises UserError when there is no model in ``folder``, the
+    target exists, or it cannot be written.
     """
     folder, target = Path(folder), Path(target)
     if not (folder / METADATA).is_file() and (folder / "model" / METADATA).is_file():
@@ -100,7 +100,7 @@ def export_bundle(folder: Path, target: str | Path, progress: Progress = lambda 
 
 @contextlib.contextmanager
 def as_folder(reference: str) -> Iterator[str]:
-    """A model's reference as a folder or name: archives are unpacked while the block lasts."""
+    """A model's reference as a folder or name; an archive is unpacked for the duration of the block."""
     path = Path(reference)
     if not (path.is_file() and path.suffix in ARCHIVES):
         yield reference
@@ -214,7 +214,7 @@ def _folder_name(source: Path) -> str:
 
 
 def _same_one(models_folder: Path, name: str, root: Path) -> Path | None:
-    """The model imported before, under this name and with the same files."""
+    """A model imported earlier under this name with the same files."""
     for existing in sorted(models_folder.glob(f"{name}*/")):
         if _size(existing) == _size(root) and content_hash(existing) == content_hash(root):
             return existing

@@ -16,6 +16,7 @@ from MedDeepLib.bundles.model import Model
 from MedDeepLib.core import ApplyItem, Task
 from MedDeepLib.core.endings import endings
 from MedDeepLib.data.files import stem
+from MedDeepLib.data.formats.pictures import files_per_case
 from MedDeepLib.data.slots import VALUES, Slot, Source
 from MedDeepLib.errors import UserError
 
@@ -110,7 +111,8 @@ class SlotArguments:
         slots = {slot.name: slot for slot in self._task.applied}
         inputs = {name: getattr(options, _input_dest(slot)) or [] for name, slot in slots.items()}
         if self.single:
-            inputs[self.single] = _by_case(inputs[self.single], len(model.channels))
+            named = [name for case in inputs[self.single] for name in case]
+            inputs[self.single] = _by_case(inputs[self.single], files_per_case(model.channels, named))
         leading = next(name for name in (self.single, *slots) if name and inputs[name])
         count = len(inputs[leading])
         outputs = {slot.name: getattr(options, _output_dest(slot)) or [] for slot in self._task.outputs}

@@ -12,8 +12,9 @@ from pathlib import Path
 from MedDeepLib.cohort.columns import check_header, columns_of
 from MedDeepLib.core import ApplyItem
 from MedDeepLib.data.delimited import read_lines
-from MedDeepLib.data.files import IMAGE_ENDINGS, stem
+from MedDeepLib.data.files import IMAGE_ENDINGS, images_among, stem
 from MedDeepLib.data.formats.dicom import SEPARATOR, is_dicom
+from MedDeepLib.data.formats.pictures import COLORS, files_per_case
 from MedDeepLib.data.slots import VALUES, Slot, Source
 from MedDeepLib.errors import UserError
 
@@ -96,6 +97,8 @@ def _from_list(path: Path, slots: Sequence[Slot], channels: Sequence[str]) -> li
         needed = ", ".join(slot.name for slot in slots if slot.required)
         raise UserError(f"The list {path} is empty: its first line must name the columns, at least {needed}.")
     header = [cell.strip().lower() for cell in lines[0][1]]
+    if tuple(channels) == COLORS and not any(name in (*COLORS, f"{slot.name}2") for name in header for slot in slots):
+        channels = ()  # pictures, which have their colours in one file
     found = check_header(path, header, columns_of(slots, channels, header), channels)
     cases = [_from_row(path, number, header, cells, found) for number, cells in lines[1:]]
     if not cases:
@@ -154,7 +157,7 @@ def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not _same(path, output))
     except OSError as error:
         raise UserError(f"The folder {folder} cannot be read ({error.strerror}): check its permissions.") from None
-    images = [path for path in entries if _is_image(path)]
+    images = images_among(path for path in entries if _is_image(path))
     series = [path for path in entries if path.is_dir() and _holds_dicom(path)]
     if not images and not series and _holds_dicom(folder):
         series = [folder]
@@ -163,7 +166,7 @@ def _from_folder(folder: Path, slot: Slot, channels: Sequence[str], output: Path
             f"The folder {folder} contains no readable image: give one with {', '.join(IMAGE_ENDINGS[1:])} files "
             "or folders of DICOM files, or a CSV list."
         )
-    single = len(channels) <= 1
+    single = files_per_case(channels, [*images, *series]) <= 1
     groups = [(path,) for path in sorted([*images, *series])] if single else _grouped(images)
     if not groups:
         raise UserError(

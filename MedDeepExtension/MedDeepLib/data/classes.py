@@ -22,7 +22,7 @@ UNNAMED = "finding"
 """The class of boxes and points that name none."""
 
 _SLICERS_OWN = ("", "F", "P", "R", "ROI")  # how it names points and ROIs whose name nobody has changed
-_NUMBER = re.compile(r"[-_ ]?\d+$")
+_NUMBER = re.compile(r"(?:^|[-_ ])\d+$")
 _PALETTE = (
     (0.90, 0.33, 0.25), (0.30, 0.60, 0.90), (0.35, 0.75, 0.40), (0.95, 0.75, 0.25), (0.60, 0.40, 0.80),
     (0.20, 0.75, 0.75), (0.95, 0.50, 0.70), (0.60, 0.45, 0.30), (0.70, 0.80, 0.30), (0.45, 0.50, 0.65),

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from MedDeepLib.data.classes import classes_in_files, classes_of_places, parse_classes
+from MedDeepLib.data.formats.pictures import COLORS, channel_count, is_picture
 from MedDeepLib.data.patients import patient_groups
 from MedDeepLib.data.readers.csv_list import read_csv
 from MedDeepLib.data.readers.entries import keys_not_read, named_cases, read_entry
@@ -174,7 +175,7 @@ def _segments(listing: Listing, cases: Sequence[Case], slots: CaseSlots) -> tupl
     answers = slots.outputs[0].kind if slots.outputs else ""
     if answers == "boxes" and not listing.says_labels:
         return classes_in_files(files, listing.where)
-    answers = answers == "labels"  # then the values must have a meaning
+    answers = answers == "labels"  # then the label values must be named
     return parse_classes(listing.labels, listing.where) if listing.says_labels or answers and files else ()
 
 
@@ -185,9 +186,10 @@ def _labels_not_read(listing: Listing, slots: CaseSlots) -> list[str]:
 
 
 def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str, ...]:
-    """The names of the classes: as the list gives them, or those that its cases have."""
+    """The names of the classes: from the list, or those that occur in its cases."""
     if slots.outputs and slots.outputs[0].kind == "boxes" and not listing.classes:
-        sources = [source for case in dataset.cases() for source in case.targets.values()]
+        names = [slot.name for slot in slots.targets if not slot.classless]
+        sources = [case.targets[name] for case in dataset.cases() for name in names if name in case.targets]
         return tuple(dict.fromkeys((*dataset.classes, *classes_of_places(sources))))
     slot = next((slot for slot in slots.targets if slot.kind == "class"), None)
     if slot is None:
@@ -204,7 +206,7 @@ def _classes(listing: Listing, dataset: Dataset, slots: CaseSlots) -> tuple[str,
 
 
 def _channel_slots(slots: CaseSlots) -> list[str]:
-    """The inputs whose files are the channels of an image."""
+    """The inputs whose files are the channels of one image."""
     images = [slot.name for slot in slots.inputs if slot.kind == "image" and slot.many]
     in_forms = {name for form in slots.forms for name in form}
     return [name for name in images if name in in_forms] if slots.forms else images[:1]
@@ -212,23 +214,31 @@ def _channel_slots(slots: CaseSlots) -> list[str]:
 
 def _default_channels(splits: Mapping[str, Sequence[Case]], slots: CaseSlots) -> tuple[str, ...]:
     names = _channel_slots(slots)
-    counts = [len(case.files(name)) for cases in splits.values() for case in cases for name in names]
+    listed = [case.files(name) for cases in splits.values() for case in cases for name in names if case.files(name)]
+    if listed and all(len(files) == 1 for files in listed) and _channel_count(listed[0]) == len(COLORS):
+        return COLORS
     needed = {name for form in slots.forms for name in form}
     others = {slot.name for slot in slots.inputs if slot.name in needed and slot.kind in ("table", "matrix", "signals")}
     cases = [case for cases in splits.values() for case in cases]
-    if cases and not any(counts) and all(others & case.inputs.keys() for case in cases):
+    if cases and not listed and all(others & case.inputs.keys() for case in cases):
         return ()  # cases of a form that has no image
-    count = max(counts, default=1)
+    count = max((_channel_count(files) for files in listed), default=1)
     return tuple(f"channel {i + 1}" for i in range(count)) if count > 1 else ("image",)
+
+
+def _channel_count(files: Sequence[Path]) -> int:
+    """How many channels the files of an image have together: a coloured picture has three, any other file one."""
+    return sum(channel_count(file) if is_picture(file) else 1 for file in files)
 
 
 def _check(dataset: Dataset, slots: CaseSlots) -> None:
     for case in (*dataset.cases(), *dataset.shared.values()):
         for name in _channel_slots(slots):
             files = case.files(name)
-            if files and len(files) != len(dataset.channels):
+            if files and _channel_count(files) != len(dataset.channels):
+                has = _count(files, "image") if _channel_count(files) == len(files) else _with_channels(files)
                 raise UserError(
-                    f"The case {case.name} has {_count(files, 'image')}{'' if name == 'image' else f' as {name}'}, but "
+                    f"The case {case.name} has {has}{'' if name == 'image' else f' as {name}'}, but "
                     f"the dataset has {_count(dataset.channels, 'channel')} ({', '.join(dataset.channels)})."
                 )
     owner: dict[str, str] = {}
@@ -239,6 +249,10 @@ def _check(dataset: Dataset, slots: CaseSlots) -> None:
                     f"The patient '{patient}' is both in {owner[patient]} and in {split}: every patient may be in one "
                     "split only, or the metrics would be too optimistic."
                 )
+
+
+def _with_channels(files: Sequence[Path]) -> str:
+    return f"a picture of {_channel_count(files)} channels"
 
 
 def _count(things: Sequence, word: str) -> str:

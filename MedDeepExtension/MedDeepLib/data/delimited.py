@@ -1,4 +1,4 @@
-"""Text files from spreadsheets and editors: detects the encoding, the separator and the line ends."""
+"""Text files from spreadsheets and editors: detects the encoding, the separator and the line endings."""
 
 from __future__ import annotations
 

@@ -6,12 +6,20 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from MedDeepLib.errors import UserError
 
-IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
+IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nrrd", ".nhdr", ".nii", ".mha", ".mhd", *PICTURE_ENDINGS)
+
+
+def images_among(files: Iterable[Path]) -> list[Path]:
+    """The images among files; pictures only if there is nothing else, since beside volumes they are their previews."""
+    images = [file for file in files if file.name.lower().endswith(IMAGE_ENDINGS) and not file.name.startswith(".")]
+    volumes = [file for file in images if not file.name.lower().endswith(PICTURE_ENDINGS)]
+    return volumes or images
 
 
 def stem(path: str | Path) -> str:

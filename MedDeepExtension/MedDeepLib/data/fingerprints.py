@@ -1,11 +1,13 @@
-"""Fingerprints of data files: show whether a file has changed, and identify nobody."""
+"""Fingerprints of data files: they show whether a file has changed, without identifying a patient."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from MedDeepLib.data.formats.dicom import SEPARATOR, choose_series
 
@@ -29,6 +31,15 @@ def fingerprint(path: Path) -> str:
         whole = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         _known[states] = whole
     return _known[states]
+
+
+def value_fingerprint(value: Any) -> Any:
+    """A value that a list holds itself: text and numbers as they are, of boxes their SHA-256."""
+    if not isinstance(value, tuple):
+        return value
+    listed = [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in value]
+    text = json.dumps(listed, default=lambda array: array.tolist(), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def affine_from_lps(spacing: ArrayLike, direction_lps: np.ndarray, origin_lps: ArrayLike) -> np.ndarray:
-    """IJK to RAS affine from what ITK and DICOM store.
+    """IJK to RAS affine from spacing, direction and origin as ITK and DICOM store them.
 
     Args:
         spacing: voxel size in mm along i, j, k.
@@ -80,9 +80,9 @@ def check_affine(affine: np.ndarray, name: str) -> None:
 
 
 def affines_match(first: np.ndarray, second: np.ndarray, shape: Sequence[int], tolerance: float = 0.01) -> bool:
-    """True if two grids of one shape put every voxel at the same place.
+    """True if two grids of the same shape have every voxel at the same position.
 
-    The distance is judged at the eight corner voxels, where it is largest.
+    The distance is measured at the eight corner voxels, where it is largest.
 
     Args:
         shape: number of voxels (I, J, K) of both grids.
@@ -153,7 +153,7 @@ def voxel_offset(
 def with_axes_of(
     array: np.ndarray, affine: np.ndarray, grid_affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """A view of ``array`` (I, J, K) whose axes run as those of another grid, and the affine of that view.
+    """A view of ``array`` (I, J, K) whose axes run like those of another grid, and the affine of that view.
 
     3D Slicer flips the last axis of left-handed images when it loads them, so two files of one image
     may differ by a flip.

@@ -24,7 +24,7 @@ class Image:
         array: (C, I, J, K); often a view in Fortran order of the reader's own memory.
         affine: 4x4 float64, IJK to RAS, millimetres.
         path: the file or folder it came from, if any.
-        metadata: further facts, for instance ``Modality`` of a DICOM series.
+        metadata: further metadata, for instance ``Modality`` of a DICOM series.
     """
 
     array: np.ndarray

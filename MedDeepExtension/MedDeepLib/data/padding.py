@@ -1,7 +1,7 @@
-"""Padding of CT images: the value that scanners write around the scanned field, such as -3024; not measured.
+"""Padding of CT images: the value that scanners write around the field of view, such as -3024; it is not a measurement.
 
-Nothing is darker than air, which is -1000 HU and stored as no less than -1024. A single value that lies far below, and
-that the border of an image is filled with, is padding. Backgrounds at or above -1024 (air in CT, 0 in MR) never are.
+Nothing is darker than air, which is -1000 HU and stored as no less than -1024. A single value far below this range that
+fills the border of an image is padding. Backgrounds at or above -1024 (air in CT, 0 in MR) never are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def find_padding(channel: np.ndarray) -> float | None:
 
 
 def fill_padding(channels: np.ndarray) -> None:
-    """Replace the padding of each channel of (C, I, J, K), and its blends with the image, by air, in place."""
+    """Replace the padding in each channel of (C, I, J, K), and voxels blended with it, by air, in place."""
     for channel in channels:
         padding = find_padding(channel)
         if padding is not None:

@@ -1,4 +1,4 @@
-"""From the images of a case to the input of a network: one orientation, one spacing, one range of values.
+"""From the images of a case to the input of a network: one orientation, one voxel spacing, one range of intensities.
 
 A network's grid is the case's own grid with its axes permuted and flipped to the closest right-anterior-superior
 order, at the model's spacing. Nothing is rotated, so the way back is exact up to interpolation along each axis.
@@ -26,10 +26,10 @@ _SLAB_VOXELS = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How images become the input of a network; part of every model.
+    """How images are converted to the input of a network; part of every model.
 
     Attributes:
-        spacing: voxel size of the network's grid along right, anterior, superior, in mm; 0: the image's own.
+        spacing: voxel spacing of the network's grid along right, anterior, superior, in mm; 0: the image's own.
         patch_size: voxels (I, J, K) the network is trained on and applied to at a time; K is 1 in 2D.
         normalization: "zscore" (each image by its own foreground) or "window" (fixed values, e.g. HU).
         window: lowest and highest value of "window".
@@ -111,12 +111,12 @@ def resample_array(array: np.ndarray, affine: np.ndarray, shape, target_affine: 
     from scipy import ndimage
 
     to_source = np.linalg.inv(affine) @ target_affine
-    offset: Any = to_source[:3, 3]  # SciPy declares one number, and documents one for each axis
+    offset: Any = to_source[:3, 3]  # SciPy's type hints allow one number, its documentation one for each axis
     return ndimage.affine_transform(array, to_source[:3, :3], offset, tuple(shape), order=order, cval=0)
 
 
 def prepare(image: Image, plan: Plan) -> Prepared:
-    """Bring a case to the network's grid and range of values; padding of a CT becomes air first.
+    """Resample a case to the network's grid and normalise its intensities; CT padding is replaced by air first.
 
     Raises UserError when the image has too few slices for a three-dimensional network.
     """
@@ -166,7 +166,7 @@ def prepare_labels(labels: np.ndarray, prepared: Prepared) -> torch.Tensor:
 
 
 def normalize(tensor: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Bring values to a common range, in place: tensor (C, I, J, K) float32."""
+    """Normalise intensities to a common range, in place: tensor (C, I, J, K) float32."""
     for channel in tensor:
         if plan.normalization == "window":
             low, high = plan.window

@@ -21,6 +21,7 @@ class Slot:
         many: whether it takes several files, e.g. an image per channel.
         required: whether a case without it is an error.
         help: a description, for a command line or a tooltip.
+        classless: of a target: whether what it holds says nothing of the classes that models find.
         made_from: of an output: the optional input that it is made from; that input has no other use.
     """
 
@@ -30,6 +31,7 @@ class Slot:
     required: bool = True
     help: str = ""
     made_from: str = ""
+    classless: bool = False
 
     def __post_init__(self):
         if self.kind not in KINDS:

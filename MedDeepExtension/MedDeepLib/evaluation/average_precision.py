@@ -121,9 +121,14 @@ def average_precision_of(
     scores: np.ndarray, outcomes: np.ndarray, reference_count: int, thresholds: Sequence[float] = THRESHOLDS
 ) -> AveragePrecision:
     """The average precision of findings with scores (N,) and outcomes (N, T)."""
-    values = [_area(*precision_recall(scores, column, reference_count)[:2]) for column in outcomes.T]
-    if not reference_count:
-        values = [np.nan] * len(thresholds)
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order], outcomes[order] == MATCHED, outcomes[order] != IGNORED
+    values = [np.nan] * len(thresholds)
+    if reference_count:
+        curves = (
+            _curve(ordered[0], *columns, reference_count) for columns in zip(ordered[1].T, ordered[2].T, strict=True)
+        )
+        values = [_area(precision, recall) for precision, recall, _ in curves]
     return AveragePrecision(np.asarray(thresholds, float), np.array(values), float(np.mean(values)))
 
 
@@ -134,13 +139,19 @@ def precision_recall(
 
     ``outcomes`` (N,): "m", "f" or "i" for each score (N,). The recall is NaN without references.
     """
-    counted = outcomes != IGNORED
-    order = np.argsort(-scores[counted], kind="stable")
-    ordered, right = scores[counted][order], (outcomes[counted] == MATCHED)[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.empty(0, int)
+    order = np.argsort(-scores, kind="stable")
+    return _curve(scores[order], outcomes[order] == MATCHED, outcomes[order] != IGNORED, reference_count)
+
+
+def _curve(
+    scores: np.ndarray, right: np.ndarray, counted: np.ndarray, reference_count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`precision_recall`, of scores (N,) in falling order."""
+    scores, right = scores[counted], right[counted]
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.empty(0, int)
     hits = np.cumsum(right)[last]
     with np.errstate(invalid="ignore"):
-        return hits / (last + 1), hits / np.float64(reference_count), ordered[last]
+        return hits / (last + 1), hits / np.float64(reference_count), scores[last]
 
 
 def _area(precision: np.ndarray, recall: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,8 @@ def fit_temperature(logits: np.ndarray, classes: np.ndarray | Sequence[int]) -> 
     def loss(logarithm: float) -> float:
         return -float(log_softmax(values / np.exp(logarithm), 1)[np.arange(len(truth)), truth].mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
 
 
 def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:

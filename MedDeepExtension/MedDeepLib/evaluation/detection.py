@@ -34,7 +34,7 @@ Row = dict[str, Any]
 def detection_rows(hits: CaseHits, boxes: CaseBoxes | None = None) -> list[Row]:
     """The rows of one class in one case; ``boxes`` has the same findings in the same order, if they have boxes at all.
 
-    The caller adds the class. Raises ValueError where ``boxes`` has another number of findings.
+    The caller adds the column "class". Raises ValueError where ``boxes`` has another number of findings.
     """
     if boxes is not None and len(boxes.scores) != len(hits.finding_scores):
         raise ValueError(f"{len(boxes.scores)} boxes cannot be those of {len(hits.finding_scores)} findings.")
@@ -55,7 +55,10 @@ def detection_rows(hits: CaseHits, boxes: CaseBoxes | None = None) -> list[Row]:
 
 def pooled_detection(rows: Sequence[Row], rates: Sequence[float] = RATES) -> dict[str, float]:
     """``cpm``, the sensitivity at each rate (``sensitivity_at_0.125`` ...), and, where the findings have boxes, ``ap``
-    (mean over the IoU thresholds .1 to .5) and ``ap50``, of the rows of many cases; NaN without references."""
+    (mean over the IoU thresholds .1 to .5) and ``ap50``, of the rows of many cases; NaN without references.
+
+    Findings of several classes make one FROC curve; average precisions are means over classes, as COCO's are.
+    """
     curve = froc_of_rows(rows, rates)
     found = {"cpm": curve.cpm}
     found |= {f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(curve.rates, curve.sensitivities, strict=True)}
@@ -67,18 +70,29 @@ def pooled_detection(rows: Sequence[Row], rates: Sequence[float] = RATES) -> dic
 
 def froc_of_rows(rows: Sequence[Row], rates: Sequence[float] = RATES) -> Froc:
     """The FROC curve by LUNA16's rules; see :func:`MedDeepLib.evaluation.froc.froc`."""
-    counted = [(row["score"], row["outcome"] == HIT) for row in rows if row["outcome"] in (HIT, FALSE_POSITIVE)]
-    scores, is_hit = np.array(counted, float).reshape(-1, 2).T
-    return froc_of_scores(scores, is_hit.astype(bool), _references(rows), len({row["case"] for row in rows}), rates)
+    counted = [row for row in rows if row["outcome"] in (HIT, FALSE_POSITIVE)]
+    scores = np.array([row["score"] for row in counted], float)
+    is_hit = np.array([row["outcome"] == HIT for row in counted], bool)
+    return froc_of_scores(scores, is_hit, _references(rows), len({row["case"] for row in rows}), rates)
 
 
 def average_precision_of_rows(rows: Sequence[Row]) -> AveragePrecision:
-    """The average precision at the thresholds of the IoU."""
-    texts: dict[str, int] = {}
-    found = [(row["score"], texts.setdefault(text, len(texts))) for row in rows if (text := row["iou_outcomes"])]
-    scores, codes = np.array(found, float).reshape(-1, 2).T
+    """The average precision at the thresholds of the IoU: the mean over the classes, column "class", that have
+    references."""
+    of_class: dict[Any, list[Row]] = {}
+    for row in rows:
+        of_class.setdefault(row.get("class"), []).append(row)
+    found = [_average_precision(own) for own in of_class.values() if _references(own)]
+    values = np.mean([one.values for one in found], axis=0) if found else np.full(len(THRESHOLDS), np.nan)
+    return AveragePrecision(np.array(THRESHOLDS), values, float(np.mean(values)))
+
+
+def _average_precision(rows: Sequence[Row]) -> AveragePrecision:
+    found = [row for row in rows if row["iou_outcomes"]]
+    texts = {text: n for n, text in enumerate({row["iou_outcomes"] for row in found})}
     letters = np.array([list(text) for text in texts] or np.empty((0, len(THRESHOLDS)), "U1"))
-    return average_precision_of(scores, letters[codes.astype(int)], _references(rows))
+    codes = np.array([texts[row["iou_outcomes"]] for row in found], int)
+    return average_precision_of(np.array([row["score"] for row in found], float), letters[codes], _references(rows))
 
 
 def counts_at(rows: Iterable[Row], threshold: float) -> dict[str, int]:
@@ -120,4 +134,4 @@ def _row(outcome: str, score: float | None, diameter: float | None, letters: str
 
 
 def _references(rows: Iterable[Mapping[str, Any]]) -> int:
-    return sum(row["outcome"] in (HIT, MISSED) for row in rows)
+    return len([None for row in rows if row["outcome"] in (HIT, MISSED)])

@@ -116,7 +116,7 @@ def match_luna16(
     kept = _strongest(scores, limit)
     reached = _within(centers, reference_centers, radii) & kept[:, None]
     outcomes = np.full(len(scores), FALSE_POSITIVE, object)
-    if len(excluded):
+    if excluded:
         outcomes[_within(centers, *_positioned(excluded)).any(1)] = IGNORED
     outcomes[reached.any(1)] = DUPLICATE
     found = reached.any(0)

@@ -77,7 +77,9 @@ def proportion_with_interval(count: int, total: int) -> Interval:
 
 
 def _numbered(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    return [row | {key: f"{row.get(key, '')} #{number}" for key in ("patient", "case")} for row in rows]
+    return [
+        {**row, "patient": f"{row['patient']} #{number}", "case": f"{row.get('case', '')} #{number}"} for row in rows
+    ]
 
 
 def _percentiles(values: list[float], value: float | None) -> tuple[float | None, float | None]:

@@ -15,8 +15,12 @@ import numpy as np
 
 _GRID, _FREQUENCIES = 32, {2: 16, 3: 8}  # samples along an axis, and how many of its frequencies are kept
 _FLAT = 1e-6  # of the highest intensity
-TOLERANCE = 0.06
-"""Share of bits in which near-duplicates may differ; unrelated images differ in about half of them."""
+TOLERANCE = 0.08
+"""Share of bits in which near-duplicates may differ.
+
+Of real brains and chests in MR and CT, copies that were rescaled, windowed, saved with 8 bits or given 5 % noise differ
+in .02 at most, and halved in resolution in .07. Two subjects differ in .17 to .5, neighbouring slices in .12 to .7.
+"""
 _ROWS = 2048  # of the comparison at a time
 
 
@@ -65,7 +69,8 @@ def fingerprint(image: np.ndarray) -> np.ndarray | None:
     from scipy.fft import dctn
 
     kept = _FREQUENCIES[values.ndim]
-    low = dctn(small - small.mean(), norm="ortho")[(slice(kept),) * values.ndim].ravel()[1:]
+    frequencies = np.asarray(dctn(small - small.mean(), norm="ortho"))
+    low = frequencies[(slice(kept),) * values.ndim].ravel()[1:]
     return low > np.median(low)
 
 

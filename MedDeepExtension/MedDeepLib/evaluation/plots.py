@@ -1,5 +1,8 @@
-"""Curves of an evaluation as matplotlib figures, for PNG files and reports: each takes the curves of one model or more by
-their names. Drawn without pyplot, so that nothing global is touched and no window opens."""
+"""Curves of an evaluation as matplotlib figures, for PNG files and reports.
+
+Each takes the curves of one model or more by their names. They are drawn without pyplot, so that nothing global is
+touched and no window opens.
+"""
 
 from __future__ import annotations
 

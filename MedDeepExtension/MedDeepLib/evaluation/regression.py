@@ -12,6 +12,7 @@ from MedDeepLib.evaluation.intervals import Interval
 
 _SPREAD = 1.96  # standard deviations; covers 95 % of normal differences
 _FEWEST = 3
+_NONE: Interval = (None, None, None)
 
 Values = np.ndarray | Sequence[float]
 
@@ -71,7 +72,7 @@ def bland_altman(predictions: Values, references: Values, spread: float = _SPREA
     means = (np.asarray(predictions, float) + np.asarray(references, float)) / 2
     bias, deviation = float(differences.mean()), float(differences.std(ddof=1)) if count > 1 else float("nan")
     if count < _FEWEST:
-        return BlandAltman(means, differences, (bias, None, None), deviation, (None,) * 3, (None,) * 3)
+        return BlandAltman(means, differences, (bias, None, None), deviation, _NONE, _NONE)
     from scipy.stats import t
 
     quantile = float(t.ppf(0.975, count - 1))

@@ -79,17 +79,17 @@ def probe_shortcuts(
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
-    rows, importance, order = [], np.zeros(len(names)), np.unique(truth)
+    rows, importance, order = [], np.zeros(len(names)), np.unique(truth).tolist()
     for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(table, truth, patients):
-        forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
+        forest = RandomForestClassifier(100, min_samples_leaf=2, class_weight="balanced", random_state=seed)
         forest.fit(table[train], truth[train])
         importance += forest.feature_importances_
-        for n, own in zip(test, forest.predict_proba(table[test]), strict=True):
-            said = dict.fromkeys(order.tolist(), 0.0) | dict(zip(forest.classes_.tolist(), own.tolist(), strict=True))
+        for n, own in zip(test, np.asarray(forest.predict_proba(table[test])), strict=True):
+            said = dict.fromkeys(order, 0.0) | {name: float(p) for name, p in zip(forest.classes_, own, strict=True)}
             rows.append(classification_row(str(truth[n]), said) | {"patient": patients[n], "case": str(n)})
 
     def pooled(some: Sequence[dict]) -> dict[str, float]:
-        return {"auc": macro_auc([row["truth"] for row in some], probabilities_of(some), order.tolist())}
+        return {"auc": macro_auc([row["truth"] for row in some], probabilities_of(some), order)}
 
     auc = pooled_with_intervals(rows, pooled, seed)["auc"]
     telling = tuple(names[n] for n in np.argsort(-importance, kind="stable"))

@@ -1,4 +1,4 @@
-"""Deletes and measures job folders in steps: a run can hold gigabytes, and a panel must not block."""
+"""Deletes and measures job folders in steps, since a run can hold gigabytes and a panel must not block."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def losses(folder: JobFolder) -> list[str]:
 
 
 def delete_job(folder: JobFolder) -> Generator[None]:
-    """Delete a job's folder with everything in it. The first step removes it from sight, the others free the space.
+    """Delete a job's folder with everything in it. The first step hides it, the others free the space.
 
     Raises UserError when the job is running or starting, or its folder cannot be deleted; nothing is lost then.
     """
@@ -72,13 +72,13 @@ def delete(path: Path) -> Generator[None]:
     except OSError as error:
         raise UserError(f"{path} cannot be deleted ({error.strerror or error}): a program uses it, close it.") from None
     yield
-    # Also leftovers of a program that was killed while deleting.
+    # Also removes leftovers of a program that was killed while deleting.
     for leftover in path.parent.glob(f"{_ASIDE}*"):
         yield from _remove(leftover)
 
 
 def size_of(folder: Path) -> Iterator[int]:
-    """The bytes in a folder, a running sum after each of the folders in it."""
+    """The bytes in a folder; yields a running sum after each of its subfolders."""
     total, folders = 0, [str(folder)]
     while folders:
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:

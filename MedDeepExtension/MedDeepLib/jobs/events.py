@@ -4,17 +4,17 @@ Events are the only interface to panels, scripts and reports; nothing parses a l
 since 1970) and ``event``, which is one of:
 
 ==========  ==========================================================================================
-state       ``state`` (queued, running, stopping, stopped, failed, done); a job that waits for its device says
-            in ``message`` for which other; a failure has ``message`` (one plain sentence), ``kind`` (input, disk,
+state       ``state`` (queued, running, stopping, stopped, failed, done); a job that waits for its device names
+            in ``message`` the job that holds it; a failure has ``message`` (one plain sentence), ``kind`` (input, disk,
             failed, memory, silent, internal) and ``exit_code``
 phase       ``phase``: what the job is doing, in words
 progress    ``step`` of ``total`` and ``remaining`` (seconds, or null), within ``stage`` when training; in a
-            cross-validation also ``fold`` of ``folds`` and ``overall``, the share of the whole that is done
+            cross-validation also ``fold`` of ``folds`` and ``overall``, the share of the whole job that is done
 metrics     ``stage``, ``step`` and ``values``: {name: number}, e.g. loss or validation Dice
 memory      ``resident_bytes`` and, on a GPU, ``device_bytes``: peaks so far
 message     ``message``: something worth knowing, e.g. which device was chosen
 warning     ``message``: something that may need a person's attention; with ``silent`` true, the worker seems to
-            hang; the message with ``silent`` false takes that back
+            hang; a message with ``silent`` false revokes that
 result      ``output`` and ``summary`` of one finished case
 ==========  ==========================================================================================
 """
@@ -102,7 +102,7 @@ class EventReader:
 
 
 def last_events(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The last few hundred events of a file, and whether these are all; none if there is no file."""
+    """The last few hundred events of a file, and whether these are all of them; none if there is no file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

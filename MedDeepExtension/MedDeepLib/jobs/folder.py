@@ -106,12 +106,12 @@ class JobFolder:
             return State.DONE
         last = next((e["state"] for e in reversed(events) if e["event"] == "state" and e.get("state") in _STATES), None)
         if last is None and not all_of_them:
-            last = State.RUNNING  # a job that waits or has ended reports that, and little after it
+            last = State.RUNNING  # a waiting or ended job reports its state near the end of the file
         if last is None:
             return State.RUNNING if self.worker_alive() else State.QUEUED
         state = State(last)
         if state.finished:
-            return state if state is not State.DONE else State.FAILED  # "done" without a result is not done
+            return state if state is not State.DONE else State.FAILED  # a job without a result is not done
         if not self.worker_alive():
             return State.FAILED
         return State.STOPPING if self.stop_file.exists() else state
@@ -148,14 +148,14 @@ class JobFolder:
         return JobFolder(self.path / f"fold_{number}")
 
     def can_resume(self) -> bool:
-        """True for a training or cross-validation that was stopped or died, and has something to resume from.
+        """True for a training or cross-validation that was stopped or died, and has a checkpoint to resume from.
 
         Reads no events, so a panel may call it at every keystroke.
         """
         return self.has_checkpoint() and not self.result_file.exists() and not self.worker_alive()
 
     def has_checkpoint(self) -> bool:
-        """True if there is a checkpoint, or the one before it; in a cross-validation also if a fold is done."""
+        """True if there is a current or previous checkpoint; in a cross-validation also if a fold is done."""
         return any(any(self.path.glob(pattern)) for pattern in _CHECKPOINTS)
 
     def latest_progress(self) -> dict[str, Any] | None:
@@ -275,7 +275,7 @@ def process_alive(pid: int, started: float, after_boot: float | None = None) -> 
     """Whether the process ``pid`` is still there and not a zombie.
 
     Args:
-        started: when it began (seconds since 1970). Setting the clock changes this value on some systems...
+        started: when it started (seconds since 1970). Setting the clock changes this value on some systems...
         after_boot: ... and this one on others: seconds since boot. One of the two always agrees.
     """
     try:
@@ -292,7 +292,7 @@ def process_alive(pid: int, started: float, after_boot: float | None = None) -> 
 
 
 def _began(pid: int) -> tuple[float, float]:
-    """When a process began: seconds since 1970, and after the computer was started; both by the same clock."""
+    """When a process started: in seconds since 1970 and since boot, both by the same clock."""
     import psutil
 
     tries = 10
@@ -300,7 +300,7 @@ def _began(pid: int) -> tuple[float, float]:
         boot = psutil.boot_time()
         began = psutil.Process(pid).create_time()
         tries -= 1
-        # When the clock is set between two looks at it, they are of no use together.
+        # If the clock is set between these calls, their results do not fit together: try again.
         if abs(psutil.boot_time() - boot) < 2 or not tries:
             return began, began - boot
 

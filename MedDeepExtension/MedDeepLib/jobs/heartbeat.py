@@ -1,8 +1,8 @@
 """The heartbeat of a worker: shows that it is working, so that a hanging worker is noticed.
 
-Whatever a worker does, it keeps checking whether it should stop: at every step, tile, case and file, and while
-it waits for its device. Each check, at most once a second, touches the event file. So a heartbeat costs next to
-nothing, comes from the loop that does the work, and cannot come from a process that is stuck.
+A worker continually checks whether it should stop: at every step, tile, case and file, and while it waits for its
+device. Each check, at most once a second, touches the event file. So a heartbeat costs next to nothing, comes from the
+loop that does the work, and cannot come from a process that is stuck.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class HeartbeatMonitor:
         return Pulse.ALIVE
 
     def ignore_changes(self) -> None:
-        """Ignore the last change of the file: the worker did not make it."""
+        """Ignore the last change of the file, which the worker did not make."""
         self._seen = self._state()
 
     def _state(self) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ An item names its inputs and outputs by the task's slots. An input is a list of 
     {"inputs": {"image": ["t1.nrrd", "t2.nrrd"], "age": 63}, "outputs": {"segmentation": "brain.seg.nrrd"}}
 
 Files of version 1 had ``images``, ``output`` and, for registration, further ``inputs`` and ``outputs``: these are the
-first input, the first output, and the others by their names.
+first input, the first output, and further slots by name.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def from_version_1(entry: Any, task: Task, where: str) -> ApplyItem:
 
 
 def check_item(item: ApplyItem, task: Task) -> None:
-    """Raise UserError unless an item has what an application of the task needs, and nothing else; reads no file."""
+    """Raise UserError unless an item has exactly the slots that an application of the task needs; reads no file."""
     _check_names(item.inputs, [slot.name for slot in task.applied], "input")
     _check_names(item.outputs, [slot.name for slot in task.outputs], "output")
     for slot in task.applied:

@@ -28,7 +28,7 @@ class Job:
 
     Attributes:
         task: its name, e.g. segment or register.
-        action: train, plan (what a training would choose), apply, cohort (apply to hundreds of cases), evaluate or
+        action: train, plan (what a training chooses), apply, cohort (apply to hundreds of cases), evaluate or
             crossvalidate.
         method: name of the method to train.
         parameters: of the method (train, plan, crossvalidate) or of the application (apply, evaluate), by name.
@@ -43,9 +43,9 @@ class Job:
         report: the CSV file that an evaluation writes; metrics.csv in the job folder when empty.
         device: auto, cpu, cuda:N, mps, or for a training all: every GPU of this computer.
         processes: how many train together, each on its own GPU or all on the CPU; 0: one for each device that
-            ``device`` means. The batch size is that of each of them.
+            ``device`` selects. The batch size is per process.
         seed: of all randomness.
-        threads: how many CPU threads to compute with; 0: as many as leave Slicer usable, see devices.threads.
+        threads: number of CPU threads; 0: as many as leave Slicer usable, see devices.threads.
         deterministic: whether a training on a GPU is repeatable to the last bit, which is slower; on a CPU it
             always is.
     """

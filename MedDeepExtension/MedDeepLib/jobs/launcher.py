@@ -1,7 +1,7 @@
 """Starts a job's worker, watches it and stops it, without ever blocking the caller.
 
 The worker's events are read from its event file, so a panel that polls twice a second costs next to nothing, a worker
-can never block on a full pipe, and a job started before can be watched again after a restart.
+can never block on a full pipe, and an earlier job can be watched again after a restart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from MedDeepLib.jobs.heartbeat import HeartbeatMonitor, Pulse
 from MedDeepLib.jobs.words import in_words
 
 WORKER = "MedDeepLib.worker"
-_PROGRAMS = {"cohort": "MedDeepLib.cohort"}  # actions that another worker program runs
+_PROGRAMS = {"cohort": "MedDeepLib.cohort"}  # actions run by another worker program
 GRACE_SECONDS = 20.0
 _WAIT_SECONDS = 0.5
 _KILL_SECONDS = 2.0
@@ -51,7 +51,7 @@ class RunningJob:
         return self._process.pid
 
     def poll(self) -> list[dict[str, Any]]:
-        """The events since the last call. Also ends a worker that has not stopped within its grace period."""
+        """The events since the last call. Also ends a worker that did not stop within its grace period."""
         self._look_after()
         events, self._untold = [*self._untold, *self._reader.read()], []
         for event in events:
@@ -70,7 +70,7 @@ class RunningJob:
 
     @property
     def state(self) -> State:
-        """The state from the process: the folder may still describe an earlier worker if this one died at once.
+        """The state according to the process: if it died at once, the folder still describes an earlier worker.
 
         Whether a running worker waits for its device is known from the events that :meth:`poll` has read.
         """
@@ -201,7 +201,7 @@ def start_worker(
     # Threads that wait for work must not burn the core on which Slicer draws: measured with one other busy process,
     # spinning made interpolation three to fifteen times slower.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # The CPU runs operations that torch lacks on Apple GPUs; otherwise the job would fail.
+    # Operations that torch lacks on Apple GPUs run on the CPU; otherwise the job would fail.
     environment.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     detached: dict[str, Any] = {"start_new_session": True}
     if os.name == "nt":

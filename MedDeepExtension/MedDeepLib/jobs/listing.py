@@ -52,7 +52,7 @@ class JobList:
             return None  # not a job folder
         if known is None or known.stamp != stamp:
             return _Known(stamp, overview(folder))
-        # No file shows whether a worker is alive. One that has ended does not come back without a new file.
+        # No file shows whether a worker is alive, but an ended job does not run again without a changed file.
         died = known.overview.alive and not folder.worker_alive()
         return _Known(stamp, overview(folder)) if died else known
 

@@ -1,10 +1,10 @@
 """``manifest.json``: everything that a training's weights depend on, so that it can be repeated to the last bit.
 
 Written when the training begins, completed when it ends. It holds fingerprints of the files but not their names, and
-ranks instead of patients, so it may be published with the model.
+numbers instead of patients, so it may be published with the model.
 
-:func:`prepare_repeat` makes a new job of a run; its worker, which finds the run's manifest beside the job, refuses
-other data, warns of another environment, and says in the end whether the weights are the same.
+:func:`prepare_repeat` makes a new job from a run. Its worker finds the run's manifest beside the job, refuses different
+data, warns about a different environment, and reports at the end whether the weights are the same.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Manifest:
 
 
 def begin_manifest(job: Job, folder: JobFolder, method: Method, context: Context) -> Manifest:
-    """Write the manifest of a training that begins or is resumed now; the method is configured.
+    """Write the manifest of a training that starts or is resumed now; the method must be configured.
 
     Raises:
         UserError: the data are not those of the original run, or not those the training started with.
@@ -100,7 +100,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
     """The folder of a new job that trains again exactly as ``run`` was trained.
 
     Args:
-        dataset: where the same data are now, if they have moved.
+        dataset: the current location of the same data, if they have moved.
 
     Raises UserError when the run cannot be repeated or ``output`` is in use.
     """
@@ -141,7 +141,7 @@ def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def weights_fingerprint(networks: dict[str, dict[str, torch.Tensor]]) -> str:
-    """SHA-256 of all weights by their names; files with the same weights may differ in other bytes."""
+    """SHA-256 of all weights with their names; files with the same weights may differ in other bytes."""
     import torch
 
     digest = hashlib.sha256()
@@ -156,7 +156,7 @@ def weights_fingerprint(networks: dict[str, dict[str, torch.Tensor]]) -> str:
 def source_fingerprint(names: Iterable[str]) -> str:
     """SHA-256 of the Python sources of packages and of single modules, so that a changed copy is recognised.
 
-    Line ends do not count.
+    Line endings do not count.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -226,13 +226,13 @@ def _warn(changed: list[str], since: str, context: Context) -> None:
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
-    """The compared facts, by their display names."""
+    """The values to compare, by their display names."""
     code = manifest["code"]
     facts = {"MedDeepExtension": f"{code['version']} (sources {code['sources'][:8]})"}
     facts |= {"Python": manifest["python"], "system": manifest["system"]}
     facts |= {name: version for name, version in manifest["packages"].items()}
     device = manifest["device"]
-    if device["id"] == "cpu":  # earlier versions computed in float32 on every CPU, and did not say so
+    if device["id"] == "cpu":  # earlier versions computed in float32 on every CPU, without recording it
         device = {_PRECISION: "float32"} | device
     return facts | {f"device {name}": str(value) for name, value in device.items()}
 

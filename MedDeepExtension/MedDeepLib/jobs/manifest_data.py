@@ -1,8 +1,8 @@
-"""The data in a manifest: fingerprints of every file and every value, of the cases and of what they share.
+"""The data in a manifest: fingerprints of every file and value of the cases, and of their shared data.
 
 A case is ``{"inputs": {slot: [SHA-256, ...]}, "targets": {slot: [SHA-256, ...] or a value}, "patients": [rank, ...]}``.
 Manifests of version 1 held images, label and patient only: ``{"images": [...], "label": ..., "patient": rank}``; what
-they do not hold is not compared.
+they lack is not compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from MedDeepLib.core import Context
 from MedDeepLib.data.dataset import Dataset
-from MedDeepLib.data.fingerprints import fingerprint
+from MedDeepLib.data.fingerprints import fingerprint, value_fingerprint
 from MedDeepLib.data.slots import Case, Source
 from MedDeepLib.errors import Stopped, UserError
 
@@ -21,7 +21,7 @@ _SPLITS = ("training", "validation")
 
 
 def data_content(context: Context) -> dict[str, Any]:
-    """The training and validation cases in their order, and what they share; a patient is known by a rank.
+    """The training and validation cases in order, and their shared data; patients are identified by numbers.
 
     Raises Stopped when the user asked to stop.
     """
@@ -83,7 +83,7 @@ def check_data(earlier: Mapping[str, Any], now: Mapping[str, Any], dataset: Data
 
 def _sources(sources: Mapping[str, Source]) -> dict[str, Any]:
     return {
-        name: [fingerprint(file) for file in source.files] if source.files else source.value
+        name: [fingerprint(file) for file in source.files] if source.files else value_fingerprint(source.value)
         for name, source in sources.items()
     }
 
@@ -93,7 +93,7 @@ def _ranks(patients: Iterable[str]) -> dict[str, int]:
 
 
 def _version_1(case: Case, entry: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """An entry as version 1 wrote it, of the first image with its label: those of the fixed image of a pair."""
+    """An entry in the form of version 1, for the first image and its label; for a pair, those of the fixed image."""
     image = next((name for name, source in case.inputs.items() if source.kind == "image"), "")
     label = entry["targets"].get("label" if image in ("", "image") else f"{image}_label")
     ranks = _ranks(case.patient for split in _SPLITS for case in dataset.cases(split))

@@ -19,8 +19,8 @@ class ModelTransfer:
     """One running transfer; ask :meth:`is_running` from a timer.
 
     Attributes:
-        path: where the model is in the end; None before that and after a failure.
-        error: why it failed, in a sentence; empty while it has not.
+        path: the final location of the model; None before the end and after a failure.
+        error: why it failed, in a sentence; empty if it has not failed.
     """
 
     def __init__(self, models_folder: Path, *arguments: str | Path):

@@ -34,15 +34,15 @@ class ModelEntry:
     Attributes:
         folder: the bundle.
         origin: where it comes from.
-        name: of the run that has trained it, or of its own folder.
+        name: of the run that trained it, or of its own folder.
         title: from its metadata; its name when that cannot be read.
-        problem: why it cannot be used; then the entries below are empty.
+        problem: why it cannot be used; if so, the attributes below are empty.
         task: segment, register, ...
         description: from its metadata, in a few sentences.
         needs: its inputs.
         labels: names of the classes it finds.
         data: the training data, in words.
-        asks: code it would run beyond the allow-list, only once the user trusts it.
+        asks: code beyond the allow-list that it runs only if the user trusts it.
         metrics: validation metrics by name.
         date: when it was made, as in ISO 8601.
         made_on: the device.
@@ -65,12 +65,12 @@ class ModelEntry:
 
     @property
     def run(self) -> Path | None:
-        """The run that has trained it, None for any other model."""
+        """The run that trained it; None for a released or imported model."""
         return self.folder.parent if self.origin is Origin.RUN else None
 
 
 class ModelList:
-    """The list of models; cheap to refresh, as :class:`~MedDeepLib.jobs.listing.JobList` does the jobs.
+    """The list of models; cheap to refresh, like :class:`~MedDeepLib.jobs.listing.JobList`.
 
     Attributes:
         entries: of the models, the newest first, as they were at the end of the last :meth:`refresh`.
@@ -81,7 +81,7 @@ class ModelList:
         self._known: dict[Path, tuple[Any, ModelEntry]] = {}
 
     def refresh(self, runs: Path) -> Generator[None]:
-        """Look at all models; stops after each of them."""
+        """Read all models; yields after each, so that the caller can do other work."""
         known = {}
         for folder, origin in _models(runs):
             if folder is not None:
@@ -112,7 +112,7 @@ def describe(folder: Path, origin: Origin) -> ModelEntry:
 
 
 def _models(runs: Path) -> Iterator[tuple[Path | None, Origin]]:
-    """The folders of all models; None for a run that has none."""
+    """The folder and origin of every model; the folder is None for a run without a model."""
     for folder in released_models().values():
         yield folder, Origin.RELEASED
     for folder in folders_in(models_folder(runs)):

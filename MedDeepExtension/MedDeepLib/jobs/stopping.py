@@ -1,4 +1,4 @@
-"""Stops a job by its folder, whichever Slicer or script started it, whether it runs or waits."""
+"""Stops a running or waiting job by its folder, whichever Slicer or script started it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stopping:
         self._deadline = time.monotonic() + grace_seconds
 
     def ended(self) -> bool:
-        """Whether it has exited; ends it with everything it has started once the grace period is over."""
+        """Whether it has exited; once the grace period is over, ends it and everything it has started."""
         pid = self.folder.active_pid()
         if pid is None:
             # A worker that is just starting may not have registered yet.

@@ -26,12 +26,12 @@ class Overview:
     Attributes:
         folder: the job.
         job: what it does, None when its file cannot be read.
-        problem: why it cannot be read.
+        problem: why it cannot be read; empty otherwise.
         state: of the job.
         alive: whether a process is running it or waiting for its device.
         reason: why it failed, or which job it waits for; empty otherwise.
         progress: its last ``progress`` event, None before the first.
-        begun: when it was made (seconds since 1970).
+        begun: when it was created (seconds since 1970).
     """
 
     folder: JobFolder
@@ -92,7 +92,7 @@ class Summary:
         phase: what it is doing now.
         message: the last one.
         progress: the last ``progress`` event.
-        counts: whether that event belongs to the current phase.
+        counts: whether the last ``progress`` event belongs to the current phase.
         metrics: the last values of all metrics.
         warnings: all of them, each once.
     """

@@ -5,7 +5,7 @@
     ...
     workers.retire()                 # give the memory back
 
-Nothing here runs by itself: polling a job also reads its worker's answers.
+Nothing here runs in the background: polling a job also reads its worker's answers.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class WarmWorkers:
     def __init__(self, idle_seconds: float | None = None, background: bool = True):
         """
         Args:
-            idle_seconds: after which an idle worker exits; 0: no worker stays after its job. The environment
-                variable MEDDEEP_WARM_SECONDS says how long when None, and otherwise ten minutes.
+            idle_seconds: after which an idle worker exits; 0: no worker stays after its job. None: the environment
+                variable MEDDEEP_WARM_SECONDS, or ten minutes.
             background: run them at a lower priority, so that interactive applications stay responsive.
         """
         self._idle_seconds = idle_seconds
@@ -93,7 +93,7 @@ class WarmWorkers:
         self._forget_ended()
         free = [worker for worker in self._workers if not worker.is_busy()]
         same = [worker for worker in free if worker.serves(device)]
-        # Any worker can use any device, but would unload the model it keeps on another one.
+        # Any worker can use any device, but would unload the model that it keeps on its own device.
         return (same or (free if device == "auto" else []) or [None])[0]
 
     def _is_taken(self, device: str) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers in words."""
+"""Durations in words."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Worker(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts workers. Both kinds of start raise UserError when the job is done, taken, or its folder not writable."""
+    """Starts workers. Starting raises UserError when the job is done, taken, or its folder not writable."""
 
     def launch(self, folder: JobFolder) -> Worker:
         """Start a job, or resume it from its last checkpoint."""
@@ -85,5 +85,5 @@ class ProcessLauncher:
 
 @cache
 def application_launcher() -> Launcher:
-    """The launcher shared by all modules of this application: a model stays warm whichever module applied it."""
+    """The launcher shared by all modules of this application: a model stays loaded, whichever module applied it."""
     return ProcessLauncher()

@@ -34,7 +34,7 @@ class ValueConnector(GuiConnector):
 
     @staticmethod
     def canRepresent(widget: Any, datatype: Any) -> bool:
-        return False  # never chosen by itself, only passed explicitly
+        return False  # never chosen automatically, only passed explicitly
 
     @staticmethod
     def create(widget: Any, datatype: Any) -> None:
@@ -43,15 +43,15 @@ class ValueConnector(GuiConnector):
     def __init__(self, chooser: Any):
         super().__init__()
         self._chooser = chooser
-        # First: another callback may change another field of the parameter node, which then writes all its fields to
-        # the panel, and would undo this change if it had not been stored yet.
+        # Must come first: another callback may change a field of the parameter node, which then writes all its fields
+        # to the panel and would undo this change if it were not stored yet.
         chooser.changes.connect_first(self._tell)
 
     def _tell(self) -> None:
         self.changed()
 
     def _connect(self) -> None:
-        """Connected for good in the constructor; without a callback ``changed`` does nothing."""
+        """Does nothing: connected permanently in the constructor; without a callback ``changed`` has no effect."""
 
     def _disconnect(self) -> None:
         """See ``_connect``."""

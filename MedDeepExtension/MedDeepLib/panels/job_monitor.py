@@ -24,7 +24,7 @@ _WHOLE = 1000
 
 
 class JobMonitor:
-    """Events become a status line, a progress bar and log entries.
+    """Shows a job's events as a status line, a progress bar and log entries.
 
     Attributes:
         on_events: called with the new events at each poll.
@@ -83,7 +83,7 @@ class JobMonitor:
             self._show()
 
     def shut_down(self, deadline: float) -> None:
-        """End the job now, for good: the panel is closed.
+        """End the job now, permanently: the panel is closed.
 
         Args:
             deadline: ``time.monotonic()`` until which the worker may save its work; then it is killed.
@@ -139,8 +139,8 @@ class JobMonitor:
         else:
             self._status.info(_("Stopping: saving the work...") if stopping else self._words())
         if self._progress is None or stopping:
-            self._progress_bar.setRange(0, 0)  # busy, without a share
-        elif "overall" in self._progress:  # the count in the message is only part of the whole
+            self._progress_bar.setRange(0, 0)  # indeterminate
+        elif "overall" in self._progress:  # the count in the message is for one stage only
             self._progress_bar.setRange(0, _WHOLE)
             self._progress_bar.value = round(_WHOLE * self._progress["overall"])
         else:
@@ -187,7 +187,7 @@ class JobMonitor:
 
 
 class Following(Protocol):
-    """Whatever follows jobs of the application."""
+    """Anything that follows jobs of the application."""
 
     def stop(self) -> None: ...
 

@@ -16,7 +16,7 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """
 
     alwaysSet = ""
-    """A parameter that is set in every node except a new or cleared one."""
+    """A parameter that is set in every node that is neither new nor cleared."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -27,7 +27,7 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._settings: dict[str, Any] = {}
 
     def connectGui(self, parameterNode: Any) -> list[int]:
-        """For subclasses: connect the form with a parameter node; the tags that disconnect it again."""
+        """For subclasses: connect the form with a parameter node; returns the tags that disconnect it again."""
         raise NotImplementedError
 
     def sceneCloses(self):
@@ -89,7 +89,7 @@ class SceneWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 def _settings(parameterNode: Any) -> dict[str, Any]:
-    """The settings that survive the scene: everything that is not a node."""
+    """The settings that outlive the scene: everything that is not a node."""
     values = {name: parameterNode.getValue(name) for name in parameterNode.allParameters}
     return {name: value for name, value in values.items() if not _holds_nodes(parameterNode, name)}
 

@@ -71,7 +71,7 @@ class JobLog:
         self._text_edit.appendPlainText(f"{time.strftime('%H:%M:%S')}  {section}: {text}")
 
     def follow(self, folder: JobFolder | None) -> None:
-        """The job whose worker's log the button shows."""
+        """Set the job whose log the button shows."""
         self._folder = folder
         self._button.enabled = folder is not None
         self._button.toolTip = (

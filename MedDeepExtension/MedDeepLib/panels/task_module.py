@@ -44,11 +44,11 @@ class TaskParameterNode:
 
     Derive from it, add the fields for the inputs and outputs of an application, and put ``@parameterNodeWrapper`` above
     the subclass: the wrapper takes the annotations of base classes too, as long as these are not wrapped themselves.
-    Names of fields are in saved scenes and stay.
+    Saved scenes contain the names of fields, so these must not change.
 
     ``applyOptions`` is a JSON object of the options that are not at their default; ``trainingParameters`` holds one
-    such object for each method, by the method's name. ``validation`` is "holdout", "patients" or "sites".
-    Paths are text, so that an empty one stays empty.
+    such object per method, by name. ``validation`` is "holdout", "patients" or "sites". Paths are text, so that an
+    empty one stays empty.
     """
 
     applyModel: str

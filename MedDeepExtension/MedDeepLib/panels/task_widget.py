@@ -81,7 +81,7 @@ class TaskWidget(SceneWidget):
         """Stop all jobs: the panel or the application is closing. A training can be resumed later."""
         from MedDeepLib.panels.job_monitor import shut_down_all
 
-        if self.logic is not None:  # else the panel was never finished
+        if self.logic is not None:  # else the setup of the panel failed
             shut_down_all([section.monitor for section in self.sections], self.logic.launcher)
 
     def sceneCloses(self):

@@ -27,7 +27,7 @@ class ApplicationJob(SceneJob):
         self._names = {file: node.GetName() for file, node in inputs.items()}
 
     def translate(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Users know their nodes by name, not by the files that the worker reads."""
+        """Replace the worker's file names by node names, which users know."""
         for key in ("phase", "message"):
             for file, name in self._names.items() if key in event else ():
                 for text in (str(file), file.name):
@@ -35,7 +35,7 @@ class ApplicationJob(SceneJob):
         return event
 
     def clean_up(self) -> None:
-        # The images in it are copies. Of a failed job the log is kept.
+        # The images in it are copies. The folder of a failed job is kept for its log.
         failed = self.state is State.FAILED
         shutil.rmtree(self.folder.path / "input" if failed else self.folder.path, ignore_errors=True)
 

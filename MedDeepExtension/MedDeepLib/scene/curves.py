@@ -69,7 +69,7 @@ class TrainingCurves:
                 if table is not None and value is not None:
                     _append(table, event["step"], value)
                     changed[table.GetID()] = table
-        # One event for all rows that are new: every one makes the plot views draw again.
+        # One event for all new rows: each event redraws the plot views.
         for table in changed.values():
             table.GetTable().Modified()
 
@@ -99,13 +99,13 @@ class TrainingCurves:
         series.SetYColumnName(metric)
         series.SetColor(*_COLORS[len(self._series_ids) % len(_COLORS)])
         series.SetLineStyle(series.LineStyleSolid)
-        # Validations are few, so their points are shown. The loss has thousands.
+        # There are few validations, so their points are marked. The loss has thousands.
         series.SetMarkerStyle(series.MarkerStyleNone if metric == "loss" else series.MarkerStyleCircle)
         self.chart.AddAndObservePlotSeriesNodeID(series.GetID())
         return series.GetID()
 
     def _name_the_first_stage(self) -> None:
-        """Add the stage's name to its curves: unneeded while there was only one stage."""
+        """Add the stage's name to its curves, which was unnecessary while there was only one stage."""
         import slicer
 
         for (stage, metric), series_id in self._series_ids.items():
@@ -138,7 +138,7 @@ def _new_table(name: str, metric: str) -> Any:
 def _append(table_node: Any, step: float, value: float) -> None:
     table = table_node.GetTable()
     steps, values = table.GetColumn(0), table.GetColumn(1)
-    # A training that is resumed repeats the steps since its last checkpoint.
+    # A resumed training repeats the steps since its last checkpoint.
     rows = steps.GetNumberOfTuples()
     while rows and steps.GetValue(rows - 1) >= step:
         rows -= 1

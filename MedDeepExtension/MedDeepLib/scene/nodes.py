@@ -113,7 +113,7 @@ def volume_to_file(volume: Any, folder: str | Path) -> Path:
     own_file = _own_file(volume)
     if own_file is not None:
         return own_file
-    image_from_volume(volume)  # complains about an empty node
+    image_from_volume(volume)  # raises for an empty node
     path = _new_file(folder, volume.GetName(), ".nrrd")
     storage_node = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage_node.SetFileName(str(path))
@@ -282,7 +282,7 @@ def _own_file(volume: Any) -> Path | None:
     if volume.GetModifiedSinceRead() or not path.is_file():
         return None
     if hasattr(storage_node, "GetCenterImage") and storage_node.GetCenterImage():
-        return None  # the node was centred when it was read, so its position differs from the file
+        return None  # the node was centred on loading, so its position differs from the file
     return path if path.name.lower().endswith(READABLE_ENDINGS) else None
 
 

@@ -64,7 +64,7 @@ def models_in_runs(task: str) -> list[tuple[Path, Model]]:
         try:
             found.append((job_folder.path, open_model(job_folder.path, task)))
         except UserError:
-            continue  # of another task, or damaged
+            continue  # for another task, or damaged
     return found
 
 

@@ -1,4 +1,4 @@
-"""Jobs that work for the scene: watched, stopped, their results put into the scene; ``task_logic`` starts them."""
+"""Jobs for the scene: follows and stops them, and puts their results into the scene; ``task_logic`` starts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SceneJob:
 
     Attributes:
         running: the worker.
-        failure: why the job failed, in one sentence; empty while it has not.
+        failure: why the job failed, in one sentence; empty if it has not failed.
         notes: sentences about the result that the user should read.
     """
 

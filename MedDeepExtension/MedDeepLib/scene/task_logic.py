@@ -25,7 +25,7 @@ class TaskLogic:
     task = ""
 
     def __init__(self, launcher: Launcher | None = None):
-        """``launcher``: that of the application when None."""
+        """``launcher``: None for that of the application."""
         super().__init__()
         self.launcher = application_launcher() if launcher is None else launcher
 

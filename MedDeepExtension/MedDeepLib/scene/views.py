@@ -89,8 +89,8 @@ class SliceView(OffscreenView):
         """Show a volume, filled into the view.
 
         Args:
-            center: RAS point that the slice goes through and that is in the middle of the view.
-            millimetres: width of what the view shows; by default the whole volume.
+            center: RAS point that the slice passes through, at the centre of the view.
+            millimetres: width of the field of view; by default the whole volume.
         """
         composite = self.logic.GetSliceCompositeNode()
         composite.SetBackgroundVolumeID(volume.GetID())
@@ -134,7 +134,7 @@ class ThreeDView(OffscreenView):
         self.managers.SetMRMLDisplayableNode(self.node)
 
     def fit(self, direction: Sequence[float] = (0.5, 1.0, 0.4)) -> None:
-        """Look at everything visible; ``direction`` points from it to the eye, in RAS."""
+        """Fit the camera to everything visible; ``direction`` points from there to the camera, in RAS."""
         self.node.SetBoxVisible(False)
         self.node.SetAxisLabelsVisible(False)
         self.render()

@@ -1,4 +1,4 @@
-"""What a worker does for each action: train, plan, apply, cohort, evaluate, crossvalidate; the same for every task."""
+"""Runs the actions of a worker: train, plan, apply, cohort, evaluate, crossvalidate; the same for every task."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def perform(
 def train_here(
     folder: JobFolder, device: str, threads: int, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train in this process, on devices leased before, alone or as one of several processes; the result."""
+    """Train in this process, on devices leased before, alone or as one of several processes; returns the result."""
     from MedDeepLib.training import ranks
 
     job = folder.job()

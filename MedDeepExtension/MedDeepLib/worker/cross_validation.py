@@ -75,7 +75,7 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
 
 
 def _check_the_same(job: Job, dataset: Dataset, folds: list[Fold], folder: JobFolder) -> None:
-    """Record the patients of every fold: a resumed job with other folds would test on training cases."""
+    """Record or check the patients of every fold: a resumed job with other folds would test on training cases."""
     content = {
         "settings": {"method": job.method, "parameters": job.parameters, "folds": job.folds, "seed": job.seed},
         "dataset": {

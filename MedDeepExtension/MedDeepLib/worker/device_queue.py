@@ -1,4 +1,4 @@
-"""Waits until the job's device is free, reports the wait, and holds the device until the job ends."""
+"""Waits until the job's device is free, reports the wait, and leases the device until the job ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.1
 def leased_devices(
     job: Job, folder: JobFolder, report: Callable[..., None], stop_requested: Callable[[], bool]
 ) -> Iterator[tuple[list[Device], int]]:
-    """The device of each of the job's processes, leased inside the block, and the total number of CPU threads.
+    """The device of each process of the job, leased inside the block, and the total number of CPU threads.
 
     While every suitable device is taken, the job is in the state "queued" and reports which job it waits for.
 
@@ -30,7 +30,7 @@ def leased_devices(
     """
     usable, reason = usable_devices(job.device)
     of_processes = devices_of_processes(usable, job.device, job.processes)
-    # One process takes the first free device; several processes need specific devices from the start.
+    # A single process takes the first free device; several processes need specific devices from the start.
     choices = [usable] if len(of_processes) == 1 else [[device] for device in dict.fromkeys(of_processes)]
     with contextlib.ExitStack() as stack:
         leases = []
@@ -80,7 +80,7 @@ def _threads(job: Job, folder: JobFolder) -> int:
 
 
 def _threads_before(folder: JobFolder) -> int:
-    """The number of threads the training has used so far; 0: it starts now."""
+    """The number of threads of the training before it was resumed; 0: it starts now."""
     if not folder.has_checkpoint():
         return 0
     try:

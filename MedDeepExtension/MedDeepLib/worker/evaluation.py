@@ -17,7 +17,7 @@ from MedDeepLib.worker.last_model import Load
 
 
 def evaluation_of(task: str) -> Evaluation:
-    """How a task's models are judged. Raises UserError when they are not."""
+    """The evaluation of a task's models. Raises UserError when the task has none."""
     evaluation = registry.task(task).evaluation
     if evaluation is None:
         raise UserError(f"Models for the task '{task}' cannot be evaluated: apply them instead.")

@@ -44,7 +44,7 @@ class Stoppable(Protocol):
 
 
 def stop_when_told(stop: Stoppable, *parents: tuple[int, float, float | None] | None) -> None:
-    """Stop on a signal, and when one of the ``parents`` (see :func:`process_alive`) has ended."""
+    """Stop on a signal, or when one of the ``parents`` (see :func:`process_alive`) has ended."""
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     signal.signal(signal.SIGINT, lambda *_: stop.request())
     for parent in filter(None, parents):
@@ -88,7 +88,7 @@ class StopRequest:
         return self.asked()
 
     def asked(self) -> bool:
-        """The same without a heartbeat: for a process that only waits for others, which send the heartbeats."""
+        """The same check without a heartbeat, for a process that only waits for others, which send the heartbeats."""
         now = time.monotonic()
         if not self._requested and now >= self._next_look:
             self._next_look = now + 0.1
@@ -111,7 +111,7 @@ class JobEnd:
 
     Attributes:
         exit_code: 0 (done), 2 (bad input), 3 (failed) or 130 (stopped).
-        sound: whether the process can run another job: no unexpected error has left it in an unknown state.
+        sound: whether the process can run another job; false if an unexpected error left it in an unknown state.
     """
 
     exit_code: int

@@ -1,6 +1,6 @@
-"""Computing so that the same input gives the same result to the last bit, also on a GPU.
+"""Repeatable computation: the same input gives the same result to the last bit, also on a GPU.
 
-A CPU does so anyway, as long as the number of threads is the same. On a GPU some operations sum in whatever order
+On a CPU this holds anyway, as long as the number of threads is the same. On a GPU some operations sum in whatever order
 their threads finish; deterministic versions are slower, and a few operations have none.
 """
 

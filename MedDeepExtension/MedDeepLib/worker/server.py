@@ -6,8 +6,8 @@
     {"retire": true}                             exit when the requests before this one are done
 
 Each job's events, result and log go to its folder, as always. When the worker has released the folder, it answers on
-its standard output with one line, which is an event of the kind "state" with ``request`` and ``exit_code``, and
-``message`` where the folder could not be written, and ``device`` where it has kept a model.
+its standard output with one line, an event of the kind "state" with ``request`` and ``exit_code``, with ``message`` if
+the folder could not be written, and with ``device`` if it has kept a model.
 
 It exits, and so frees all memory, after some time without a request, when its input is closed, when the
 process that started it has ended, when another job wants the GPU that holds its model, and after any error that may
@@ -100,7 +100,7 @@ class Server:
                 return self._requests.get(timeout=min(left, _LOOK_SECONDS))
             except queue.Empty:
                 if not collected:
-                    # Takes a third of a second with everything torch and MONAI load: not between two jobs.
+                    # With everything that torch and MONAI load, this takes a third of a second: not between two jobs.
                     gc.collect()
                     free_device_memory()
                     collected = True
@@ -109,7 +109,7 @@ class Server:
         return None
 
     def _do(self, folder: JobFolder) -> tuple[JobEnd, str]:
-        """How the job ended, and why if its folder could not be written."""
+        """Run a job; how it ended, and the reason if its folder could not be written."""
         self._stop = StopRequest(folder)
         if self._leaving:
             self._stop.request()
@@ -156,8 +156,8 @@ def gpu_is_wanted(device_id: str) -> bool:
 def _take_streams() -> tuple[int, int]:
     """Standard input and output as private descriptors that no library and no child process can touch.
 
-    From now on, anything printed goes to standard error. That nothing else reads the input matters on Windows,
-    where loading a library blocks while another thread reads it.
+    From now on, anything printed goes to standard error. On Windows, nothing else may read the input: loading a library
+    blocks while another thread reads it.
     """
     sys.stdout.flush()
     streams = os.dup(0), os.dup(1)

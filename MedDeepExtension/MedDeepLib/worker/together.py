@@ -1,8 +1,8 @@
 """One training in several processes on this computer, under torch's elastic launcher.
 
-The worker leases the devices and waits; the processes (:mod:`MedDeepLib.worker.rank`) train, and each writes to a file
-how it ended. torch's launcher ends all of them when one dies; the training can then be resumed, even with a different
-number of processes.
+The worker leases the devices and waits; the processes (:mod:`MedDeepLib.worker.rank`) train, and each writes its
+outcome to a file. torch's launcher ends all of them when one dies; the training can then be resumed, even with a
+different number of processes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _result(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         return results[0] | {"usage": usage}
     if EXIT_STOPPED in ends:
         raise Stopped
-    # When one has died, the others only know that it is gone: its own message comes first.
+    # When one has died, the others only report that it is gone, so its own message takes precedence.
     for outcome in outcomes:
         if outcome.get("message") and outcome.get("kind") != "internal":
             raise _ERRORS.get(outcome["kind"], JobError)(outcome["message"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    """Train the job's method on ``context.dataset`` and save the model in ``folder``; the metrics of every stage.
+    """Train the job's method on ``context.dataset`` and save the model in ``folder``; returns each stage's metrics.
 
     Resumes from the checkpoint in ``context.folder``, which is that of ``folder``, if there is one.
     """
@@ -30,7 +30,7 @@ def train_model(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]
     identity = {"method": job.method, "parameters": to_mapping(method.parameters)}
     manifest = begin_manifest(job, folder, method, context) if ranks.leads() else None
     prepared = method.prepare(context)
-    stages: Any = method.stages(prepared, context)  # train() refuses what is no stage
+    stages: Any = method.stages(prepared, context)  # train() refuses anything that is not a stage
     trained = train(stages, context, identity)
     if manifest is None:
         return trained.metrics

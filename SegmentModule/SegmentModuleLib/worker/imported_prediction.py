@@ -19,11 +19,12 @@ from MedDeepLib.data.preparation import stack_channels
 from MedDeepLib.data.sources.image import Image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_layers
 from MedDeepLib.errors import UserError
+from MedDeepLib.inference.progress import TileProgress
 
 from SegmentModuleLib.parameters import ImportedApplyParameters
 from SegmentModuleLib.worker.memory_steps import predict_within_memory
 from SegmentModuleLib.worker.postprocessing import classes_to_clean, keep_largest_components, removal_in_words
-from SegmentModuleLib.worker.prediction import ImagePredictor, SegmentationPrediction, TileProgress
+from SegmentModuleLib.worker.prediction import ImagePredictor, SegmentationPrediction
 
 
 @dataclass(eq=False)

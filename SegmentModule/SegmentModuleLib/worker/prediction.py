@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
 from MedDeepLib.inference.ladder import apply_within_memory
+from MedDeepLib.inference.progress import TileProgress
 from MedDeepLib.inference.sinks import Labels
 from MedDeepLib.inference.sliding import TilingOptions
 from MedDeepLib.training.precision import autocast_dtype
@@ -166,20 +166,3 @@ class SegmentationPredictor(ImagePredictor):
         if (values == np.arange(len(values))).all():
             return labels
         return values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
-
-
-class TileProgress:
-    """Reports tiles done and the time left, at most twice a second."""
-
-    def __init__(self, context: Context):
-        self._context = context
-        self._began = time.monotonic()
-        self._reported = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._reported < 0.5 and done < total:
-            return
-        self._reported = now
-        remaining = (now - self._began) / done * (total - done)
-        self._context.report("progress", step=done, total=total, remaining=round(remaining, 1))

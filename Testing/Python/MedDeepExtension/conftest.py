@@ -1,4 +1,4 @@
-"""What tests of the home panel share: the open panel, what a person does at it, and jobs that lie in its folder."""
+"""Fixtures for the home panel: the open panel with user actions, and jobs in its runs folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ OLD = 1.7e9
 
 @pytest.fixture(autouse=True)
 def without_released_models(monkeypatch):
-    """What comes with the extension is in every list; here each test says what there is."""
+    """Hide the released models, which are in every list: each test defines the models that exist."""
     from MedDeepLib.jobs import models
 
     monkeypatch.setattr(models, "released_models", dict)
 
 
 class Panel:
-    """The open module with what a person does at it, and what they see; it replays the jobs that it resumes."""
+    """The open module, with the actions of a user and what the panel shows. Resumed jobs are replayed."""
 
     def __init__(self, host, launcher: ReplayLauncher):
         self.host, self.launcher = host, launcher
         self.widget = None
 
     def open(self) -> None:
-        """As in a new session; returns before anything has been looked at."""
+        """Open the panel as in a new session; returns before the first refresh."""
         self.widget = self.host.load_module(MODULE)
         self.widget.logic.launcher = self.launcher
 
@@ -50,17 +50,17 @@ class Panel:
     def parameters(self):
         return self.widget._parameterNode
 
-    def settle(self, seconds: float = 20) -> None:
-        """Let the event loop turn until nothing is under way."""
+    def settle(self, seconds: float = 300) -> None:
+        """Run the event loop until no work is pending."""
         assert self.host.process_events(seconds, lambda: not self.home.is_busy())
 
     def look(self) -> None:
-        """What happens once a second, now."""
+        """Refresh now, as the timer does once a second."""
         self.settle()
         self.home._look_at_all()
         self.settle()
 
-    def wait(self, condition, seconds: float = 60):
+    def wait(self, condition, seconds: float = 300):
         assert self.host.process_events(seconds, condition), self.status("jobs")
 
     def status(self, section: str) -> str:
@@ -74,7 +74,7 @@ class Panel:
         self.settle()
 
     def row(self, section: str, path: Path) -> dict[str, str]:
-        """What the table shows of a job or a model, by the titles of the columns; a progress bar as its value."""
+        """The table row of a job or a model, by column title; a progress bar is given as its value."""
         widget, keys = getattr(self.ui, f"{section}Table"), getattr(self.home, section).table.row_keys()
         found: dict[str, str] = defaultdict(str)  # empty for one that is not listed yet
         if str(path) not in keys:
@@ -87,7 +87,7 @@ class Panel:
         return found
 
     def text(self, name: str) -> str:
-        """What a label shows, without marks and the places where long words may be broken."""
+        """The text of a label, without markup and zero-width spaces."""
         from PySide6 import QtGui
 
         document = QtGui.QTextDocument()
@@ -112,13 +112,13 @@ def launcher() -> ReplayLauncher:
 
 @pytest.fixture
 def closed_panel(host, runs_folder, launcher) -> Panel:
-    """The panel before it is opened."""
+    """The panel, not open yet."""
     return Panel(host, launcher)
 
 
 @pytest.fixture
 def panel(closed_panel) -> Panel:
-    """The open panel, which has looked at everything."""
+    """The open panel, after its first refresh."""
     closed_panel.open()
     closed_panel.settle()
     return closed_panel
@@ -126,7 +126,7 @@ def panel(closed_panel) -> Panel:
 
 @pytest.fixture
 def asked(panel):
-    """The panel, which shows real dialogs: tests answer them."""
+    """The panel with dialogs enabled; the tests answer them."""
     panel.host.start(testing=False)
     yield panel
     panel.host.start(testing=True)
@@ -134,7 +134,7 @@ def asked(panel):
 
 @pytest.fixture
 def make_job(runs_folder):
-    """Makes jobs as a worker has left them, each a day newer than the one before."""
+    """Makes jobs as a worker leaves them, each a day newer than the one before."""
     made = []
 
     def make(name: str, *events: tuple[str, dict], action: str = "train", **files: str):
@@ -161,7 +161,7 @@ def make_job(runs_folder):
 
 @pytest.fixture
 def running(runs_folder, toy_dataset):
-    """Starts real trainings as another program would; what still runs after the test is killed."""
+    """Starts real trainings as another program would; any that still run after the test are killed."""
     from MedDeepLib.jobs import Job, JobFolder, launch
 
     jobs = []
@@ -185,7 +185,7 @@ def trained(runs_folder, toy_run) -> Path:
 
 
 def new_training(folder: Path):
-    """The folder of a training as it is recorded."""
+    """The folder of a recorded training."""
     from MedDeepLib.jobs import Job, JobFolder
 
     parameters = toy_cases.TRAINING | {"steps": 60, "validate_every": 20}
@@ -194,7 +194,7 @@ def new_training(folder: Path):
 
 @pytest.fixture
 def elsewhere(runs_folder):
-    """Starts replays as another program would: they say what they are told to ``play_until(...)``."""
+    """Starts replays as another program would; ``play_until(...)`` emits their events."""
 
     def start(name: str) -> ReplayWorker:
         return ReplayLauncher(train=recorded("segment_train")).launch(new_training(runs_folder / name))
@@ -204,7 +204,7 @@ def elsewhere(runs_folder):
 
 @pytest.fixture
 def interrupted(runs_folder, launcher):
-    """A training that was killed after a checkpoint, as by a computer that was switched off."""
+    """A training that was killed after a checkpoint, as if the computer had been switched off."""
     folder = new_training(runs_folder / "killed")
     launcher.hold(step(30))
     worker = launcher.launch(folder)

@@ -1,4 +1,4 @@
-"""Devices in the home panel: memory, holders, the order of those who wait, and changing it by clicking."""
+"""Devices in the home panel: memory, the jobs that hold them, and the queue, whose order a click changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CARD = Device("cuda:0", "Card", 8_000_000_000, 7_100_000_000, key="GPU-a")
 
 @pytest.fixture
 def cards(monkeypatch) -> list[Device]:
-    """What the driver says there is; tests change it."""
+    """The GPUs that the driver reports; tests change them."""
     found = [CARD]
     monkeypatch.setattr(manager, "_cuda_devices", lambda: list(found))
     return found
@@ -22,7 +22,7 @@ def cards(monkeypatch) -> list[Device]:
 
 @pytest.fixture
 def lease():
-    """Makes leases as jobs do, each for one card unless it says otherwise."""
+    """Makes leases as jobs do, each for one GPU unless told otherwise."""
     made = []
 
     def make(title: str, *devices: Device) -> Lease:
@@ -35,7 +35,7 @@ def lease():
 
 
 def lines(panel, device: int = 0) -> list[str]:
-    """What the tree shows below a device."""
+    """The lines below a device in the tree."""
     item = panel.ui.devicesTree.topLevelItem(device)
     return [item.child(number).text(0) for number in range(item.childCount())]
 
@@ -113,7 +113,7 @@ def test_a_job_that_waits_is_moved(cards, panel, lease):
 
 
 def test_moving_counts_among_those_who_wait_for_this_device(cards, panel, lease):
-    """A job that takes any card stands in several queues, each with other jobs."""
+    """A job that accepts any GPU waits in several queues, each with different jobs."""
     other = Device("cuda:1", "Other card", 8_000_000_000, 8_000_000_000, key="GPU-b")
     cards.append(other)
     lease("holds card").take()
@@ -143,7 +143,7 @@ def test_a_job_that_has_got_its_device_meanwhile_cannot_be_moved(cards, panel, l
 
 
 def test_a_real_job_that_waits_is_listed_and_stopped(tmp_path, monkeypatch, cards, panel, make_job):
-    """Both were started by another program; the panel knows them by their folders and by the board."""
+    """Another program started both; the panel finds them by their folders and on the lease board."""
     from MedDeepLib.jobs import State, launch
 
     cards[0] = Device("cuda:0", "Pretended card", 8_000_000_000, 7_000_000_000)

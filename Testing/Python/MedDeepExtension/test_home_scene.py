@@ -1,4 +1,4 @@
-"""The home panel and the scene: what is saved with it, and that nothing goes on when it should not."""
+"""The home panel and the scene: what is saved with it, and that nothing runs on when it should not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The open panel, the command line of register.py with the worker in this process, and refusals."""
+"""The open panel, and the command line of register.py with the worker in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register(monkeypatch, capsys):
 
 @pytest.fixture
 def refused(register, tmp_path):
-    """Runs an application that must be refused; its sentence. Nothing is written."""
+    """Runs a registration that must be refused and returns the error sentence; checks that nothing was written."""
 
     def run(fixed, moving, *options, model="global") -> str:
         output = tmp_path / "refused.h5"
@@ -50,7 +50,7 @@ def refused(register, tmp_path):
 
 
 class RegisterPanel(ModulePanel):
-    """The open module, and volumes of the toy body in the scene."""
+    """The open module, with volumes of the toy body in the scene."""
 
     def __init__(self, host):
         super().__init__(host, "RegisterModule")
@@ -77,7 +77,7 @@ class RegisterPanel(ModulePanel):
         return self.wait("apply")
 
     def transforms(self) -> list:
-        """The transform nodes that the user sees; every slice view has one of its own."""
+        """The transform nodes that the user sees, without those of the slice views."""
         import slicer
 
         return [n for n in slicer.util.getNodesByClass("vtkMRMLTransformNode") if not n.GetHideFromEditors()]

@@ -1,4 +1,4 @@
-"""Registration by gradient steps alone: known transforms are found again, whatever the grids."""
+"""Registration by gradient steps alone: known transforms are recovered on any grids."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def registered(method: str, images: Pair, context: Context | None = None, **opti
 
 
 def errors(prediction, truth) -> np.ndarray:
-    """Distance in mm between where a prediction and the truth take places in the body."""
+    """Distance in mm between where a prediction and the truth map points of the body."""
     points = inner_points()
     return np.linalg.norm(prediction.transform.of_points(points) - truth(points), axis=1)
 
@@ -86,7 +86,7 @@ def test_another_contrast_needs_mutual_information():
 
 @pytest.mark.parametrize("kind", ["matrix", "bent"])
 def test_an_initial_transform_is_chained(kind):
-    """The result contains it, and takes the fixed image's points all the way to the moving image's."""
+    """The result includes it, and maps points of the fixed image all the way to the moving image."""
     step = matrix_of((0, 0, 25), (20, 0, 0)) if kind == "matrix" else displacement(size=4.0)
     first = SpatialTransform((step,))
     small = matrix_of((3, 0, 2), (3, 2, -2))
@@ -132,7 +132,7 @@ def test_a_stop_keeps_the_best_so_far():
 
 
 def test_slices_are_registered_within_their_plane():
-    """A slice of any orientation: shift and rotation within it are found, and nothing leaves the plane."""
+    """In a slice of any orientation, shift and rotation within the plane are found, and nothing moves out of it."""
     grid = (affine(rotation(0, 90, 0), (1.5, 1.5, 4), (3, -60, -55)), (74, 80, 1))
     inverse = np.linalg.inv(grid[0][:3, :3] / (1.5, 1.5, 4))
     turn = np.eye(4)
@@ -160,7 +160,7 @@ def test_a_transform_that_folds_is_reported():
     context = Context(torch.device("cpu"), report=lambda event, **fields: events.append((event, fields)))
     prediction = registered("morph", pair("plain", "plain", bend), context, steps=3, matrix_steps=0)
     assert prediction.summary()["folded_percent"] == 0
-    # The same pair with a field that folds: twice as far as the images are apart, within a few voxels.
+    # The same pair with a field that folds: it changes by twice the images' distance within a few voxels.
     from RegisterModuleLib.worker.alignment import Aligned
     from RegisterModuleLib.worker.grids import Grid
     from RegisterModuleLib.worker.transforms import Displacement
@@ -179,7 +179,7 @@ def test_a_transform_that_folds_is_reported():
 
 @pytest.mark.parametrize("size", [0.1, 5.0])
 def test_a_rotation_is_found_in_bodies_of_any_size(size):
-    """A mouse's head is turned as far as a man's, in fewer millimetres."""
+    """A mouse's head may be rotated as far as a human's, but its points move fewer millimetres."""
     truth = matrix_of((0, 0, 14), (3, 0, 0))
     images = pair("plain", "plain", lambda points: moved_by(np.linalg.inv(truth), points))
     scale = np.diag([size, size, size, 1.0])
@@ -203,7 +203,7 @@ def test_too_little_memory_is_told_in_words(monkeypatch):
 
 
 def test_an_image_of_a_part_is_registered_to_the_whole():
-    """It covers less of the fixed image than would be a misunderstanding the other way round."""
+    """A moving image may cover a small part of the fixed image only."""
     whole = pair("plain", "plain", lambda points: moved_by(matrix_of((0, 0, 0), (-3, 2, 0)), points))
     corner, shape = np.array([12, 16, 10]), np.array([14, 14, 14])
     part = whole.moving.array[(slice(None), *(slice(a, a + n) for a, n in zip(corner, shape, strict=True)))]

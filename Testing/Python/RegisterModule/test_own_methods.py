@@ -1,4 +1,4 @@
-"""Registration methods of one's own, each in its own file: a learned metric, a radiograph with a volume, mistakes."""
+"""User-written registration methods, one file each: a learned metric, a radiograph with a volume, mistakes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OneImage(Base):
 
 @pytest.mark.slow
 def test_a_learned_metric_is_one_file(register, tmp_path, monkeypatch):
-    """Trained, it finds a shift and a rotation by its own gradients, and is judged like any other method."""
+    """Once trained, it finds a shift and a rotation by its own gradients, and is evaluated like any other method."""
     monkeypatch.setenv("MEDDEEP_METHODS", str(OWN_METHODS))
     assert len((OWN_METHODS / "learned_metric.py").read_text(encoding="utf-8").splitlines()) < 60
     dataset, run = tiny_register.write_dataset(tmp_path), tmp_path / "run"
@@ -110,7 +110,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_method_takes_the_pairs_that_it_says_it_takes(register, refused, own, tmp_path):
-    """A radiograph and a volume far from it, without a network and without training; others refuse them as before."""
+    """A radiograph and a distant volume, without a network or training; other methods still refuse them."""
     own("radiograph", RADIOGRAPH)
     affine = GRIDS["plain"][0].copy()
     affine[:3, 3] += 700
@@ -143,7 +143,7 @@ def test_a_network_of_other_channels_is_named_at_the_first_step(register, own, t
 
 
 class Seen:
-    """A metric with a part for each resolution, as one that computes features of the fixed image once has."""
+    """A metric with state for each resolution, like one that computes features of the fixed image once."""
 
     def __init__(self):
         self.spacings, self.calls = [], 0

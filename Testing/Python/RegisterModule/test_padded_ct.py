@@ -1,4 +1,4 @@
-"""A padded CT is registered as well as one without padding, and the result says what was done and what was not."""
+"""A padded CT is registered as well as one without padding, and the result reports the padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _as_moved(points: np.ndarray) -> np.ndarray:
 
 
 def registered(fixed_padding, moving_padding, method="global", grid="anisotropic", **options):
-    """``grid``: of the fixed image; with that of the moving one, the circle stays while the body moves."""
+    """``grid`` is that of the fixed image; on the moving image's grid, the circle stays while the body moves."""
     torch.set_num_threads(1)
     fixed = scan(grid, padding=fixed_padding)
     moving = scan("anisotropic", _as_moved, moving_padding, seed=1)
@@ -66,7 +66,7 @@ def test_a_result_says_that_images_were_hardly_aligned():
     prediction = registered(None, None, transform="rigid", matrix_steps=0)
     assert prediction.summary()["similarity_after"] == prediction.summary()["similarity_before"]
     assert "The images were hardly aligned" in prediction.in_words() and "option center" in prediction.in_words()
-    # What matched before cannot become better.
+    # Images that matched before cannot match better.
     figures = {"similarity_before": 0.93, "similarity_after": 0.93}
     prediction.figures.update(figures)
     assert "hardly aligned" not in prediction.in_words()

@@ -1,4 +1,4 @@
-"""Painted images: random, but left mostly as right, and often by a few tissues, as real images are."""
+"""Painted images: random, but mostly symmetric and often made of a few tissues, as real images are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registering by clicking: the transform puts the moving volume onto the fixed one, whatever their grids."""
+"""Registering by clicking: the transform puts the moving volume onto the fixed one on any grids."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SMALLEST_VOXEL = 2.5
 
 
 def to_body(points: np.ndarray) -> np.ndarray:
-    """What the moving image shows at a place, for a moving image that lies ``TRUTH`` away from the fixed one."""
+    """The point of the body that the moving image shows at ``points``; the images differ by ``TRUTH``."""
     return moved_by(np.linalg.inv(TRUTH), points)
 
 
 def hardened_points(transform, points: np.ndarray) -> np.ndarray:
-    """Where markups that lie at ``points`` come to lie when the transform above them is hardened."""
+    """The positions of markups at ``points`` after hardening the transform above them."""
     import slicer
 
     markups = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
@@ -35,9 +35,9 @@ def hardened_points(transform, points: np.ndarray) -> np.ndarray:
 
 
 def hardened_coordinates(transform, grid: str) -> tuple[np.ndarray, np.ndarray]:
-    """Places (N, 3), and where the transform takes what lies there from: by hardening images of the coordinates.
+    """Points (N, 3) and where the transform samples each from, found by hardening images of the coordinates.
 
-    Their values grow evenly, so interpolation makes no error, and a value is a place in mm.
+    Their values are linear in the position, so interpolation is exact and a value is a position in mm.
     """
     import slicer
     from MedDeepLib.data.sources.image import Image
@@ -59,7 +59,7 @@ def hardened_coordinates(transform, grid: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def keeping(panel, monkeypatch, tmp_path):
-    """The panel, which keeps a copy of the file that each job writes as ``panel.written``."""
+    """The panel; ``panel.written`` is a copy of the file that the last job wrote."""
     import shutil
 
     from RegisterModuleLib.scene import registration_jobs
@@ -119,7 +119,7 @@ def test_a_deformation_is_hardened_as_the_network_warps(keeping, fixed, moving):
     before = np.linalg.norm(inverse_of(bend, points) - points, axis=1).mean()
     after = np.linalg.norm(panel.written.of_points(points) - inverse_of(bend, points), axis=1).mean()
     assert after < 0.5 * before
-    # Fiducials go the one way, the voxels of a volume come the other way.
+    # Fiducials use the transform, the voxels of a volume its inverse.
     own = panel.written.of_points(points)
     assert np.linalg.norm(hardened_points(node, own) - points, axis=1).max() < 0.1 * SMALLEST_VOXEL
     places, sources = hardened_coordinates(node, moving)
@@ -131,7 +131,7 @@ def test_a_deformation_is_hardened_as_the_network_warps(keeping, fixed, moving):
 
 
 def test_a_deformation_goes_both_ways(panel):
-    """Fiducials go from the moving to the fixed volume, the voxels of a volume come the other way."""
+    """Fiducials are mapped from the moving to the fixed volume, voxels are sampled the other way."""
     bend = wave(6.0)
     panel.replay(apply=registered(deformation(bend)))
     target, other = panel.add_volume("target", "anisotropic"), panel.add_volume("other", "oblique", bend)
@@ -201,7 +201,7 @@ def test_without_a_volume_the_moving_one_is_compared_where_it_lies_now(panel):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["matrix", "grid", "nested"])
 def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, kind, tmp_path):
-    """It is suggested, its effect is part of the result, and the result takes its place."""
+    """It is preselected, the result includes its effect and replaces it."""
     import slicer
     from RegisterModuleLib.worker.transforms import SpatialTransform, write_transform
     from toy_pairs import displacement
@@ -235,7 +235,7 @@ def test_begins_from_the_transform_that_the_moving_volume_lies_under(keeping, ki
 
 
 def test_the_worker_gets_the_transform_that_the_moving_volume_lies_under(panel, tmp_path):
-    """All steps of it as one; the result takes its place."""
+    """All its steps combined into one; the result replaces it."""
     import slicer
     from RegisterModuleLib.scene.transforms import transform_from_file
 
@@ -281,7 +281,7 @@ def test_what_was_suggested_for_one_volume_is_not_kept_for_another(panel):
 
 
 def test_the_fixed_volumes_own_transform_stays_above_the_result(panel):
-    """Both volumes lie on each other in the world, wherever the fixed one has been put."""
+    """Both volumes coincide in the world, wherever the fixed one has been moved."""
     import slicer
 
     target, other = panel.add_volume("target", "plain"), panel.add_volume("other", "left-handed", to_body)
@@ -334,7 +334,7 @@ def test_a_chosen_transform_gets_the_result_if_it_can_hold_it(panel):
 
 
 def start_deforming(panel):
-    """A registration that is under way and has found something."""
+    """A running registration that has made progress."""
     found = registered(deformation(wave(6.0)), "register_apply_stopped")
     panel.replay(apply=replace(found, on_stop="finish")).hold(phase("Deforming"))
     target, other = panel.add_volume("target", "plain"), panel.add_volume("other", "plain", wave(6.0))

@@ -1,4 +1,4 @@
-"""The released model: it is found by its name, small, complete, and tells nothing of the computer that trained it."""
+"""The released model is found by its name, small, complete, and reveals nothing about the computer that trained it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_its_weights_are_those_it_names_and_fit_the_networks():
 
 
 def test_it_gives_an_invertible_transform():
-    """Of a body that it was not trained on: it aligns nothing there, but must neither fold nor fail."""
+    """On a body unlike its training data it aligns nothing, but must neither fold nor fail."""
     from MedDeepLib.core import from_mapping
     from MedDeepLib.data.sources.image import Image
 

@@ -1,4 +1,4 @@
-"""The script: what it writes, and what it refuses with one sentence."""
+"""The script: the files it writes, and the input it refuses with one sentence."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_a_cohort_of_pairs(register, files, tmp_path, monkeypatch):
     assert [segment.name for segment in segments] == list(STRUCTURES.values())
     assert 2 * ((labels == truth) & (truth > 0)).sum() / ((labels > 0).sum() + (truth > 0).sum()) > 0.85
 
-    # What has been done is not done again, unless one of its inputs has changed; what someone has changed is kept.
+    # Finished cases are not repeated unless an input has changed; edited results are kept.
     before = (tmp_path / "out" / "a.h5").stat().st_mtime_ns
     code, printed, _ = register(*arguments, *options)
     assert "1 of 2 cases are done (1 of them was before)" in printed

@@ -1,4 +1,4 @@
-"""One side of a case, pairs made of single images, and landmarks of which several have one name."""
+"""One side of a case, pairs made of single images, and landmarks that share a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The similarities that gradient steps follow: what they are, and what they do not care for."""
+"""The similarities that gradient steps maximise: their values, and what they are invariant to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def whole(like: torch.Tensor) -> torch.Tensor:
 
 
 def correlations(first: np.ndarray, second: np.ndarray, window: int) -> np.ndarray:
-    """r² in each window that lies wholly within the images."""
+    """r² in each window that lies entirely within the images."""
     parts = [np.lib.stride_tricks.sliding_window_view(one, (window,) * 3) for one in (first, second)]
     first, second = (part.reshape(*part.shape[:3], -1) for part in parts)
     first, second = (part - part.mean(-1, keepdims=True) for part in (first, second))
@@ -55,10 +55,10 @@ def test_brightness_and_its_sign_do_not_matter(name, factor):
     ("local-information", lambda r2: np.log(1 - r2 + 0.02) / 2),
 ])  # fmt: skip
 def test_local_ones_are_means_over_windows(name, of):
-    """Against plain numpy, where every window lies wholly within the images."""
+    """Against plain numpy, where every window lies entirely within the images."""
     one, other = image(1), 0.6 * image(1) + 0.4 * image(2)
     expected = of(correlations(one[0].numpy().astype(float), other[0].numpy().astype(float), 3)).mean()
-    # At the border windows are cut off, which the mean over all voxels shows a little.
+    # Windows are cut off at the border, which changes the mean over all voxels slightly.
     assert float(similarity(name, 3)(one, other, whole(one))) == pytest.approx(expected, abs=0.02)
 
 
@@ -73,7 +73,7 @@ def test_what_has_no_weight_does_not_count(name):
 
 
 def test_information_pulls_harder_where_images_are_alike():
-    """A step towards the fixed image gains more of it the closer the images are; of r² itself it is the other way."""
+    """The closer the images, the more of it a step towards the fixed image gains; for r² itself, the less."""
     one, noise = image(1, (15, 15, 15)), image(2, (15, 15, 15))
 
     def gain(name: str, share: float) -> float:
@@ -87,7 +87,7 @@ def test_information_pulls_harder_where_images_are_alike():
 
 def test_mutual_information_sees_through_any_exchange_of_grey_values():
     one = image(1)
-    exchanged = (3 * one).frac()  # three grey values become one: related, but not by a line
+    exchanged = (3 * one).frac()  # three grey values become one: related, but not linearly
     metric = similarity("mutual-information")
     assert float(metric(one, exchanged, whole(one))) < float(metric(one, image(2), whole(one))) - 0.2
     linear = similarity("correlation")

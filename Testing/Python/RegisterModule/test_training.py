@@ -1,4 +1,4 @@
-"""Training: a network that is trained on small cases learns to register others of their kind."""
+"""Training: a network trained on small cases learns to register similar ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_network_alone_aligns_bodies_of_any_contrast(painted_model, contrast):
 
 
 def test_a_model_of_another_size_warns(tmp_path):
-    """A body twice as large is not what the model was trained on, however little it has learned."""
+    """A body twice as large is unlike the training data, however little the model has learned."""
     little = painted(tmp_path, structure_steps=2, steps=2, validate_every=2)
     twice = matrix_of(scale=(0.4, 0.4, 0.4))
     grid = (np.diag([7.0, 7, 7, 1]) + np.array([[0, 0, 0, -126]] * 3 + [[0] * 4]), (37, 43, 37))
@@ -111,7 +111,7 @@ def test_images_without_labels_train_by_their_correlation(tmp_path):
 
 @pytest.mark.parametrize("layout", ["pairs", "cohort", "atlas"])
 def test_what_makes_a_pair(tmp_path, layout):
-    """Listed pairs stay what they are, an atlas is always the fixed image, and a cohort pairs anybody with anybody."""
+    """Listed pairs are kept, an atlas is always the fixed image, and a cohort pairs any two patients."""
     from dataclasses import replace
 
     from MedDeepLib.core.registry import task
@@ -202,7 +202,7 @@ def test_a_network_of_points_learns_from_images_without_labels(tmp_path):
 
 
 def write_images(folder: Path, count: int) -> list[dict]:
-    """Images of bodies, each bent its own way, and their entries in a list."""
+    """Images of bodies, each with its own deformation, and their entries in a list."""
     for number in range(count):
         image = draw("plain", random_bend(number, 12.0))
         write_image(folder / f"body{number}.nrrd", image.astype(np.float32), GRIDS["plain"][0])

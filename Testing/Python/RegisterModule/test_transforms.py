@@ -1,4 +1,4 @@
-"""Transforms: what ITK and Slicer make of the files is what the registration itself does."""
+"""Transforms: ITK and Slicer apply the files exactly as the registration itself does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MATRIX = matrix_of((4, -7, 10), (3, -2, 5), (1.05, 0.95, 1.02))
 
 
 def through_itk(path, points: np.ndarray) -> np.ndarray:
-    """Where the transform in a file takes points (N, 3) in RAS mm, by ITK."""
+    """Points (N, 3) in RAS mm, mapped by ITK with the transform in a file."""
     (transform,) = itk.transformread(str(path))
     flip = np.array([-1, -1, 1.0])
     return np.array([transform.TransformPoint((point * flip).tolist()) for point in points]) * flip
@@ -62,7 +62,7 @@ def test_a_flow_does_not_fold_and_its_determinant_is_that_of_its_derivative():
     voxels = field.vectors / 4.0
     determinant = jacobian_determinant(voxels)
     assert float(determinant.min()) > 0 and float(determinant.max()) > 1.5
-    # By differences of the transform itself, at one place.
+    # From finite differences of the transform at one point.
     index = (12, 15, 14)
     corner = np.array(field.grid.affine @ [*index, 1.0])[:3]
     corners = {
@@ -80,7 +80,7 @@ def test_a_flow_does_not_fold_and_its_determinant_is_that_of_its_derivative():
     ("fixed", "moving"), [("oblique", "left-handed"), ("anisotropic", "oblique"), ("plain", "anisotropic")]
 )
 def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
-    """Our own warp against ITK's resampler with the file, on pairs of different size, spacing and handedness."""
+    """Our warp against ITK's resampler with the file, on pairs of different size, spacing and handedness."""
     transform = SpatialTransform((displacement(), MATRIX))
     write_transform(tmp_path / "t.h5", transform)
     write(tmp_path / "moving.nrrd", moving)
@@ -103,7 +103,7 @@ def test_the_volume_is_what_itk_resamples(tmp_path, fixed, moving):
     inside = theirs > 0
     difference = np.abs(own - theirs)[inside]
     assert inside.mean() > 0.3
-    # 0.1 voxel at the steepest edge of the body makes far more than this.
+    # An error of 0.1 voxel at the steepest edge of the body would exceed this by far.
     assert np.percentile(difference, 99.9) < 2.0, np.percentile(difference, 99.9)
 
 
@@ -133,7 +133,7 @@ def test_a_slice_keeps_its_plane(tmp_path):
 
 @pytest.mark.parametrize("shift", [0.0, 80.0])
 def test_a_spline_after_a_matrix_is_taken_where_the_fixed_image_lies(tmp_path, shift):
-    """However far away the moving image is: the spline's own grid lies around that one."""
+    """However far away the moving image is: the spline's grid covers the fixed image."""
     spline = itk.BSplineTransform[itk.D, 3, 3].New()
     spline.SetTransformDomainOrigin([-70.0 + shift] * 3)
     spline.SetTransformDomainPhysicalDimensions([140.0] * 3)
@@ -171,7 +171,7 @@ def test_transforms_that_cannot_be_used(tmp_path):
 
 
 def test_slicer_hardens_the_file_as_we_do(tmp_path):
-    """A fiducial and a volume under the loaded node land where the registration puts them."""
+    """A fiducial and a volume under the loaded node end up where the registration puts them."""
     from MedDeepLib.scene import headless
 
     headless.start()
@@ -180,7 +180,7 @@ def test_slicer_hardens_the_file_as_we_do(tmp_path):
     transform = SpatialTransform((displacement(), MATRIX))
     write_transform(tmp_path / "t.h5", transform)
     node = slicer.util.loadTransform(str(tmp_path / "t.h5"))
-    # The node belongs above what lies in the moving image's space, and takes it to the fixed image's.
+    # The node belongs above nodes in the moving image's space, and maps them to the fixed image's.
     points = inner_points(40)
     markups = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     for point in transform.of_points(points):

@@ -1,4 +1,4 @@
-"""What tests share: the open panel with a small dataset and a trained run, and commands that must be refused."""
+"""Shared fixtures: the open panel with a small dataset and a trained run, and commands that must be refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dataset(toy_dataset) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(toy_run) -> Path:
-    """A run with a model that knows the toy images; copy it where a test changes it."""
+    """A run with a model trained on the toy images; tests that change it work on a copy."""
     return toy_run
 
 
@@ -59,15 +59,15 @@ def panel_with_model(host, dataset, runs_folder, trained_run) -> Panel:
 
 @pytest.fixture
 def panel_with_recorded_model(host, dataset, runs_folder) -> Panel:
-    """The same with a model that nobody has had to train; jobs with it can be replayed only."""
+    """The same with an untrained model; jobs with it can only be replayed."""
     panel = Panel(host, dataset)
     panel.run = recorded_run("segment_train", runs_folder / "trained")
-    panel.widget.enter()  # lists the models anew
+    panel.widget.enter()  # lists the models again
     return panel
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
-    """What lies below ``folder``, save the cache that torch makes for itself among temporary files."""
+    """Everything below ``folder``, except the cache that torch makes among temporary files."""
     files = [file for file in sorted(folder.rglob("*")) if not file.name.startswith("torchinductor")]
     return {str(file): file.read_bytes() if file.is_file() else b"" for file in files}
 

@@ -1,7 +1,7 @@
 """Applies a small network to a large volume and prints the peak of the memory it took, in float32 volumes.
 
-A process of its own, since memory that a process has once had it may keep: memory_of_an_application.py FOLDER SPACING
-CLASSES, with the volumes small.nrrd and large.nrrd in FOLDER.
+It needs its own process, since a process may keep memory that it has freed. Usage:
+memory_of_an_application.py FOLDER SPACING CLASSES, with the volumes small.nrrd and large.nrrd in FOLDER.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from SegmentModuleLib.worker.prediction import SegmentationPredictor
 
 
 class Bright(torch.nn.Module):
-    """Scores of any number of classes for hardly any memory of its own."""
+    """Scores for any number of classes, with hardly any memory of its own."""
 
     def __init__(self, classes: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Segmentation on a device whose memory is not the processor's: nothing is left behind on either side."""
+"""Segmentation on a device with its own memory: every tensor is on the right device."""
 
 from __future__ import annotations
 

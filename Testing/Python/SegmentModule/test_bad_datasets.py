@@ -45,7 +45,7 @@ def test_a_label_on_another_grid(train, tmp_path):
 
 
 def test_resampling_when_asked_for(segment, tmp_path):
-    """What the sentence offers works: labels on half the resolution are resampled and learnt from."""
+    """The suggested remedy works: labels at half the resolution are resampled and learned."""
     file = dataset(tmp_path)
     image(tmp_path / "l0.nrrd", toy_image(0)[1][::2, ::2, ::2].copy(), toy_affine((4, 4, 6)))
     settings = {"steps": 1, "features": "8,8,8", "patch_size": "16,16,16", "resample_labels": "yes"}

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what it is given, the command line says one plain sentence, writes nothing and returns 2."""
+"""For any bad input, the command line prints one plain sentence, writes nothing and returns 2."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_impossible_resources(apply, tmp_path):
     assert "number of threads" in apply(image(tmp_path / "a.nrrd"), options=("--threads", "-2"))
 
 
-# --- what is right stays right ---------------------------------------------------------------------------------------
+# --- valid input is accepted -----------------------------------------------------------------------------------------
 
 
 def test_a_bad_case_does_not_cost_the_others(segment, toy_run, tmp_path):

@@ -1,4 +1,4 @@
-"""Training cases: labels find their classes by name or value, and their place on the image's grid."""
+"""Training cases: labels are matched to classes by name or value, and placed on the image's grid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_plain_labels_are_matched_by_value(tmp_path):
 
 
 def test_segments_are_matched_by_name(tmp_path):
-    """Whatever values a segmentation uses, its segments say what they are."""
+    """The names of the segments count, whatever values a segmentation uses."""
     segments = [Segment(1, "spleen", (0, 1, 0)), Segment(2, "liver", (1, 0, 0))]
     write_segmentation(tmp_path / "l.seg.nrrd", two_boxes(2, 1), np.eye(4), segments)
     np.testing.assert_array_equal(reference(tmp_path / "l.seg.nrrd"), two_boxes(1, 2))
@@ -53,7 +53,7 @@ def test_segments_with_other_names_are_matched_by_value(tmp_path):
 
 
 def test_a_segment_more_than_declared_is_refused_and_never_taken_for_another(tmp_path):
-    """Its value may be that of a declared class: the names decide as soon as one of them is known."""
+    """Even if it has the value of a declared class: once any name is known, names decide."""
     segments = [Segment(9, "liver", (1, 0, 0)), Segment(3, "kidney", (0, 1, 0))]
     write_segmentation(tmp_path / "l.seg.nrrd", two_boxes(9, 3), np.eye(4), segments)
     with pytest.raises(UserError, match="kidney"):

@@ -1,4 +1,4 @@
-"""What is left to data and device is chosen sensibly, fits, builds a network, is shown, recorded and kept."""
+"""Parameters derived from data and device are sensible, fit the memory, and are shown, recorded and kept."""
 
 from __future__ import annotations
 
@@ -46,14 +46,13 @@ def choose(
 
 
 def used(configuration: Configuration) -> float:
-    """The share of the memory it was planned for."""
+    """The share of the planned memory that it needs."""
     method = configuration.method
     return configuration.need.bytes(method, method.parameters.batch_size) / configuration.budget_bytes
 
 
 def check_that_it_trains(configuration: Configuration) -> None:
-    """A step of the chosen network with its patch, without values; and one that computes, on fewer voxels, with fewer
-    features."""
+    """Count a step of the chosen network with its patch, and run one on fewer voxels with fewer features."""
     method, need = configuration.method, configuration.need
     patch, steps = patch_of(method), method.downsampling[: method.dimensions]
     assert all(n % step == 0 for n, step in zip(patch, steps, strict=True))
@@ -68,7 +67,7 @@ def check_that_it_trains(configuration: Configuration) -> None:
 
 
 def each_once(cases: list[tuple], *others: list) -> list:
-    """All combinations of the cases with the others; quick ones have each case once, the others by turns."""
+    """All combinations of cases and ``others``; the quick ones have each case once and cycle through the others."""
     combinations = list(itertools.product(*others))
     return [
         pytest.param(*case, *other, marks=() if number % len(combinations) == place else pytest.mark.slow)
@@ -174,8 +173,7 @@ def test_one_patch_at_a_time_where_two_of_the_smallest_do_not_fit():
 
 
 def test_few_loads_need_to_be_known():
-    """The first of falling sizes with a load of at most 1, whatever the loads are, and in few trials where they are
-    proportional."""
+    """The first of falling sizes with a load of at most 1 for any loads, in few trials if loads are proportional."""
     sizes = [1000 - 7 * n for n in range(100)]
     for limit in (2000, 1000, 777, 310, 307, 306):
         for exponent, constant in ((1, 0), (1, 90), (3, 0), (0.2, 0)):
@@ -296,7 +294,7 @@ def test_a_card_is_asked_how_much_is_free(toy_dataset, monkeypatch):
     assert chosen.parameters.patch_size == (40, 32, 24), "all of an image"
 
 
-# What models said of themselves before strides and kernels were parameters.
+# The metadata of models from before strides and kernels were parameters.
 OLD = {
     **{"steps": 2, "batch_size": 2, "learning_rate": 0.03, "patch_size": [32, 32, 16], "spacing": [2.0, 2.0, 2.5]},
     **{"loss": "dice_ce", "foreground": 0.8, "validation_fraction": 0.2, "validate_every": 2, "validation_cases": 10},

@@ -1,4 +1,4 @@
-"""Cross-validation through the worker: every patient is judged unseen, and an interruption changes nothing."""
+"""Cross-validation through the worker: every patient is evaluated unseen, and an interruption changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES = ("metrics.csv", "metrics.summary.csv", "metrics.sites.csv", "metrics.fo
 
 
 def cohort(folder: Path, sites=("Basel", "Bern"), cases: int = 7, **changes) -> Path:
-    """A dataset.json whose last case is a test case; sites take turns, and Bern has larger voxels."""
+    """A dataset.json whose last case is a test case; sites alternate, and Bern has larger voxels."""
     entries = []
     for number in range(cases):
         image, label = toy_cases.toy_image(number)
@@ -70,7 +70,7 @@ def wait_for(running, reached) -> None:
 
 
 def is_training(fold: int, step: int):
-    """True once the fold's training has come past a step."""
+    """True once the fold's training has passed a step."""
     return lambda progress: progress.get("fold") == fold and "stage" in progress and progress["step"] > step
 
 
@@ -82,7 +82,7 @@ def undisturbed(dataset, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_patient_is_judged_by_a_network_that_has_not_seen_him(undisturbed):
+def test_every_patient_is_evaluated_by_a_network_that_was_not_trained_on_them(undisturbed):
     found = rows(undisturbed / "metrics.csv")
     assert list(found[0])[:5] == ["fold", "case", "patient", "site", "structure"]
     judged = sorted((row["patient"], row["structure"]) for row in found)
@@ -164,7 +164,7 @@ def test_stopped_and_killed_in_the_second_fold_it_comes_to_the_same_report(undis
 
 @pytest.fixture
 def interrupted(undisturbed, tmp_path) -> JobFolder:
-    """The undisturbed run as if it had been killed before it wrote its report."""
+    """The uninterrupted run, as if it had been killed before it wrote its report."""
     shutil.copytree(undisturbed, tmp_path / "run")
     folder = JobFolder(tmp_path / "run")
     for file in (folder.result_file, folder.worker_file, *(folder.path / name for name in TABLES)):
@@ -201,7 +201,7 @@ def test_one_action_does_not_resume_the_other(interrupted, segment):
 @pytest.mark.slow
 @pytest.mark.slow
 def test_leaving_one_site_out(tmp_path, segment):
-    """Both networks learn, each is judged on the other site, and chooses its voxel size without looking there."""
+    """Both networks learn, each is evaluated on the other site, and that site does not influence its voxel size."""
     settings = [f"{key}={json.dumps(value).strip('[]')}" for key, value in toy_cases.TRAINING.items()]
     flags = [argument for setting in settings for argument in ("--set", setting.replace('"', ""))]
     where = ("--dataset", cohort(tmp_path, cases=9), "--output", tmp_path / "run", "--device", "cpu")

@@ -1,4 +1,4 @@
-"""A deeply supervised U-Net: in training its coarser outputs are there and learn, otherwise the finest is all."""
+"""A deeply supervised U-Net: its coarser outputs exist and learn in training; otherwise it has only the finest."""
 
 from __future__ import annotations
 

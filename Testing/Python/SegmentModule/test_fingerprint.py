@@ -1,4 +1,4 @@
-"""What a dataset looks like is told from headers, along the patient's axes, whatever the files' axes are."""
+"""The dataset fingerprint comes from headers, along the patient's axes, whatever the axes of the files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES = (Segment(1, "liver", (1.0, 0.0, 0.0)), Segment(2, "spleen", (0.0, 1.0,
 
 
 def of(*cases, channels: int = 1) -> Fingerprint:
-    """The fingerprint of images given as (spacing, shape)."""
+    """The fingerprint of images, each given as (spacing, shape)."""
     spacings, shapes = zip(*cases, strict=True)
     return Fingerprint(spacings, shapes, channels, 2)
 
@@ -32,7 +32,7 @@ def dataset(tmp_path, images: list[tuple[tuple, np.ndarray]], channels=("CT",)) 
 
 
 def rotated(degrees: float, spacing) -> np.ndarray:
-    """Axes turned about the head-foot axis."""
+    """Axes rotated about the head-foot axis."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     affine = np.eye(4)
     affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) * spacing

@@ -1,4 +1,4 @@
-"""Labels as they really are: structures in several pieces, absent in some cases, and healthy cases without any."""
+"""Realistic labels: structures in several pieces or absent from some cases, and healthy cases without any."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stored(run: Path) -> dict[str, bool]:
     return json.loads((run / "model/configs/metadata.json").read_text(encoding="utf-8"))["meddeep"]["single_piece"]
 
 
-# --- post-processing is decided by the labels ------------------------------------------------------------------------
+# --- the labels decide on post-processing -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def two_balls(tmp_path) -> Path:
 
 @pytest.fixture
 def pieces(segment, two_balls, tmp_path):
-    """Applies a model with the script: the number of pieces of the bright ball, and what was printed."""
+    """Applies a model with the script; the number of pieces of the bright ball, and the printed text."""
 
     def run(model: Path, *options) -> tuple[int, str]:
         output = tmp_path / "out.seg.nrrd"
@@ -109,7 +109,7 @@ def test_small_pieces_are_removed_where_labels_have_none_and_that_is_said(toy_ru
         assert 0.5 < volume < 2.5 and sentence.endswith(" ml.")
 
 
-def test_a_model_of_before_keeps_all_pieces(toy_run, pieces, tmp_path):
+def test_a_model_of_an_older_version_keeps_all_pieces(toy_run, pieces, tmp_path):
     model = shutil.copytree(toy_run / "model", tmp_path / "old")
     file = model / "configs/metadata.json"
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def test_a_structure_in_two_pieces_stays_whole(toy_run, pieces, tmp_path):
 
 
 @pytest.mark.parametrize("old, kept", [(True, 1), (False, 2)])
-def test_the_worker_reads_jobs_of_before(toy_run, two_balls, tmp_path, old, kept):
+def test_the_worker_reads_jobs_of_older_versions(toy_run, two_balls, tmp_path, old, kept):
     from MedDeepLib.core import ApplyItem
     from MedDeepLib.data.slots import Source
 
@@ -175,7 +175,7 @@ def test_volumes_in_words():
 
 
 def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
-    """What the network finds of it is wrong, and counts; neither the training nor going on with it crashes."""
+    """False positives of it count, and neither training nor resuming crashes."""
     from SegmentModuleLib.worker import training
 
     dataset, run, parameters = write_toy_dataset(tmp_path), tmp_path / "run", TRAINING | {"steps": 80}
@@ -192,7 +192,7 @@ def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
         patch.setattr(training, "mean_dice", dies_at_the_second)
         assert train(dataset, run, parameters | {"validate_every": 20})[0] != 0
     folder = JobFolder(run)
-    folder.worker_file.unlink()  # the worker was this process, which lives on
+    folder.worker_file.unlink()  # the worker was this process, which is still alive
     folder.prepare_restart()
     assert run_worker(run) == 0
     prediction, reference, _ = calls[0]
@@ -201,7 +201,7 @@ def test_a_class_absent_from_validation_and_resume(tmp_path, monkeypatch):
     assert best < 0.6, "the class that only the prediction has counts as 0"
 
 
-def test_a_class_absent_from_training_is_said(tmp_path):
+def test_a_class_absent_from_training_is_reported(tmp_path):
     dataset = write_toy_dataset(tmp_path)
     for number in range(4):
         change_label(dataset, number, without(2))
@@ -226,7 +226,7 @@ def test_healthy_cases_are_learnt_from(tmp_path):
     assert "2 of 6 cases have no structure at all and count as healthy: image1, image4." in said(events)
 
 
-def test_padding_that_was_taken_for_air_is_told(tmp_path):
+def test_padding_that_was_taken_for_air_is_reported(tmp_path):
     dataset = write_toy_dataset(tmp_path)
     for number in (0, 2):
         file = tmp_path / f"image{number}.nii.gz"
@@ -241,7 +241,7 @@ def test_padding_that_was_taken_for_air_is_told(tmp_path):
 
 
 def test_healthy_cases_alone_validate_nothing(tmp_path):
-    """The best network would be one that finds nothing: the last weights are kept, and that is said."""
+    """The best network would be one that finds nothing, so the last weights are kept, and a warning says so."""
     dataset = write_toy_dataset(tmp_path)
     change_label(dataset, 4, empty)
     code, events = train(dataset, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Losses, the separating weight map, and what is kept of a prediction."""
+"""Losses, the separating weight map, and the largest piece of a prediction."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_two_dimensions(name):
 
 
 def brute_force(labels: np.ndarray, strength: float, sigma: float) -> np.ndarray:
-    """Equation 2 of the U-Net paper, voxel by voxel: every connected piece of every class is an object."""
+    """Equation 2 of the U-Net paper, voxel by voxel; every connected component of every class is an object."""
     objects = pieces(labels)
     weights = np.ones(labels.shape)
     for voxel in np.argwhere(labels == 0):
@@ -112,7 +112,7 @@ def brute_force(labels: np.ndarray, strength: float, sigma: float) -> np.ndarray
 
 
 def pieces(labels: np.ndarray) -> list[np.ndarray]:
-    """Face-connected pieces of equal label as arrays of indices (N, axes), found by spreading."""
+    """Face-connected components of equal label as arrays of indices (N, axes), by flood fill."""
     left = {tuple(index) for index in np.argwhere(labels)}
     found = []
     while left:
@@ -149,7 +149,7 @@ def test_weights_against_brute_force_in_3d(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_weights_against_brute_force_in_2d(seed):
-    """Slices are on their own: an object in the next slice does not count."""
+    """Slices are independent: an object in the next slice does not count."""
     labels = np.stack([small_labels(10 * seed + k, (12, 11)) for k in range(3)], axis=-1)
     expected = np.stack([brute_force(labels[..., k], 10, 2.0) for k in range(3)], axis=-1)
     weights = separation_weights(labels, 10, 2.0, 2)

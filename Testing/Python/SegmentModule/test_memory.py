@@ -1,4 +1,4 @@
-"""Applying a model takes at most three times the memory of the float32 volume beside the network's own."""
+"""Applying a model takes at most three times the memory of the float32 volume, besides the network's own."""
 
 from __future__ import annotations
 

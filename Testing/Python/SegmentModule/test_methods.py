@@ -1,4 +1,4 @@
-"""The networks: every setting either builds a network that takes its patches, or is refused in a sentence."""
+"""The networks: every setting either builds a network that accepts its patches, or is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make(name: str, **values):
 
 
 def check(method, channels: int = 2, classes: int = 3) -> None:
-    """One step of training and one prediction with the method's own patch."""
+    """One training step and one prediction with the method's patch size."""
     size = method._patch_size()[: method.dimensions]
     network = method.network(channels, classes)
     image = torch.randn(1, channels, *size)

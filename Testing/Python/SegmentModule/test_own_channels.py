@@ -1,4 +1,4 @@
-"""A method of one's own whose network has another number of channels: a sentence with its name, at the first step."""
+"""A user's method whose network has the wrong number of channels: one sentence names it at the first step."""
 
 from __future__ import annotations
 

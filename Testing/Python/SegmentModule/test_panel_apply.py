@@ -1,4 +1,4 @@
-"""Applying by clicking: the segmentation lies on its volume, nothing is overwritten unasked, mistakes are explained."""
+"""Applying by clicking: the segmentation lies on its volume, nothing is overwritten unasked, errors are explained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_volume(name: str = "patient 9", affine=None, number: int = 9):
 
 
 def events_of(monitor) -> list[dict]:
-    """All that a job will have said at its end."""
+    """All events of a job, read after its end."""
     said: list[dict] = []
     monitor.on_events = said.extend
     return said
@@ -222,7 +222,7 @@ def test_one_volume_selector_for_each_channel(panel_with_recorded_model):
     content["meddeep"]["channels"] = ["T1", "FLAIR"]
     file.write_text(json.dumps(content), encoding="utf-8")
     flair, t1 = add_volume("my FLAIR"), add_volume("my T1")
-    panel.widget.enter()  # lists the models anew
+    panel.widget.enter()  # lists the models again
     panel.choose_model(panel.ui.applyModelComboBox, two)
     inputs = panel.section("apply").inputs
     assert inputs.by_channel() == [("T1", t1), ("FLAIR", flair)]

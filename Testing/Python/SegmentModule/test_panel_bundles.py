@@ -24,7 +24,7 @@ def bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def with_code(bundle, tmp_path):
-    """The same with code of its own."""
+    """The same bundle with its own code."""
     folder = shutil.copytree(bundle, tmp_path / "with_code")
     (folder / "scripts").mkdir()
     (folder / "scripts" / "__init__.py").write_text("", encoding="utf-8")
@@ -52,7 +52,7 @@ def add_volume():
 
 
 def wait_for_transfer(panel, name: str = "apply") -> str:
-    """Let the event loop turn until the copying is over; what the panel says of the model then."""
+    """Run the event loop until copying is done; the panel's description of the model."""
     chooser = panel.section(name).model_chooser
     assert panel.host.process_events(60, lambda: not chooser.transfers.is_busy())
     return panel.ui.applyModelDescriptionLabel.text.replace("\u200b", "")

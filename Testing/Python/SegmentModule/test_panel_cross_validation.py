@@ -1,4 +1,4 @@
-"""Cross-validation by clicking: curves of every fold, stop and resume, and the figures in the scene at the end."""
+"""Cross-validation by clicking: curves of every fold, stop and resume, and the metrics in the scene at the end."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_the_dataset_does_not_allow_is_said(panel):
 
 @pytest.mark.slow
 def test_an_interrupted_cross_validation_is_offered_again(panel):
-    """After a restart, and whatever is chosen then: Resume does what was begun."""
+    """After a restart, Resume continues the original job, whatever settings are chosen then."""
     panel.choose_training(**QUICK | {"steps": 3000})
     choose(panel, "patients")
     panel.ui.trainStartButton.click()

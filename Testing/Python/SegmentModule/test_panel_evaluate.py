@@ -1,4 +1,4 @@
-"""Evaluating by clicking: figures per structure in a table node, and where they were saved."""
+"""Evaluating by clicking: metrics per structure in a table node, and where they were saved."""
 
 from __future__ import annotations
 

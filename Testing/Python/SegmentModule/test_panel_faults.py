@@ -1,4 +1,4 @@
-"""What the panel shows when a worker hangs or its folder is deleted: one sentence, and a way on."""
+"""The panel when a worker hangs or its folder is deleted: one sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start(panel, **changes):
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_announced_and_ended_and_can_be_resumed(panel, monkeypatch):
-    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # the imports of a worker are silent too
+    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # a worker gives no heartbeat during its imports either
     folder = start(panel)
     assert panel.host.process_events(120, folder.has_checkpoint)
     worker = psutil.Process(folder.worker_pid())
@@ -64,7 +64,7 @@ def test_a_folder_that_is_deleted_under_a_training(panel):
 
 
 def test_stop_works_after_the_folder_has_gone(panel):
-    """The stop file has no place to be put; the panel must not stumble over that."""
+    """The stop file cannot be written; the panel must cope with that."""
     folder = start(panel)
     while folder.path.exists():
         shutil.rmtree(folder.path, ignore_errors=True)

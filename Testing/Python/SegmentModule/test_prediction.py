@@ -1,4 +1,4 @@
-"""From a file's grid to the network's and back: what is found lies where it is, however the image is stored."""
+"""From a file's grid to the network's and back: results are in the right place, however the image is stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTEXT = Context(torch.device("cpu"))
 
 
 class Bright(torch.nn.Module):
-    """Says that what is above zero is the structure; all other classes are never found."""
+    """Finds the structure where the intensity is above zero, and never any other class."""
 
     def __init__(self, classes: int = 2):
         super().__init__()
@@ -40,7 +40,7 @@ def predictor(spacing=OWN, patch=PATCH, channels=("MR",), value=1, flip_axes=(),
 
 
 def ball(affine: np.ndarray, radius: float = 18.0, extent: float = 60.0) -> tuple[Image, np.ndarray]:
-    """An image that is positive within ``radius`` mm of a place off its centre, and where that is."""
+    """An image that is positive within ``radius`` mm of an off-centre point, and that point."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     shape = tuple(int(np.ceil(extent / s)) for s in spacing)
     center = affine[:3, :3] @ ((np.array(shape) - 1) / 2 + np.array([3, -2, 4]) / spacing) + affine[:3, 3]
@@ -56,7 +56,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_on_its_own_grid_nothing_is_lost(grid):
-    """Whatever its axes, the answer for every voxel is the answer for that voxel."""
+    """Every voxel gets its own label, whatever the axes."""
     image, _ = ball(GRIDS[grid])
     found = predictor(largest_component=False).predict([image], CONTEXT)
     np.testing.assert_array_equal(found.labels, image.array[0] > 0)
@@ -65,7 +65,7 @@ def test_on_its_own_grid_nothing_is_lost(grid):
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (0.8, 1.5, 3.0)])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_by_way_of_another_grid_it_lies_where_it_is(grid, spacing):
+def test_resampled_to_another_grid_it_stays_in_place(grid, spacing):
     image, truth = ball(GRIDS[grid])
     found = predictor(spacing).predict([image], CONTEXT)
     assert dice(found.labels > 0, truth) > 0.95

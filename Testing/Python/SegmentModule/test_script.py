@@ -1,4 +1,4 @@
-"""Scripts/segment.py as people run it: a process of its own, from any folder, with a worker of its own."""
+"""Scripts/segment.py as users run it: in its own process, from any folder, with its own worker."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def dice(labels: np.ndarray, truth: np.ndarray) -> float:
 
 
 def after_step(run: Path, step: int, process: subprocess.Popen) -> None:
-    """Wait until the training in ``run`` has come past a step."""
+    """Wait until the training in ``run`` has passed a step."""
     deadline = time.monotonic() + 120
     while ((JobFolder(run).latest_progress() or {}).get("stage") is None
            or JobFolder(run).latest_progress()["step"] < step):  # fmt: skip
@@ -82,7 +82,7 @@ def after_step(run: Path, step: int, process: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(toy_dataset, tmp_path_factory) -> Path:
-    """The run of a training that nothing has happened to; started with a path relative to the working folder."""
+    """The run of an uninterrupted training; started with a path relative to the working folder."""
     folder = tmp_path_factory.mktemp("undisturbed")
     code, out, errors = segment(*training(os.path.relpath(toy_dataset, folder), "runs/first"), cwd=folder)
     assert code == 0, errors
@@ -99,7 +99,7 @@ def test_what_a_training_leaves(undisturbed):
 
 
 def begun_by_version_1(job_file: Path) -> None:
-    """A training's job file as programs before version 2 have written it: these stop, and later ones resume."""
+    """A training's job file as written before version 2: stopped by such a program, resumed by this one."""
     content = json.loads(job_file.read_text(encoding="utf-8"))
     assert content["version"] == 2 and content["items"] == []
     job_file.write_text(json.dumps(content | {"version": 1}, indent=2), encoding="utf-8")
@@ -205,7 +205,7 @@ def test_evaluate_compares_the_sites_of_a_dataset(segment_in_process, toy_run, t
 
 
 def test_two_channels_and_two_dimensions(segment_in_process, tmp_path):
-    """A network for slices of two channels, of which only the second shows the structures."""
+    """A network for two-channel slices, where only the second channel shows the structures."""
     entries = []
     for number in range(3):
         voxels, label = toy_image(number)

@@ -1,4 +1,4 @@
-"""Which axes are halved where: the finest first, none that is short, and none more often than its size allows."""
+"""Which axes each level halves: the finest first, no short ones, and none more often than its size allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training through the worker: networks learn what they are shown, and stop where they must."""
+"""Training through the worker: networks learn, and stop when they must."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on(toy_data
     assert code == 2
     assert "the disk is full" in failure(events) and "last good checkpoint is kept" in failure(events)
     folder = JobFolder(run)
-    folder.worker_file.unlink()  # the worker was this process, which lives on
+    folder.worker_file.unlink()  # the worker was this process, which is still alive
     assert folder.can_resume() and folder.state() is State.FAILED and not list(run.glob("*.part"))
     folder.prepare_restart()
     assert run_worker(run) == 0

@@ -1,4 +1,4 @@
-"""A training says before it starts whether it fits."""
+"""A training reports before it starts whether it fits into memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATASET = SimpleNamespace(channels=("CT",), classes=("liver", "spleen"))
 
 
 def check(monkeypatch, free: float, device: str, batch_size: int = 4) -> list[str]:
-    """The warnings of a U-Net on a device with ``free`` bytes of memory left."""
+    """The warnings for a U-Net on a device with ``free`` bytes of memory."""
     monkeypatch.setattr(preflight, "free_bytes", lambda _: int(free))
     unet = get("segment", "unet")
     settings = {"batch_size": batch_size, "features": (16, 32, 32), "resolution": "full"}

@@ -1,4 +1,4 @@
-"""Bundles in the style of MONAI's zoo with trained networks, made once."""
+"""Bundles in the style of MONAI's model zoo with trained networks, made once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zoo_bundles
 
 @pytest.fixture(scope="session")
 def spleen_bundle(shared) -> Path:
-    """One structure; nobody may change it."""
+    """One structure; read-only."""
 
     def make(folder: Path) -> Path:
         config = zoo_bundles.spleen_config()
@@ -35,7 +35,7 @@ def organs_bundle(shared) -> Path:
 
 @pytest.fixture(scope="session")
 def brats_bundle(shared) -> Path:
-    """Four inputs, three structures that overlap; its list of cases names those of :func:`zoo_cases`."""
+    """Four inputs, three overlapping structures; its case list names those of :func:`zoo_cases`."""
 
     def make(folder: Path) -> Path:
         config = zoo_bundles.brats_config()

@@ -1,4 +1,4 @@
-"""The list of what may be made without trust, against the MONAI that is installed."""
+"""The allow-list for untrusted bundles, against the installed MONAI."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monai.transforms import SaveClassificationd
 
 
 def components(root: str) -> Iterator[tuple[str, Any]]:
-    """Every class and function below a package that needs no trust, once, with the name that it is found under."""
+    """Every class and function below a package that needs no trust, once, with its name."""
     seen = set()
     for package in (name for name in allowlist.COMPONENT_MODULES if name.startswith(root)):
         path = getattr(importlib.import_module(package), "__path__", ())
@@ -37,7 +37,7 @@ def components(root: str) -> Iterator[tuple[str, Any]]:
 def definitions(module: str) -> dict[str, list[str]]:
     """The source of all classes and functions of a module by name, with their decorators; parsed once.
 
-    ``inspect.getsource`` parses the whole file anew for every class.
+    ``inspect.getsource`` parses the whole file again for every class.
     """
     text = inspect.getsource(importlib.import_module(module))
     lines, found = text.splitlines(keepends=True), {}
@@ -54,7 +54,7 @@ def source(value: Any) -> str:
 
 
 def test_nothing_of_monai_that_may_be_made_writes_loads_fetches_or_waits():
-    """Every class and function that needs no trust is read for words that do: a new one has to be looked at."""
+    """The source of every class and function that needs no trust is searched for dangerous words: review new ones."""
     words = re.compile(
         r"\bopen\(|\.write|Saver|output_dir|sleep\(|subprocess|os\.system|(?:torch|np|pickle)\.load|download|\bexec\("
     )
@@ -74,7 +74,7 @@ def test_sources_are_those_that_python_finds():
 
 
 def test_arguments_that_name_files_or_addresses_are_refused():
-    """A new argument of a new class has to be looked at."""
+    """Review each new argument of a new class."""
     words = re.compile(r"url|path|file|folder|dir(?!ection)|weights_|hub|repo", re.IGNORECASE)
     probabilities = {"drop_path", "drop_path_rate", "dropout_path_rate"}
     names = set()
@@ -85,7 +85,7 @@ def test_arguments_that_name_files_or_addresses_are_refused():
 
 
 def test_names_tell_what_the_objects_are():
-    """Whatever may be made can be named, so that it is judged alike before and after it was looked up."""
+    """Every allowed class has an allowed name, so the verdict is the same before and after it is looked up."""
     for name, value in components("monai."):
         if value.__name__ != "sync_batch_norm":
             assert allowlist.is_known_name(name) or isinstance(value, type), name

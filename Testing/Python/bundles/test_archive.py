@@ -1,4 +1,4 @@
-"""Archives with bad intentions: nothing is written outside, nothing is a link, nothing fills the disk."""
+"""Malicious archives: nothing is written outside the folder, there are no links, and the disk is not filled."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_names_that_lie_outside(tmp_path, name):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as content:
         info = zipfile.ZipInfo("placeholder")
-        info.filename = name  # as a hostile program writes it, past the clean-up of this one
+        info.filename = name  # as a malicious program writes it; zipfile would clean up the name
         content.writestr(info, b"evil")
     assert "is outside its folder" in refusal(path, tmp_path)
 
@@ -79,15 +79,15 @@ def test_links_and_special_files(tmp_path, kind):
 
 
 def test_the_same_name_twice(tmp_path):
-    """On many systems the second one would be written into the first, which may be a link by then."""
+    """On many systems the second entry would be written through the first, which may be a link."""
     assert "twice" in refusal(make_zip(tmp_path / "a.zip", {"model/a": b"1", "model/A": b"2"}), tmp_path)
 
 
 def test_ten_gigabytes_of_zeros(tmp_path):
-    """They pack into ten megabytes: the archive says what it would grow to, and is believed."""
+    """They compress to ten megabytes: the size that the archive declares is enough to refuse it."""
     path, chunk = tmp_path / "bomb.zip", bytes(1 << 24)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    packed = packer.compress(chunk) + packer.flush(zlib.Z_FULL_FLUSH)  # may be repeated as it is
+    packed = packer.compress(chunk) + packer.flush(zlib.Z_FULL_FLUSH)  # the compressed block can be repeated unchanged
     count = 10_000_000_000 // len(chunk)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
         info = zipfile.ZipInfo("model/models/model.pt")
@@ -111,7 +111,7 @@ def test_more_than_a_model_may_have(tmp_path, monkeypatch):
 
 
 def test_an_archive_that_lies_about_its_sizes(tmp_path):
-    """The header says ten bytes, the data are a megabyte: no more than ten come out, and these are noticed as wrong."""
+    """The header says ten bytes, the data are a megabyte: only ten are written, and the mismatch is detected."""
     path = make_zip(tmp_path / "a.zip", {"model/a": b"y" * 1_000_000})
     data = path.read_bytes()
     lie = data.replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
@@ -121,7 +121,7 @@ def test_an_archive_that_lies_about_its_sizes(tmp_path):
 
 
 def test_overlapping_entries(tmp_path):
-    """The trick of the densest bombs: many entries share the same packed data."""
+    """The trick of the densest zip bombs: many entries share the same compressed data."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as content:
         content.writestr("model/0", os.urandom(1000))
         first = content.infolist()[0]
@@ -195,7 +195,7 @@ def test_packed_is_unpacked(tmp_path):
 
 
 def test_compiled_python_is_left_behind(tmp_path):
-    """It would run in place of the source that one can read."""
+    """It would run in place of the readable source."""
     path = make_zip(
         tmp_path / "a.zip", {"m/a.py": b"1", "m/__pycache__/a.cpython-312.pyc": b"evil", "m/b.pyc": b"evil"}
     )

@@ -1,4 +1,4 @@
-"""Without trust no argument leads to a file or to the network: refused when a bundle is read, and when it is made."""
+"""Without trust, arguments that lead to a file or the network are refused, on reading a bundle and on building it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def own_state(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def fetched(monkeypatch) -> list:
-    """What was asked of the network; nothing is sent."""
+    """The requested downloads; nothing is sent."""
     asked = []
 
     def fetch(address, *_, **__):
@@ -56,13 +56,13 @@ def bundle(tmp_path):
 
 
 def made(bundle: Bundle, name: str):
-    """An entry as it is made when nobody has read the bundle before."""
+    """Builds an entry without inspecting the bundle first."""
     attributes = Attributes(bundle.folder, CPU)
     parser = SafeParser(dict(bundle.config) | {"device": CPU}, attributes, bundle.imports())
     return parser.get_parsed_content(name)
 
 
-# What is wrong with the network, and a piece of the sentence that the user reads.
+# A fault of the network's entry, and a part of the sentence that the user reads.
 REFUSED = {
     "a call for later": ({"network_def": NETWORK | SIZES | {"_mode_": "callable"}}, "to be called later"),
     "a call for later without arguments": (
@@ -165,7 +165,7 @@ def test_refused_when_it_is_read_and_when_it_is_made(bundle, fetched, name):
     with pytest.raises(NotTrusted) as error:
         Workflow(found, CPU)
     assert str(error.value).endswith(".") and sentence in error.value.question
-    if "loader" not in name:  # which is replaced before it would be made
+    if "loader" not in name:  # which is replaced before it would be built
         with pytest.raises(NeedsTrust):
             made(found, "network_def")
     assert not fetched and not torch.nn.modules.module._global_forward_hooks
@@ -240,7 +240,7 @@ def test_a_trusted_bundle_may_do_so(bundle):
 
 
 def test_fixed_weights_are_not_fetched_either(bundle, fetched):
-    """Without a name the argument cannot be left out; by name it is."""
+    """A positional argument cannot be left out; a named one is."""
     network = f"{NETS}.DenseNet121(2, 3, 2, 64, 32, (6, 12, 24, 16), True)"
     with pytest.raises(NeedsTrust, match="pretrained"):
         made(read_bundle(bundle(network_def=network)), "network_def")

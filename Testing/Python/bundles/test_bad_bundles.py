@@ -1,4 +1,4 @@
-"""Bundles with mistakes: one sentence each, that names the cause."""
+"""Faulty bundles: one sentence each that names the cause."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_unknown_networks(sentence):
     assert "names 'monai.networks.nets.WNet'" in sentence(network_def={"_target_": "monai.networks.nets.WNet"})
 
     def change(config):
-        config["preprocessing"]["transforms"][1]["_target_"] = "AddChanneld"  # gone from MONAI since
+        config["preprocessing"]["transforms"][1]["_target_"] = "AddChanneld"  # removed from MONAI since
 
     assert "names 'AddChanneld'" in sentence(change)
 
@@ -196,7 +196,7 @@ def test_channels_against_volumes(sentence, tmp_path, segment):
 
 
 def test_a_network_with_another_number_of_inputs(sentence):
-    """Where the configuration calculates its number, this is said when the bundle is applied."""
+    """If the configuration calculates their number, the error comes when the bundle is applied."""
     content = json.loads(json.dumps(SPLEEN_METADATA))
     content["network_data_format"]["inputs"]["image"] |= {"num_channels": 2, "channel_def": {"0": "T1", "1": "T2"}}
 

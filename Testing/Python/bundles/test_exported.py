@@ -1,4 +1,4 @@
-"""Our models under MONAI's own command line, in a process that knows nothing of Slicer: the panel's very voxels."""
+"""Our models under MONAI's own command line, in a process without Slicer: exactly the panel's voxels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_monais_command_line_gives_the_panels_voxels(toy_run, cases, tmp_path):
 
 
 def test_older_weights_are_loaded_as_well(toy_run, cases, tmp_path):
-    """Those kept by the names of their networks: MONAI's loader is told which one to take."""
+    """Weights stored under the names of their networks: MONAI's loader is told which to load."""
     old = shutil.copytree(toy_run / "model", tmp_path / "old")
     torch.save({"network": torch.load(old / WEIGHTS, weights_only=True)}, old / WEIGHTS)
     config = ConfigParser.load_config_file(str(old / INFERENCE)) | {"bundle_root": str(old)}

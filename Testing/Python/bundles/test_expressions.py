@@ -1,4 +1,4 @@
-"""Expressions of configurations: what the zoo writes is evaluated as Python would, everything else is refused."""
+"""Expressions of configurations: those of the zoo are evaluated as in Python, everything else is refused."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_expressions(evaluator, text, tmp_path):
-    """Refused before anything runs wherever the names tell; at the latest while it is evaluated."""
+    """Refused before anything runs if the names are enough to tell; at the latest during evaluation."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises((RefusedExpression, RecursionError)):
         value = evaluator.evaluate(text, {})
@@ -141,7 +141,7 @@ def test_hostile_expressions(evaluator, text, tmp_path):
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "import" in text or "system" in text or "load" in text])
 def test_most_are_seen_without_evaluating(text):
-    # torch.load is allowed inside the bundle, and what a name leads to in a module is seen when it is looked up.
+    # torch.load is allowed inside the bundle; what a name in a module refers to is known once it is looked up.
     if "torch.load" not in text and "array.locate" not in text:
         assert problem(text)
 

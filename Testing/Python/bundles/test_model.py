@@ -1,4 +1,4 @@
-"""Models on disk: complete or not there, and whatever is wrong with one is said in a sentence."""
+"""Models on disk are complete or missing; one sentence describes whatever is wrong with one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model_folder(toy_run, tmp_path) -> Path:
 
 
 def use(folder):
-    """Open a model and make it ready, as the worker does."""
+    """Open a model and prepare it for use, as the worker does."""
     model = open_model(folder, "segment")
     model.description()
     return model.make_method().predictor(model, CONTEXT, ApplyParameters())
@@ -92,7 +92,7 @@ def test_the_weights_are_readable_without_us(toy_run):
 
 
 def test_weights_of_older_models_are_read(model_folder):
-    """These were kept by the names of the networks."""
+    """These were stored under the names of the networks."""
     weights = torch.load(model_folder / WEIGHTS, weights_only=True)
     metadata = json.loads((model_folder / METADATA).read_text(encoding="utf-8"))
     del metadata["meddeep"]["network"]
@@ -125,7 +125,7 @@ def test_a_model_of_another_task(model_folder):
 
 
 def test_a_model_that_does_not_say_what_it_takes(model_folder):
-    """Models made before tasks had slots are applied to what their task takes."""
+    """Models made before tasks had slots take the inputs of their task."""
     metadata = json.loads((model_folder / METADATA).read_text(encoding="utf-8"))
     for key in ("inputs", "outputs"):
         del metadata["meddeep"][key]
@@ -143,7 +143,7 @@ def test_damaged_metadata(model_folder, text):
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}, [1], [[1]], {"a": 1}])
 @pytest.mark.parametrize("key", ["task", "method", "parameters", "plan", "channels", "classes", "training_data"])
 def test_metadata_of_the_wrong_kind(model_folder, key, value):
-    """Never a traceback: nonsense is refused, whichever entry holds it."""
+    """An invalid value in any entry is refused without a traceback."""
     change(model_folder, **{key: value})
     try:
         use(model_folder)

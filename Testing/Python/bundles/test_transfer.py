@@ -1,4 +1,4 @@
-"""Models in and out: whole or not at all, checked on the way, and the same on the other side."""
+"""Import and export of models: complete or not at all, checked on the way, and unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_is_no_model_leaves_nothing(tmp_path, models, bundle):
     assert not models.exists() or not list(models.iterdir())
 
 
-def test_what_is_wrong_is_told_of_the_users_own_files(bundle, models):
+def test_errors_name_the_users_own_files(bundle, models):
     (bundle / WEIGHTS).unlink()
     with pytest.raises(UserError, match=r"is not complete, models/model.pt is missing") as refused:
         import_bundle(bundle, models)
@@ -94,7 +94,7 @@ def test_an_import_that_is_cut_short_leaves_nothing(bundle, models, monkeypatch)
 
 
 def test_own_models_go_out_and_come_in(toy_run, tmp_path, models):
-    """By a zip file and by a folder; the result is the same model, byte by byte."""
+    """Through a zip file and a folder; the result is the same model, byte by byte."""
     zipped = export_bundle(toy_run, tmp_path / "balls.zip")
     copied = export_bundle(toy_run / "model", tmp_path / "balls")
     with zipfile.ZipFile(zipped) as content:
@@ -123,7 +123,7 @@ def test_older_models_are_completed_on_their_way_out(toy_run, tmp_path):
 
 @pytest.mark.parametrize("evil", [{"_target_": "os.system", "command": "x"}, "$__import__('os').system('x')"])
 def test_a_configuration_that_was_changed_on_the_way(toy_run, tmp_path, models, evil):
-    """It is not run here, but whoever gets the model may run it with MONAI's own command line."""
+    """It is not run here, but other users of the model may run it with MONAI's command line."""
     copy = shutil.copytree(toy_run / "model", tmp_path / "copy")
     content = json.loads((copy / INFERENCE).read_text(encoding="utf-8"))
     (copy / INFERENCE).write_text(json.dumps(content | {"something": evil}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Bundles with bad intentions, through the script as a user meets them: refused in words, nothing run, nothing left."""
+"""Malicious bundles, through the script: refused with a sentence, nothing is run, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def image(tmp_path) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path, weights):
-    """Writes a bundle whose configuration was changed: entries, or a function that changes it."""
+    """Writes a bundle with a changed configuration: by entries, or by a function that changes it."""
 
     def write(change=None, **entries) -> Path:
         config = spleen_config(**entries)
@@ -121,7 +121,7 @@ def test_networks_that_are_none(bundle, apply, tmp_path, name):
     code, errors = apply(folder)
     assert code == 2 and not marker.exists() and not (tmp_path / "out.seg.nrrd").exists()
     assert errors.count("Error:") == 1 and errors.strip().endswith(".")
-    with pytest.raises(UserError):  # the worker judges by itself
+    with pytest.raises(UserError):  # the worker checks for itself
         Workflow(read_bundle(folder), CPU)
     assert not marker.exists()
 
@@ -145,7 +145,7 @@ def test_other_places(bundle, apply, tmp_path, place, name):
 @pytest.mark.parametrize("place", ["initialize", "run", "finalize", "handlers", "evaluator", "datalist", "something"])
 @pytest.mark.parametrize("name", ["os.system", "expression", "eval", "import"])
 def test_parts_that_are_never_run_give_it_away(bundle, apply, tmp_path, place, name):
-    """Nothing of them is run here, but whoever runs the bundle elsewhere would; and no honest bundle has them."""
+    """They are never run here, but would be elsewhere, and no legitimate bundle has them."""
     marker = tmp_path / "executed"
     evil = changes_of_the_network(marker)[name]
     code, errors = apply(bundle(**{place: [evil]}))
@@ -153,7 +153,7 @@ def test_parts_that_are_never_run_give_it_away(bundle, apply, tmp_path, place, n
 
 
 def test_disabled_parts_are_not_made(bundle, apply):
-    """MONAI leaves them out; so does this, and an honest bundle with one of them works."""
+    """They are skipped, as MONAI does, and a legitimate bundle with one of them works."""
 
     def change(config):
         steps = config["preprocessing"]["transforms"]
@@ -186,7 +186,7 @@ def test_requirements_are_no_place_to_hide(bundle, apply, tmp_path):
 
 @pytest.mark.parametrize("reader", ["subprocess.Popen", "os.system", "builtins.eval", ["itkreader", "os.system"]])
 def test_readers_are_never_looked_up(bundle, apply, reader, tmp_path):
-    """MONAI imports them by their name; here the image is read already and the name does not matter."""
+    """MONAI imports them by name; here the image has already been read, so the name does not matter."""
 
     def change(config):
         config["preprocessing"]["transforms"][0] |= {"reader": reader, "args": ["touch", str(tmp_path / "executed")]}
@@ -204,7 +204,7 @@ def test_nothing_is_written_where_the_bundle_wants(bundle, apply, tmp_path):
 @pytest.mark.parametrize("short", [True, False])
 @pytest.mark.parametrize("name", ["SaveClassificationd", "SaveClassificationDict", "SimulateDelayd"])
 def test_transforms_that_write_or_wait_are_not_made(bundle, apply, tmp_path, place, short, name):
-    """A table with a name and a separator of the bundle's choice would be any file with any text."""
+    """With a name and a separator of the bundle's choice, a table could be any file with any text."""
     module = "" if short else f"monai.transforms.{'utility' if 'Delay' in name else 'post'}.dictionary."
     written = {"output_dir": str(tmp_path), "filename": "executed", "delimiter": "\necho\n", "overwrite": True}
     evil = {"_target_": module + name, "keys": "image", **({"delay_time": 60.0} if "Delay" in name else written)}
@@ -287,7 +287,7 @@ def test_weights_that_are_a_program(bundle, apply, tmp_path, kind):
         path.write_bytes(pickle.dumps(Payload(marker)))
     else:
         torch.save({"model": Payload(marker)}, path, _use_new_zipfile_serialization=kind == "torch")
-    for flags in ((), ("--trust",)):  # trust in the configuration is none in a pickle
+    for flags in ((), ("--trust",)):  # to trust the configuration is not to trust a pickle
         code, errors = apply(folder, *flags)
         assert code == 2 and "could run code" in errors and not marker.exists()
 
@@ -306,7 +306,7 @@ def test_weights_outside_the_bundle(bundle, apply, tmp_path, weights):
 
 
 def with_scripts(folder: Path, marker: Path) -> Path:
-    """Give a bundle code of its own, which makes its network and says that it was run."""
+    """Give a bundle its own code, which builds its network and records that it was run."""
     (folder / "scripts").mkdir()
     (folder / "scripts" / "__init__.py").write_text("", encoding="utf-8")
     (folder / "scripts" / "net.py").write_text(

@@ -1,4 +1,4 @@
-"""Bundles in the style of MONAI's zoo give the very voxels of MONAI's own runner, on turned and mirrored grids."""
+"""Bundles in the style of MONAI's zoo give exactly the voxels of MONAI's runner, also on rotated or mirrored grids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo_bundles import GRIDS, write_bundle, write_cases
 
 
 def apply(folder: Path, files: list[Path], **options):
-    """The prediction of a bundle, and what was said about it."""
+    """The prediction of a bundle, and the messages about it."""
     said = []
     context = Context(torch.device("cpu"), report=lambda event, **fields: said.append(fields.get("message", "")))
     model = open_model(folder, "segment")
@@ -32,7 +32,7 @@ def apply(folder: Path, files: list[Path], **options):
 
 
 def run_monai_here(folder: Path, **overrides) -> None:
-    """MONAI's runner in this process; its command line is tried in test_exported."""
+    """MONAI's runner in this process; test_exported tests its command line."""
     import monai.bundle
 
     before = Path.cwd()
@@ -69,7 +69,7 @@ def test_one_structure(spleen_bundle, tmp_path):
 
 
 def test_several_structures_and_labels_before_the_inversion(organs_bundle, tmp_path):
-    """Labels are interpolated to the nearest voxel, often half-way between two: the last digit of a position counts."""
+    """Labels take the nearest voxel, and positions are often half-way between two: the last digit counts."""
     data = write_cases(tmp_path / "data")
     run_monai_here(organs_bundle, dataset_dir=str(data), output_dir=str(tmp_path / "out"))
     for name in GRIDS:
@@ -108,7 +108,7 @@ def test_the_order_of_inputs_is_the_bundles(brats_bundle, tmp_path):
 
 @pytest.mark.parametrize("resample", [True, False])
 def test_a_result_on_the_networks_grid(spleen_bundle, tmp_path, resample):
-    """Without an inversion the result comes on the grid of the network; MONAI's writer may bring it back."""
+    """Without an inversion the result is on the network's grid; MONAI's writer may resample it back."""
     config = zoo_bundles.spleen_config()
     del config["postprocessing"]["transforms"][1]
     config["postprocessing"]["transforms"][-1]["resample"] = resample
@@ -125,7 +125,7 @@ def test_a_result_on_the_networks_grid(spleen_bundle, tmp_path, resample):
 
 
 def test_positions_read_as_lps(spleen_bundle, tmp_path):
-    """The zoo's slip: axes are turned by wrong signs, in training as well; this is kept, and the result is in place."""
+    """A mistake of the zoo: wrong signs flip axes, in training as well; this is kept, and the result is in place."""
     config = zoo_bundles.spleen_config()
     config["preprocessing"]["transforms"][0] |= {"reader": "ITKReader", "affine_lps_to_ras": False}
     weights = torch.load(spleen_bundle / "models" / "model.pt", weights_only=True)
@@ -140,7 +140,7 @@ def test_positions_read_as_lps(spleen_bundle, tmp_path):
 
 
 def test_other_files_than_nifti(spleen_bundle, tmp_path):
-    """Slicer hands over NRRD files; the same image gives the same result."""
+    """Slicer passes NRRD files; the same image gives the same result."""
     from MedDeepLib.data.sources.image import write_image
 
     data = write_cases(tmp_path / "data")
@@ -193,7 +193,7 @@ def test_bundles_of_other_tasks_say_so(tmp_path):
 
 
 def test_the_detectors_parts_can_be_made(tmp_path):
-    """Those that need neither code of the bundle's own nor torchvision, which MONAI's feature pyramid asks for."""
+    """Those that need neither the bundle's own code nor torchvision, which MONAI's feature pyramid requires."""
     from MedDeepLib.bundles.foreign.components import Attributes
     from MedDeepLib.bundles.foreign.parser import SafeParser
 

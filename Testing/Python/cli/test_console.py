@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a job."""
+"""The output of a job in a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from MedDeepLib.jobs.words import in_words
 
 
 class ScriptedJob:
-    """A job whose worker sends what the test says, one list of events at each poll."""
+    """A job whose worker sends the test's events, one list at each poll."""
 
     def __init__(self, polls, exit_code: int, state: State, interrupts=()):
         self._polls, self._interrupts = list(polls), set(interrupts)
@@ -69,7 +69,7 @@ def test_a_failure_is_one_line_on_stderr(capsys):
 
 
 @pytest.mark.parametrize("code", [-9, 1, 11, 2, 3, 0])
-def test_an_end_without_a_word_is_told_all_the_same(capsys, code):
+def test_an_end_without_a_message_is_reported(capsys, code):
     assert watch(ScriptedJob([[]], code, State.FAILED)) == 3
     assert capsys.readouterr().err.startswith(f"Error: The worker ended unexpectedly (exit code {code})")
 

@@ -1,4 +1,4 @@
-"""The script models.py, and the process of its own that panels use."""
+"""The script models.py, and the separate process that panels use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def models(capsys):
     return run
 
 
-def test_in_look_out_and_away(models, bundle, tmp_path):
+def test_import_show_export_and_delete(models, bundle, tmp_path):
     assert models("list") == (0, f"No models in {tmp_path / 'runs-models'}.\n", "")
     code, out, _ = models("import", bundle)
     assert code == 0 and "Imported as" in out and "finds spleen" in out

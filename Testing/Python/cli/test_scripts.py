@@ -1,4 +1,4 @@
-"""The scripts for devices and jobs: what they print, what they do, and their exit codes."""
+"""The scripts for devices and jobs: their output, effects and exit codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make(runs: Path, name: str = "first") -> JobFolder:
 
 
 def make_old(runs: Path, name: str = "first") -> JobFolder:
-    """A job that has not just been made: nobody is about to start it."""
+    """Make a job look old, so that it does not count as starting."""
     folder = make(runs, name)
     os.utime(folder.job_file, (1.7e9, 1.7e9))
     return folder
@@ -48,7 +48,7 @@ def tell(folder: JobFolder, *events: tuple[str, dict]) -> None:
 
 @pytest.fixture
 def worker(runs):
-    """A job with a process that pretends to be its worker; it ends when asked, or not at all."""
+    """A job with a process that poses as its worker; it ends when asked, or not at all."""
     started = []
 
     def make_worker(name: str = "first", deaf: bool = False) -> JobFolder:
@@ -137,7 +137,7 @@ def test_stop_lets_the_worker_end(worker, capsys):
     assert "there is nothing to stop" in capsys.readouterr().err
 
 
-def test_stop_ends_a_worker_that_does_not_hear(worker, capsys):
+def test_stop_ends_a_worker_that_ignores_the_request(worker, capsys):
     folder = worker(deaf=True)
     assert jobs_command.main(["stop", "first", "--grace", "0.3"]) == 3
     assert "was ended" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_stop_ends_a_worker_that_does_not_hear(worker, capsys):
 
 
 def test_resume_starts_the_worker_again_and_watches_it(runs, capsys):
-    make(runs).job_file.write_text("{", encoding="utf-8")  # the worker says so
+    make(runs).job_file.write_text("{", encoding="utf-8")  # the worker reports it
     assert jobs_command.main(["resume", "first"]) == 2
     assert "is not valid JSON" in capsys.readouterr().err
     done = make(runs, "done")
@@ -225,7 +225,7 @@ def test_cells_with_several_lines():
     assert table([("a", "b"), ("1", "x\nlong"), ("22", "")]) == "a   b\n1   x\n    long\n22"
 
 
-# --- as programs ------------------------------------------------------------------------------------------------------
+# --- as processes -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("script", ["devices.py", "jobs.py"])
@@ -259,7 +259,7 @@ def test_the_runs_folder(monkeypatch, tmp_path):
 
 
 def test_a_worker_is_known_again_after_the_clock_was_set(worker):
-    """Systems that count from the start of the computer tell another beginning of a process then."""
+    """On systems that measure from boot, the start time of a process then changes."""
     folder = worker()
     identity = json.loads(folder.worker_file.read_text(encoding="utf-8"))
     for moved in ({"started": identity["started"] - 7200}, {"after_boot": identity["after_boot"] + 7200}):

@@ -11,7 +11,7 @@ from toy_commands import toy_command
 
 @pytest.fixture
 def grade(monkeypatch, tmp_path, capsys):
-    """The command line of a task that lies in a folder of its own: exit code, standard output, errors."""
+    """The command line of a task in a separate folder: exit code, standard output, errors."""
     for name, numbers in (("a", "3\n7\n"), ("b", "1\n"), ("bad", "many\n")):
         (tmp_path / f"{name}.txt").write_text(numbers, encoding="utf-8")
     with toy_command("grade", monkeypatch, tmp_path / "runs", capsys) as run:

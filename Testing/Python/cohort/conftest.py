@@ -1,4 +1,4 @@
-"""Fixtures of the cohorts' tests."""
+"""Fixtures for the tests of cohorts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own_runs(tmp_path, monkeypatch):
-    """The jobs of cohorts lie in a folder of their own; their processes compute with one thread each."""
+    """Jobs of cohorts get their own runs folder; their processes use one thread each."""
     monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path / "runs"

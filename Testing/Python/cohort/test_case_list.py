@@ -1,4 +1,4 @@
-"""The list of a cohort: as people and spreadsheets write it, and with everything that can be wrong in it."""
+"""The case list of a cohort: as users and spreadsheets write it, and with everything that can be wrong in it."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_pairs_of_the_same_names_in_other_folders(tmp_path):
 
 def test_a_column_for_each_channel_of_both_images(tmp_path):
     text = "fixed,fixed2,moving,moving2\na,b,c,d\na,,c,e\n"
-    for channels in (("T1", "T2"), ()):  # of a trained model, and of a method that has no channels of its own
+    for channels in (("T1", "T2"), ()):  # of a trained model, and of a method that defines no channels
         complete, half = pairs(write(tmp_path, text), channels)
         assert [len(complete.inputs[side].files) for side in ("fixed", "moving")] == [2, 2]
         assert "an empty column 'fixed2'" in half.problem

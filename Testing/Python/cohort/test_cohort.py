@@ -1,4 +1,4 @@
-"""Whole cohorts through dask's processes: good and bad cases, and schedulers and workers that others have started."""
+"""Complete cohorts in dask's processes: good and bad cases, and schedulers and workers started by others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def the_job(runs: Path) -> JobFolder:
 
 
 def ten_broken(scans: Path) -> list[dict[str, str]]:
-    """Rows that cannot be computed, each for a reason of its own, by the word that its sentence must have."""
+    """Rows that cannot be computed, each for a different reason, by a word of the expected sentence."""
     (good, short) = write_scans(scans, 2, first=300)
     data = good.read_bytes()
     short.write_bytes(data[: len(data) // 2])
@@ -65,7 +65,7 @@ def ten_broken(scans: Path) -> list[dict[str, str]]:
         "missing": "nowhere.nii.gz",
         "no dicom": "notes",
         "no file": "",
-        "case100": "other.nii.gz",  # a name that is taken
+        "case100": "other.nii.gz",  # a duplicate name
         "missing folder": "nowhere/at/all.nrrd",
         "not numbers": "nan.nii.gz",
     }
@@ -96,7 +96,7 @@ def test_a_cohort_with_ten_broken_cases(segment, toy_run, tmp_path, own_runs):
     result = the_job(own_runs).result()
     assert result["loads"] == 1, "one worker loads the model once"
 
-    # The same command again: what is done is left alone, what was mended is done.
+    # The same command again: finished cases are kept, repaired ones are computed.
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.seg.nrrd")}
     shutil.copy(scans / "case301.nii.gz", scans / "unused.nii.gz")
     write_scans(scans, 1, first=301)
@@ -149,12 +149,12 @@ def test_a_case_that_ends_its_workers_fails_alone(segment, toy_run, tmp_path, mo
     assert "not enough memory" in rows["deadly"]["reason"] and "deadly failed" in errors
 
 
-# --- what is refused before anything starts ---------------------------------------------------------------------------
+# --- refused before anything starts -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def refused(segment, toy_run, tmp_path):
-    """A function that gives the sentence with which a cohort is refused."""
+    """A function that returns the error sentence of a refused cohort."""
     write_scans(tmp_path / "scans", 1)
 
     def refuse(**changes) -> str:

@@ -1,4 +1,4 @@
-"""Cohorts as people run them, in processes of their own, which are stopped and killed in the middle."""
+"""Cohorts as users run them, in separate processes that are stopped or killed halfway."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from toy_cohort import REPOSITORY, dice_of_bright_ball, states, summary, wait_fo
 
 SCRIPT = REPOSITORY / "SegmentModule" / "Scripts" / "segment.py"
 CASES = 8
-# Slow enough for something to happen in the middle.
+# Slow enough to be interrupted halfway.
 SLOW = ("--set", "overlap=0.5", "--set", "whole_image=yes")
 
 
 @pytest.fixture
 def started(toy_run, tmp_path):
-    """A function that starts the script on a cohort; nothing of it is left afterwards."""
+    """A function that starts the script on a cohort; its processes are ended after the test."""
     write_scans(tmp_path / "scans", CASES)
     processes = []
 
@@ -135,7 +135,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_can_go_on(started, tmp_pa
     psutil.Process(folder.worker_pid()).kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3
-    wait_for(lambda: not any(alive(child) for child in everyone), 30)
+    wait_for(lambda: not any(alive(child) for child in everyone))
     before = {path: path.stat().st_mtime_ns for path in results(tmp_path)}
     _, errors = started().communicate(timeout=300)
     assert {path: path.stat().st_mtime_ns for path in before} == before, errors

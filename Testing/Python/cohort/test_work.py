@@ -1,4 +1,4 @@
-"""One case of a cohort: computed once, and again only when something that it depends on is another."""
+"""One case of a cohort: computed once, and again only when something that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toy_cohort import dice_of_bright_ball, write_scans
 
 @pytest.fixture
 def case(toy_run, tmp_path):
-    """A function that applies the model to one image; what a worker keeps is forgotten afterwards."""
+    """A function that applies the model to one image; the worker's cached model is dropped afterwards."""
     (image,) = write_scans(tmp_path / "scans", 1)
     output = tmp_path / "out" / "case100.seg.nrrd"
     output.parent.mkdir()
@@ -49,8 +49,8 @@ def test_a_finished_case_is_not_touched(case):
     assert again["summary"] == first["summary"] and again["seconds"] == first["seconds"]
 
 
-def test_what_was_done_in_this_run_was_not_done_before(case, monkeypatch):
-    """A worker that ends before it could say so has done its case all the same."""
+def test_a_case_done_in_this_run_counts_as_done(case, monkeypatch):
+    """A case counts as done even if its worker ended before it could report that."""
     monkeypatch.setattr("MedDeepLib.cohort.driver.uuid.uuid4", lambda: uuid.UUID(int=1))
     first = case()
     again = case()
@@ -104,7 +104,7 @@ def test_what_someone_has_corrected_is_not_lost(case):
 
 
 def test_a_death_at_any_moment_loses_nothing(case, monkeypatch):
-    """Between the record and the output that it tells of, twice: the next time it is computed, and nothing is kept."""
+    """Killed twice between writing the record and its output: the next run computes the case, with no kept copies."""
     from MedDeepLib.cohort import record
 
     case()

@@ -1,8 +1,8 @@
-"""What every method of every task keeps, found through the registry: a new method is tested without a line written.
+"""The contract of every method of every task, found through the registry: a new method needs no new test.
 
-A task brings its smallest dataset along, in ``tiny_<task>.py`` beside this folder: ``write_dataset(folder)``, and the
-values ``TRAINING`` and ``APPLYING`` with which its networks are small and quick. That a method *learns* is no matter of
-this file: each has a test of its own for that, among the slow ones.
+A task provides its smallest dataset in ``tiny_<task>.py`` beside this folder: ``write_dataset(folder)``, and the values
+``TRAINING`` and ``APPLYING`` that make its networks small and quick. Whether a method *learns* is not tested here: each
+method has its own slow test for that.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def tiny(task: str) -> ModuleType:
 
 
 def test_methods_are_listed_without_torch():
-    """As panels list them: in a process that has none of the worker's packages."""
+    """As panels list them: in a process without the worker's packages."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, sys.path)))
     environment.pop("COVERAGE_PROCESS_START", None)
     listed = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, env=environment, timeout=120)
@@ -84,7 +84,7 @@ def test_unknown_parameters_are_refused_in_a_sentence(task, name):
 
 @dataclass(frozen=True)
 class Subject:
-    """A method with its tiny dataset and, if it can be trained, the run of its training."""
+    """A method with its tiny dataset and, if it can be trained, its training run."""
 
     method: type[Method]
     dataset: Path
@@ -112,7 +112,7 @@ class Subject:
         return case
 
     def item(self, folder: Path, **inputs: Source) -> ApplyItem:
-        """Its case for testing, with some other inputs, and a file for the task's first output."""
+        """Its test case, with some inputs replaced, and a file for the task's first output."""
         task = registry.task(self.method.task)
         applied = {slot.name for slot in task.applied}
         known = {name: source for name, source in self.case().inputs.items() if name in applied}
@@ -130,7 +130,7 @@ def steps_of(parameters: type) -> dict[str, int]:
 
 
 def accepted(method: type[Method], wanted: dict) -> dict:
-    """Those of the values that the method has a parameter for, and accepts beside the ones before."""
+    """The values that the method has a parameter for, and accepts together with the previous ones."""
     values = {}
     for name, value in wanted.items():
         if name in names(method.Parameters):
@@ -203,7 +203,7 @@ def test_stopped_after_one_step_it_resumes_to_the_same_weights(trained, tmp_path
         code = run_worker(folder.path)
     if any(event["event"] == "metrics" for event in folder.events()):  # else it has no steps
         assert code == 130 and folder.state() is State.STOPPED and folder.has_checkpoint()
-        folder.forget_worker()  # this process lives on
+        folder.forget_worker()  # this process is still alive
         code = run_worker(folder.path)
     assert code == 0, folder.events()[-1]
     resumed, undisturbed = weights(folder.path), weights(trained.run)
@@ -222,7 +222,7 @@ def test_it_is_applied_and_says_something_of_the_result(subject, tmp_path):
     assert output["summary"] and json.loads(json.dumps(output["summary"])) == output["summary"]
 
 
-def test_it_is_judged(trained, tmp_path):
+def test_it_is_evaluated(trained, tmp_path):
     evaluation = registry.task(trained.method.task).evaluation
     job = trained.job("evaluate", model=trained.model, parameters=trained.applying(), dataset=str(trained.dataset))
     code, events = run_job(tmp_path / "evaluate", job)

@@ -1,4 +1,4 @@
-"""A method of one's own, in a file of its own, does what the extension's own do: script, worker, model."""
+"""A user-written method in its own file works like the built-in ones: script, worker, model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def smooth_image(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def healthy(tmp_path) -> Path:
-    """A dataset of images alone."""
+    """A dataset of images without labels."""
     for number in range(4):
         write_image(tmp_path / f"healthy{number}.nrrd", smooth_image(number), np.diag([1.0, 1.0, 2.0, 1.0]))
     content = {"name": "healthy", "training": [{"image": f"healthy{n}.nrrd"} for n in range(4)]}
@@ -44,7 +44,7 @@ def test_a_method_of_ones_own_from_the_script(healthy, segment, tmp_path, monkey
 
     image = smooth_image(77)
     rough = np.random.default_rng(1).standard_normal((8, 8, 8)) * 3 * image.std()
-    image[16:24, 12:20, 8:16] += rough.astype(np.float32)  # as smooth as nothing it has seen
+    image[16:24, 12:20, 8:16] += rough.astype(np.float32)  # smoother than anything in its training data
     write_image(tmp_path / "patient.nrrd", image, np.diag([1.0, 1.0, 2.0, 1.0]))
     map_file = tmp_path / "map.nrrd"
     code, _, errors = segment("apply", "--model", run, "--input", tmp_path / "patient.nrrd", "--output", map_file)

@@ -1,4 +1,4 @@
-"""Typed parameters: one dataclass, values or their text."""
+"""Typed parameters: one dataclass, from values or text."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Longer(Derived):
 @dataclass(frozen=True)
 @with_defaults(steps=60)
 class Longest(Longer):
-    """One more generation, without parameters of its own."""
+    """One more level of inheritance, without new parameters."""
 
 
 def test_another_default_is_not_another_parameter():

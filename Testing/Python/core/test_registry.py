@@ -1,4 +1,4 @@
-"""Methods are found by themselves: a file dropped into a module's methods package is a method."""
+"""Methods are found automatically: a file dropped into a module's methods package is a method."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TASK = Task("classify", "Classification", (Slot("features", "table"),), (Slot("c
 
 @pytest.fixture
 def classify_package(tmp_path, monkeypatch):
-    """An empty ClassifyModuleLib in a folder of its own, and a registry that has seen nothing of it."""
+    """An empty ClassifyModuleLib in its own folder, and a fresh registry."""
     package = tmp_path / "ClassifyModuleLib"
     (package / "methods").mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
@@ -88,8 +88,8 @@ def test_a_task_of_ones_own_is_found_only_where_it_is_named(classify_package, mo
     with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'classify'"):
         registry.imported_method("classify")
     monkeypatch.delenv("MEDDEEP_TASKS")
-    assert tasks() == ["register", "segment"]
-    with pytest.raises(UserError, match="There is no task 'classify': the tasks are register, segment"):
+    assert tasks() == ["detect", "register", "segment"]
+    with pytest.raises(UserError, match="There is no task 'classify': the tasks are detect, register, segment"):
         registry.task("classify")
 
 

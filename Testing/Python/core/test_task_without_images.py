@@ -1,7 +1,7 @@
-"""A task that the library has never heard of, without any image, does all that the others do.
+"""A task without images that the library does not know works like all others.
 
-Its cases are a table and a number, its stages make items and fit arrays, and its main metric is one of all cases
-together; see toy_tasks/OutcomeModuleLib.
+Its cases are a table and a number, its stages make items and fit arrays, and its key metric is computed from all
+cases together; see toy_tasks/OutcomeModuleLib.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def outcome(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """48 patients of three sites; the older they are and the larger the tumour, the likelier is a relapse."""
+    """48 patients of three sites; relapse is more likely with age and tumour size."""
     random = np.random.default_rng(5)
     rows = ["split,features,age,outcome,patient,site"]
     for number in range(48):
@@ -76,7 +76,7 @@ def test_train_evaluate_and_apply(outcome, dataset, tmp_path):
 
 
 def test_a_stopped_training_is_resumed_to_the_same_arrays(outcome, dataset, tmp_path, monkeypatch):
-    """Items that are there are not made again, and the arrays are equal to the last bit."""
+    """Existing items are not made again, and the arrays are equal to the last bit."""
     assert train(outcome, dataset, tmp_path / "whole")[0] == 0
     from MedDeepLib.worker.process import StopRequest
 
@@ -89,7 +89,7 @@ def test_a_stopped_training_is_resumed_to_the_same_arrays(outcome, dataset, tmp_
     assert load_tensors(next(iter(made)))["item"]["features"].shape == (32, 3)
     from MedDeepLib.jobs import JobFolder
 
-    JobFolder(tmp_path / "run").forget_worker()  # this process lives on
+    JobFolder(tmp_path / "run").forget_worker()  # this process is still alive
     kept = list(made.items())
     assert outcome("train", "--resume", tmp_path / "run")[0] == 0
     assert all(not file.exists() or file.stat().st_mtime_ns == moment for file, moment in kept)

@@ -1,4 +1,4 @@
-"""Lists of cases in JSON, CSV and folders, and what is wrong with them in a sentence."""
+"""Lists of cases in JSON, CSV and folders, and one sentence for each error in them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_dataset(path: Path) -> Dataset:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Empty files a..d as images and labels; lists do not look into them."""
+    """Empty files a..d as images and labels; reading a list does not open them."""
     for letter in "abcd":
         for kind in ("image", "second", "label"):
             (tmp_path / f"{letter}_{kind}.nrrd").touch()
@@ -73,7 +73,7 @@ def test_json(folder):
 
 
 def test_decathlon(folder):
-    """Modalities by number, background among the labels, and test cases that are mere file names."""
+    """Modalities by number, background among the labels, and test cases given as plain file names."""
     dataset = load_dataset(
         write(
             folder,
@@ -90,7 +90,7 @@ def test_decathlon(folder):
 
 
 def test_nnunet_lists_its_cases_by_their_files(tmp_path):
-    """nnU-Net's dataset.json names channels and labels; the cases are what lies in imagesTr and labelsTr."""
+    """nnU-Net's dataset.json names channels and labels; the cases are the files in imagesTr and labelsTr."""
     for name in ("imagesTr", "labelsTr"):
         (tmp_path / name).mkdir()
     for name in ("imagesTr/p1_0000", "imagesTr/p1_0001", "imagesTr/p10_0000", "imagesTr/p10_0001"):
@@ -163,7 +163,7 @@ def test_folder_with_segmentations_takes_their_names(tmp_path):
 
 
 def test_files_of_one_name_in_a_folder_per_patient(tmp_path):
-    """Where every patient has a folder with the same file names, the folder tells the patients apart."""
+    """If every patient has a folder with the same file names, the folder distinguishes the patients."""
     for name in ("anna", "bert"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "t1.nrrd").touch()

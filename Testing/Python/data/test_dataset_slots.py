@@ -1,4 +1,4 @@
-"""Lists of other tasks: tables, classes, points and boxes instead of images with label maps, as their slots say."""
+"""Lists of other tasks: tables, classes, points and boxes instead of images with label maps, per their slots."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_moving_patient_in_two_splits_is_refused(folder):
     )
 
 
-def test_what_is_not_read_is_said_once(folder):
+def test_what_is_not_read_is_reported_once(folder):
     entries = [{"image": "a.nrrd", "class": "x", "lable": "b.nrrd", "fold": n} for n in range(3)]
     dataset = load_dataset(write(folder, training=entries, train=entries, labels={"1": "x"}), CLASSIFY)
     notes = "\n".join(dataset.notes)
@@ -172,7 +172,7 @@ def test_what_is_not_read_is_said_once(folder):
     assert len(segment.notes) == 1 and '"points" in 1 case,' in segment.notes[0]
 
 
-def test_columns_that_are_not_read_are_said(folder):
+def test_columns_that_are_not_read_are_reported(folder):
     file = folder / "list.csv"
     file.write_text("image,class,comment,class\na.nrrd,x,good,y,more\nb.nrrd,x,,z\n", encoding="utf-8")
     notes = load_dataset(file, CLASSIFY).notes
@@ -182,7 +182,7 @@ def test_columns_that_are_not_read_are_said(folder):
 
 
 def test_a_series_of_a_dicom_folder(tmp_path):
-    """What the reader asks for, FOLDER::UID, is what a list may say."""
+    """The form that the reader suggests, FOLDER::UID, works in a list."""
     (tmp_path / "ct").mkdir()
     for entry in ("ct::1.2.3", ["ct::1.2.3"]):
         (case,) = load_dataset(write(tmp_path, training=[{"image": entry, "class": "x"}]), CLASSIFY).training

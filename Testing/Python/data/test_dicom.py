@@ -1,4 +1,4 @@
-"""DICOM series that tests make: order, geometry, values; and every way in which a series can be no volume."""
+"""Synthetic DICOM series: order, geometry, values; and every way in which a series fails to be a volume."""
 
 import logging
 import re
@@ -257,7 +257,7 @@ def test_two_stacks_with_different_uids_in_one_folder_are_two_series(tmp_path):
 
 
 def test_a_series_has_a_fingerprint_of_its_own(tmp_path):
-    """FOLDER::UID of a dataset's list: the files of the other series do not count."""
+    """FOLDER::UID in a dataset's list: the files of the other series do not count."""
     from MedDeepLib.data.fingerprints import fingerprint
 
     for number, uid in enumerate(("1.2.3", "1.2.4")):

@@ -33,7 +33,7 @@ def test_compression_that_cannot_be_decoded(tmp_path):
 
 
 def multi_frame(voxels, grid):
-    """An enhanced CT image: all slices as frames of one file, in an order of their own."""
+    """An enhanced CT image: all slices as frames of one file, not in slice order."""
     slices = dicom_slices(voxels, grid)
     order = np.random.default_rng(2).permutation(len(slices))
     one = slices[0]

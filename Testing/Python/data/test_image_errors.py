@@ -54,8 +54,8 @@ def test_folder_without_images(tmp_path, refused):
 
 
 def test_unknown_type(tmp_path, refused):
-    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8 whatever")
-    refused(tmp_path / "picture.jpg", "unsupported type", header_too=True)
+    (tmp_path / "picture.gif").write_bytes(b"GIF89a whatever")
+    refused(tmp_path / "picture.gif", "unsupported type", header_too=True)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -227,8 +227,7 @@ for path in map(pathlib.Path, sys.argv[1:]):
 
 @pytest.fixture(scope="module")
 def full_disk(tmp_path_factory):
-    """Every kind of file has been written where files may have 20 kB only; returns the folder and what was
-    said."""
+    """Writes every kind of file with a file size limit of 20 kB; returns the folder and the error messages."""
     folder = tmp_path_factory.mktemp("full")
     paths = [folder / case for case in FULL_DISK_CASES]
     for path in paths:

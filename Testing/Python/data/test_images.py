@@ -1,4 +1,4 @@
-"""Reading and writing images: voxels and their places, judged by ITK, nibabel and pynrrd."""
+"""Reading and writing images: voxels and their positions, checked with ITK, nibabel and pynrrd."""
 
 import itk
 import nibabel
@@ -15,7 +15,7 @@ RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def affine_by_itk(path) -> np.ndarray:
-    """IJK to RAS affine from where ITK says four voxels are."""
+    """IJK to RAS affine from the positions of four voxels in ITK."""
     image = itk.imread(str(path))
     points = [
         np.array(image.TransformIndexToPhysicalPoint(index)) for index in ([0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1])

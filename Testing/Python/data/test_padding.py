@@ -1,4 +1,4 @@
-"""Padding of CT is told from air, and from backgrounds that only look like it."""
+"""Padding of CT is distinguished from air and from similar backgrounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_padding_is_found_and_becomes_air(padding, dtype):
     assert filled.array.dtype == dtype and filled.array.min() == -1024
     outside = padded.array == padding
     assert (filled.array[~outside] == plain.array[~outside]).all() and (filled.array[outside] == -1024).all()
-    assert padded.array.min() == padding  # the caller's image is as it was
+    assert padded.array.min() == padding  # the caller's image is unchanged
     assert without_padding(plain) is plain
 
 
@@ -41,7 +41,7 @@ def test_a_field_without_air_is_surrounded_by_air():
 
 def _negative_outlier() -> np.ndarray:
     array = scan("oblique").array[0].copy()
-    array[30, 30, 20] = -3024  # an artefact of metal
+    array[30, 30, 20] = -3024  # a metal artefact
     return array
 
 
@@ -49,8 +49,8 @@ def _negative_outlier() -> np.ndarray:
     "array",
     [
         np.maximum(1000 * draw("plain") - 20, 0),  # MR on a background of 0
-        np.where(draw("plain") > 0.2, 500 + 1000 * draw("plain"), 0),  # a brain that was cut out
-        np.where(draw("plain") > 0.2, 500 + 1000 * draw("plain"), 0) - 32768,  # the same as signed numbers
+        np.where(draw("plain") > 0.2, 500 + 1000 * draw("plain"), 0),  # a skull-stripped brain
+        np.where(draw("plain") > 0.2, 500 + 1000 * draw("plain"), 0) - 32768,  # the same with a signed dtype
         np.where(draw("plain") > 0.2, 1e6 * draw("plain"), -1e6),
         draw("plain") * 3 - 2,  # z-scores
         scan("oblique").array[0],  # air of -1024
@@ -76,7 +76,7 @@ def test_only_the_padded_channel_changes():
 
 
 def test_networks_see_padded_and_plain_images_alike():
-    """Statistics of z-scores are those of the image without its padding, and resampling smears none of it."""
+    """Z-score statistics exclude the padding, and resampling does not smear it into the image."""
     plan = Plan((8.0, 8.0, 8.0), (32, 32, 32))
     padded, plain = scan("oblique", padding=-3024, dtype=np.float32), scan("oblique", dtype=np.float32)
     shown = torch.from_numpy(plain.array > -200)

@@ -139,7 +139,7 @@ def test_image_with_channels_is_no_label_image(tmp_path):
 
 
 def layered_file(path, layers, values) -> None:
-    """A segmentation as Slicer writes it when segments overlap: one layer for each here."""
+    """A segmentation as Slicer writes it when segments overlap; here each has its own layer."""
     header = {"space": "LPS", "space origin": [0, 0, 0], "kinds": ["list", "domain", "domain", "domain"]}
     header["space directions"] = np.vstack([[np.nan] * 3, np.eye(3)])
     for number, value in enumerate(values):

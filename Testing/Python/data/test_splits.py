@@ -1,4 +1,4 @@
-"""Folds: every patient is held out once, nobody is on both sides, sites are spread, and order means nothing."""
+"""Folds: every patient is held out once and never on both sides, sites are spread, and order is irrelevant."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_order_of_the_cases_and_their_split_mean_nothing(seed):
 
 
 def test_dealing_is_random():
-    """Two patients of a site meet in one of two folds half of the time, whatever their names."""
+    """Two patients of a site share one of two folds half of the time, whatever their names."""
     data = dataset([case(f"P{number}", site="Basel") for number in range(8)])
     together = Counter()
     for seed in range(200):
@@ -149,7 +149,7 @@ def test_cohorts_that_cannot_be_dealt_by_site(cases, words):
     assert words in str(caught.value)
 
 
-# --- patients who are joined, and classes -----------------------------------------------------------------------------
+# --- patients who share cases, and classes ----------------------------------------------------------------------------
 
 
 def pair(fixed: str, moving: str, site: str = "") -> Case:

@@ -1,4 +1,4 @@
-"""Leases of one computer's devices among several processes: one at a time, in order, released with their process."""
+"""Leases of a computer's devices by several processes: one at a time, in order, released when their process ends."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_whom_it_waits_for(lease):
     assert third.ticket.in_words() == f"'third' (process {os.getpid()})"
 
 
-def test_the_order_is_that_of_asking_whoever_looks_first(lease):
+def test_the_order_is_that_of_the_requests_whoever_looks_first(lease):
     holder = lease()
     holder.take()
     second, third = lease(), lease()
@@ -97,7 +97,7 @@ def test_the_order_can_be_changed_for_one_of_several_devices(lease, board):
     assert titles(waiting(OTHER, board)) == ["other", "both"]
 
 
-def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
+def test_a_move_does_not_wait_long_for_a_locked_board(lease, board):
     lease().take()
     waiter = lease()
     with board.opened():
@@ -107,7 +107,7 @@ def test_a_board_that_is_kept_does_not_keep_the_one_who_moves(lease, board):
         assert time.monotonic() - start < LOCK_SECONDS, "it has waited as long as others do"
 
 
-def test_only_who_waits_can_be_moved(lease, board):
+def test_only_waiting_jobs_can_be_moved(lease, board):
     holder = lease()
     holder.take()
     for ticket in (holder.ticket.id, "unknown"):
@@ -126,7 +126,7 @@ def test_auto_takes_whichever_is_free_first(lease):
     assert third.take() and third.device is CARD
 
 
-def test_who_wants_another_card_does_not_stand_in_the_way(lease):
+def test_a_job_for_another_gpu_does_not_block_the_queue(lease):
     lease(CARD).take()
     assert not lease(CARD).take()
     assert lease(OTHER).take()
@@ -170,7 +170,7 @@ def hold(folder: Path, ready, release) -> None:
 
 
 def count_holders(folder: Path, file: Path, rounds: int) -> None:
-    """Takes the card again and again, and notes whenever it is not alone."""
+    """Leases the GPU repeatedly, and records whenever another process holds it too."""
     for _ in range(rounds):
         with Lease([CARD], "x", board=Board(folder)) as lease:
             while not lease.take():
@@ -185,7 +185,7 @@ def count_holders(folder: Path, file: Path, rounds: int) -> None:
 
 @pytest.fixture
 def processes():
-    """Starts functions in processes of their own; what still runs after the test is killed."""
+    """Starts functions in separate processes; any that still run after the test are killed."""
     context = multiprocessing.get_context("spawn")
     started = []
 
@@ -228,7 +228,7 @@ def test_the_card_of_a_killed_process_is_free_at_once(lease, holder, board):
 
 
 def test_without_the_board_the_lock_still_counts(lease, holder, board):
-    """The file with the names is information; somebody may delete or damage it."""
+    """The file with the names is only information; it may be deleted or damaged."""
     mine = lease()
     for damage in ("", "{", '{"tickets": [{"id": 1}]}'):
         (board.folder / "board.json").write_text(damage, encoding="utf-8")
@@ -264,7 +264,7 @@ def test_a_clock_that_jumps_changes_nothing(lease, holder, board, monkeypatch, j
     assert not second.take() and first.take()
 
 
-# --- where it lies, and what the list of devices says of it -----------------------------------------------------------
+# --- its location, and the holders in the list of devices -------------------------------------------------------------
 
 
 def test_the_folder_belongs_to_this_computer(monkeypatch, tmp_path):
@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Lease([CARD], "x", board=Board(tmp_path / "file" / "state"))
 
 
-def test_a_board_that_another_program_keeps_is_not_waited_for_for_ever(board):
+def test_a_board_locked_by_another_program_is_not_awaited_forever(board):
     with board.opened(), pytest.raises(JobError, match=r"kept .*board.json locked for 0.05 s"), board.opened(0.05):
         pass
 

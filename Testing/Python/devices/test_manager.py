@@ -1,4 +1,4 @@
-"""The choice of a device, on computers that have and have not got one."""
+"""The choice of a device, on computers with and without a GPU."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_cards_come_from_the_driver_library(monkeypatch):
 
 
 def test_a_card_that_torch_cannot_use(monkeypatch):
-    """Auto goes on to the CPU and says so; a card asked for by name is an error that names the remedy."""
+    """Auto falls back to the CPU with a message; a GPU requested by name is an error that names the remedy."""
     import torch
 
     monkeypatch.setattr(manager, "list_devices", lambda: [SMALL, CPU])
@@ -98,7 +98,7 @@ def test_the_cpu_by_name():
 
 
 class Driver(SimpleNamespace):
-    """Stands for NVIDIA's library on a computer with three cards; one process computes on the second."""
+    """Stands in for NVIDIA's library on a computer with three GPUs; one process computes on the second."""
 
     class NVMLError(Exception):
         pass
@@ -113,9 +113,9 @@ class Driver(SimpleNamespace):
     @staticmethod
     def nvmlDeviceGetComputeRunningProcesses(handle):
         if handle == 2:
-            raise Driver.NVMLError  # not supported on this card
+            raise Driver.NVMLError  # not supported on this GPU
         own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=7)
-        gone = SimpleNamespace(pid=2**22 + 1, usedGpuMemory=None)  # of another container: no name, no figure
+        gone = SimpleNamespace(pid=2**22 + 1, usedGpuMemory=None)  # of another container: no name, no memory use
         return [own, gone] if handle == 1 else []
 
 
@@ -145,7 +145,7 @@ def test_who_computes_on_a_card(monkeypatch):
     ],
 )
 def test_cards_that_programs_may_see(monkeypatch, visible, cards):
-    """CUDA numbers the visible cards anew; the key says which card it is all the same."""
+    """CUDA renumbers the visible GPUs; the key still identifies each GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
     found = [device for device in list_devices() if device.id.startswith("cuda")]

@@ -1,4 +1,4 @@
-"""How much memory a network needs, told without the device, against what it really takes."""
+"""The memory estimate for a network, made without the device, against the memory that it really uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from MedDeepLib.devices import preflight
 
 GIGABYTE = 1_000_000_000
-# Resident memory also holds what the convolutions work in, and what the allocator does not give back.
+# Resident memory includes the workspace of convolutions and memory that the allocator does not return.
 LOWEST, HIGHEST = 0.8, 1.7
 
 
@@ -28,7 +28,7 @@ def residual() -> torch.nn.Module:
 
 
 def step(batch: int, channels: int, patch: tuple[int, ...]) -> preflight.Step:
-    """A forward and backward pass, with the loss of the steps that are measured."""
+    """A forward and backward pass with the loss of the measured steps."""
 
     def run(forward) -> None:
         image = torch.empty((batch, channels, *patch), device="meta")
@@ -61,7 +61,7 @@ def apply_tile(build, batch: int, edge: int) -> None:
 
 
 def measure(function, build, batch: int, edge: int, result) -> None:
-    """In a process of its own: by how much the peak of resident memory grows, apart from the libraries."""
+    """The growth of the peak resident memory in a separate process, without the libraries."""
     import psutil
     from MedDeepLib.training.accounting import peak_resident_bytes
 
@@ -74,7 +74,7 @@ def measure(function, build, batch: int, edge: int, result) -> None:
 
 def measured(*arguments) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy_stages", "monai.engines"])  # as the tests of the engine, which share it
+    context.set_forkserver_preload(["toy_stages", "monai.engines"])  # as in the tests of the engine, which share it
     result = context.Queue()
     process = context.Process(target=measure, args=(*arguments, result))
     process.start()
@@ -85,20 +85,20 @@ def measured(*arguments) -> int:
 
 
 @pytest.mark.parametrize("build", [unet, residual])
-def test_training_takes_about_what_was_said(build):
+def test_training_takes_about_the_estimated_memory(build):
     said = preflight.training_bytes(build, step(2, 1, (48, 48, 48)))
     ratio = measured(train_steps, build, 2, 48) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
 
 
-def test_applying_takes_about_what_was_said():
+def test_applying_takes_about_the_estimated_memory():
     said = preflight.application_bytes(unet(), tile(1, 1, (96, 96, 96)))
     ratio = measured(apply_tile, unet, 1, 96) / said
     assert LOWEST < ratio < HIGHEST, f"{said / 1e6:.0f} MB said, {ratio:.2f} times that measured"
 
 
 def test_what_is_counted_can_be_checked_by_hand():
-    """One convolution: 4 floats per weight (weight, gradient, two of AdamW), image, scores, softmax and the like."""
+    """One convolution: 4 floats per weight (weight, gradient, two of AdamW), plus image, scores, softmax etc."""
 
     def build():
         return torch.nn.Conv3d(1, 2, 1, bias=False)

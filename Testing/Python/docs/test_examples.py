@@ -1,4 +1,4 @@
-"""The examples of docs/ work as they stand there; links and paths in the documents lead somewhere."""
+"""The examples in docs/ work unchanged; links and paths in the documents exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODULE = re.compile(r"\b((?:MedDeepLib|(?:Segment|Register|Detect|Classify)Modu
 
 
 def write_files(document: str, folder: Path) -> list[Path]:
-    """The files that a document shows, written below ``folder``."""
+    """Write the files that a document shows below ``folder``."""
     written = []
     for name, content in _FILE.findall((DOCS / document).read_text(encoding="utf-8")):
         file = folder / name
@@ -41,7 +41,7 @@ def write_files(document: str, folder: Path) -> list[Path]:
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """The command line of a task with what the documents show in its folders; the worker is in this process."""
+    """The command line of a task with the documents' files in its folders; the worker is in this process."""
     files = write_files("adding-a-method.md", tmp_path) + write_files("adding-a-task.md", tmp_path)
     assert len(files) >= 4
     with contextlib.ExitStack() as stack:
@@ -119,7 +119,7 @@ def test_relative_links_lead_somewhere(document):
 
 
 def _is_module(dotted: str) -> bool:
-    """Whether a name is a module, or the last part of it a name in one."""
+    """Whether a name is a module, or an attribute of one."""
 
     def found(parts: list[str]) -> bool:
         path = "/".join(parts)

@@ -69,6 +69,18 @@ def test_a_finding_that_hits_two_references_is_one_box():
     assert froc_of_rows(rows).cpm == 1 and average_precision_of_rows(rows).mean == 0.5
 
 
+def test_average_precision_is_the_mean_over_classes():
+    hit = match_boxes([box((0, 0, 0))], [0.9], [box((0, 0, 0))])
+    wrong = match_boxes([box((50, 0, 0))], [0.95], [box((0, 0, 0))])
+    spheres = ([[0, 0, 0]], [5])
+    first = in_case(detection_rows(match_luna16(([[0, 0, 0]], [0.9]), spheres), hit), "a")
+    second = in_case(detection_rows(match_luna16(([[50, 0, 0]], [0.95]), spheres), wrong), "a")
+    assert average_precision_of_rows([*first, *(row | {"class": "cyst"} for row in second)]).mean == 0.5
+    assert average_precision_of_rows([*first, *second]).mean == pytest.approx(1 / 2 * 1 / 2), "one class"
+    empty = detection_rows(match_luna16(((), ()), ((), ())), match_boxes([], [], []))
+    assert average_precision_of_rows([*first, *in_case(empty, "a"), {**empty[0], "class": "cyst"}]).mean == 1
+
+
 def test_a_case_with_nothing_is_a_scan():
     nothing = detection_rows(match_luna16(((), ()), ((), ())))
     assert [row["outcome"] for row in nothing] == ["nothing"]

@@ -32,7 +32,7 @@ def score(prediction, reference, classes=(A,), affine=None) -> dict:
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("steps", [1, 3])
 def test_two_voxels_are_as_far_apart_as_they_are(axis, steps):
-    """One voxel each, moved along one axis: all distances are that of the two voxels, in millimetres."""
+    """One voxel each, moved along one axis: every distance is that between the two voxels, in millimetres."""
     place = [[8, 9], [8, 9], [4, 5]]
     moved = [list(side) for side in place]
     moved[axis] = [moved[axis][0] + steps, moved[axis][1] + steps]
@@ -49,7 +49,7 @@ def test_equal_masks():
 
 
 def test_half_overlap_and_volumes():
-    """10x10x2 voxels of 10 mm3 against the same, five voxels further: half of each overlaps."""
+    """A block of 10x10x2 voxels of 10 mm3 against itself shifted by five voxels: half of each overlaps."""
     row = score(mask([(0, 10), (0, 10), (0, 2)]), mask([(5, 15), (0, 10), (0, 2)]))
     assert row["dice"] == pytest.approx(0.5)
     assert row["volume_ml"] == pytest.approx(2.0) and row["volume_error_ml"] == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""Tables of figures, and means with intervals over patients."""
+"""Tables of metrics, and means with confidence intervals over patients."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_interval_needs_five_patients():
 
 
 def test_the_interval_holds_what_it_promises():
-    """Of 60 experiments with 25 patients each, about 95 % have the true mean in their interval."""
+    """In about 95 % of 60 experiments with 25 patients each, the interval contains the true mean."""
     random = np.random.default_rng(0)
     inside = 0
     for experiment in range(60):
@@ -86,7 +86,7 @@ def test_the_files(tmp_path):
 
 
 def by_site() -> list[dict]:
-    """Ten patients of Basel, where all goes well, and five of Bern and one of nowhere, where it does not."""
+    """Ten patients of Basel with good results; five of Bern and one without a site with bad ones."""
     places = ["Basel"] * 10 + ["Bern"] * 5 + [""]
     return [
         row(f"P{number}", structure, (0.9 if site == "Basel" else 0.6) + number / 800, site=site)
@@ -156,11 +156,11 @@ def test_a_report_that_cannot_be_written(tmp_path):
         write_report(tmp_path / "file" / "report.csv", [row("A", "liver", 1.0)])
 
 
-# --- what other tasks report ------------------------------------------------------------------------------------------
+# --- reports of other tasks -------------------------------------------------------------------------------------------
 
 
 class Screening:
-    """One row per case: a score, whether the case is ill, and what a reader wrote of it."""
+    """One row per case: a score, whether the patient is ill, and a reader's remark."""
 
     metrics = {"AUC": Metric(direction=1, chance=0.5, pooled=True), "error": Metric(direction=-1)}
     group = "class"

@@ -1,4 +1,4 @@
-"""The training that nothing has happened to, against which all others are compared."""
+"""The uninterrupted training with which all others are compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """Its run folder, how long it took from the first read of its data to the end, and the dataset."""
+    """Its run folder, its duration from the first read of data to the end, and the dataset."""
 
     run: Path
     seconds: float
@@ -43,7 +43,7 @@ def reading(folder) -> bool:
 
 @pytest.fixture
 def tally(request):
-    """Tells what a test has counted: a claim to be read in the log of a run, see the tests' common conftest.py."""
+    """Records what a test has counted, for the log of the run; see the tests' common conftest.py."""
 
     def tell(sentence: str) -> None:
         request.node.user_properties.append(("tally", sentence))

@@ -1,4 +1,4 @@
-"""Damaged and foreign checkpoints of a real training: the one before serves, or there is a clear refusal."""
+"""Damaged and foreign checkpoints of a real training: the previous one is used, or there is a clear refusal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def removed(file: Path) -> None:
 
 
 def resumed(run: Path, tmp_path: Path) -> tuple[int, list[dict]]:
-    """Go on with a copy of the run, in this process."""
+    """Resume a copy of the run in this process."""
     folder = JobFolder(run)
     before = len(folder.events())
     return run_worker(run), folder.events()[before:]

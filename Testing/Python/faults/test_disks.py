@@ -1,4 +1,4 @@
-"""Disks that are full, folders that refuse, and folders that vanish under a running job."""
+"""Full disks, read-only folders, and folders that vanish under a running job."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mounted(*arguments) -> bool:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB; only root may make one."""
+    """A file system of 4 MB; only root can make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if not mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", folder):
@@ -58,7 +58,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def refuse():
-    """Makes a folder read-only, also for root, until the function that this returns is called."""
+    """Makes a folder read-only, also for root; the returned function undoes this."""
     done = []
 
     def make(folder: Path):
@@ -79,7 +79,7 @@ def refuse():
 
 
 def fill(folder: Path) -> Path:
-    """Leave less room than a checkpoint takes."""
+    """Fill the disk until a checkpoint no longer fits."""
     file = folder / "filling"
     with file.open("wb", buffering=0) as stream:
         try:
@@ -100,7 +100,7 @@ def message(folder: JobFolder):
 def test_a_disk_that_fills_up_stops_the_training_and_with_room_it_goes_on(undisturbed, small_disk, tally):
     folder = JobFolder.create(small_disk / "run", training_job(undisturbed.dataset))
     job = launch(folder)
-    wait_for(folder.has_checkpoint, 120)
+    wait_for(folder.has_checkpoint)
     filling = fill(small_disk)
     finish(job)
     assert (job.exit_code, job.state) == (2, State.FAILED)
@@ -145,7 +145,7 @@ def test_a_file_that_may_not_grow_is_said_in_one_sentence(undisturbed, tmp_path,
 def test_a_folder_that_becomes_read_only(undisturbed, tmp_path, refuse, tally):
     folder = JobFolder.create(tmp_path / "run", training_job(undisturbed.dataset))
     job = launch(folder)
-    wait_for(begun(folder), 120)
+    wait_for(begun(folder))
     undo = refuse(folder.path)
     failure = last_state(finish(job))
     assert (job.exit_code, failure["kind"]) == (2, "disk")
@@ -209,7 +209,7 @@ def test_a_training_whose_folder_vanishes_ends_by_itself_and_the_launcher_says_w
     steps = 20000  # hours
     folder = JobFolder.create(tmp_path / "runs" / "run", training_job(undisturbed.dataset, steps=steps))
     process = launcher(folder.path)
-    wait_for(begun(folder), 120)
+    wait_for(begun(folder))
     worker = psutil.Process(folder.worker_pid())
     began = time.monotonic()
     remove(folder.path)

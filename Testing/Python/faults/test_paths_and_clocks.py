@@ -1,4 +1,4 @@
-"""Folders with long and foreign names, and clocks that jump while a job runs."""
+"""Folders with long and non-ASCII names, and clocks that jump while a job runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ODD = "Fälle & Läufe (脳) 'ß' 100%"
 
 
 def long_folder(tmp_path: Path) -> Path:
-    """A folder whose path has 200 characters at least, in odd words."""
+    """A folder with unusual names and a path of at least 200 characters."""
     folder = tmp_path / ODD
     while len(str(folder)) < 200:
         folder = folder / "ein ziemlich langer Ordner für Bilder"[: max(8, 200 - len(str(folder)))].strip()
@@ -94,8 +94,8 @@ else:
 
 
 @pytest.mark.slow
-def test_a_clock_that_jumps_to_and_fro_changes_nothing(undisturbed, tmp_path, monkeypatch, tally):
-    """In the worker and in the launcher, twice a second, by hours and by years."""
+def test_a_clock_that_jumps_back_and_forth_changes_nothing(undisturbed, tmp_path, monkeypatch, tally):
+    """The clocks of worker and launcher jump twice a second, by hours and by years."""
     write_sitecustomize(monkeypatch, tmp_path, CLOCK)
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "120")
     folder = JobFolder.create(tmp_path / "run", training_job(undisturbed.dataset))

@@ -1,4 +1,4 @@
-"""Workers that hang: they are noticed, announced, and ended with their children; those that only take long are not."""
+"""Hanging workers are detected, reported, and ended with their children; slow ones are not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(6
 (folder.path / "child").write_text(str(child.pid))
 """
 HANGING = CHILD + "time.sleep(600)"
-# It starts a process that starts another one and ends, so that the last one has no parent any more.
+# It starts a process that starts another one and exits, so that the last one is an orphan.
 GRANDCHILD = """
 sleep = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 code = f"import subprocess; print(subprocess.Popen({sleep}, stdout=subprocess.DEVNULL).pid)"
@@ -71,7 +71,7 @@ def test_a_worker_that_hangs_is_announced_and_then_ended_with_its_children(folde
     failure = last_state(events)
     assert failure["state"] == "failed" and failure["kind"] == "silent"
     assert failure["message"] == "The worker sent no heartbeat for 4 s and was ended; start the job again."
-    wait_for(lambda: gone(child) and gone(job.pid), 5)
+    wait_for(lambda: gone(child) and gone(job.pid))
     assert job.state is State.FAILED and folder.state() is State.FAILED
     assert last_state(folder.events())["message"] == failure["message"], "who asks later is told as well"
     assert seconds >= 2 * LIMIT
@@ -88,7 +88,7 @@ def test_a_frozen_worker_is_ended_and_its_checkpoint_is_named(folder, tmp_path, 
     events = finish(job)
     assert len(announced(events)) == 1
     assert last_state(events)["message"].endswith("and was ended; its last checkpoint is kept.")
-    wait_for(lambda: gone(child), 5)
+    wait_for(lambda: gone(child))
     assert folder.can_resume()
 
 
@@ -148,7 +148,7 @@ def test_a_warm_worker_that_hangs(tmp_path, monkeypatch):
         events = finish(job)
         assert len(announced(events)) == 1 and last_state(events)["kind"] == "silent"
         assert job.state is State.FAILED
-        wait_for(lambda: gone(child) and gone(job.pid), 5)
+        wait_for(lambda: gone(child) and gone(job.pid))
         write_play(monkeypatch, tmp_path, "return {}")
         again = workers.submit(JobFolder.create(tmp_path / "again", job_))
         assert last_state(finish(again))["state"] == "done", "the next job gets another worker"
@@ -166,7 +166,7 @@ def test_what_a_person_at_a_terminal_sees(folder, tmp_path, monkeypatch):
     assert lines[-1] == "Error: The worker sent no heartbeat for 4 s and was ended; start the job again."
 
 
-def test_a_script_that_only_waits_is_not_kept_for_ever(folder, tmp_path, monkeypatch):
+def test_a_script_that_only_waits_is_not_kept_forever(folder, tmp_path, monkeypatch):
     write_play(monkeypatch, tmp_path, HANGING)
     job = launch(folder)
     assert job.wait(60) not in (0, None)
@@ -201,18 +201,18 @@ class Hangs(UNet):
 
 @pytest.mark.slow
 def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
-    """A real training hangs; begun again it does not, and ends with the weights of the method it is derived from."""
+    """A real training hangs; once resumed it does not, and ends with the weights of the method it is derived from."""
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "hangs_in_this_test.py").write_text(METHOD_THAT_HANGS, encoding="utf-8")
     monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path / "methods"))
-    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # the imports of a worker are silent too
+    monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "60")  # a worker gives no heartbeat during its imports either
     request = replace(training_job(undisturbed.dataset), method="hangs")
     job = launch(JobFolder.create(tmp_path / "run", request))
-    child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder), 120)
+    child = wait_for(lambda: (job.folder.path / "child").exists() and child_of(job.folder))
     job._heartbeat.limit = 3.0
     events = finish(job)
     assert last_state(events)["kind"] == "silent" and len(announced(events)) == 1
-    wait_for(lambda: gone(child), 5)
+    wait_for(lambda: gone(child))
     assert last_state(finish(launch(job.folder)))["state"] == "done"
     assert identical(job.folder.path, undisturbed.run)
 
@@ -222,7 +222,7 @@ def test_a_method_whose_samples_do_not_come(undisturbed, tmp_path, monkeypatch):
 
 @pytest.fixture
 def watch(tmp_path, monkeypatch):
-    """A watch over a file that nobody touches, with a clock to be set."""
+    """A monitor of an untouched file, with a clock that the test sets."""
     monkeypatch.setenv("MEDDEEP_SILENCE_SECONDS", "10")
     file = tmp_path / "events.jsonl"
     file.touch()
@@ -248,7 +248,7 @@ def test_first_a_warning_then_the_end_each_once(watch):
 
 
 def test_time_in_which_nobody_looks_does_not_count(watch):
-    """The computer was asleep, or the application did something else."""
+    """The computer was asleep, or the application was busy."""
     assert watch(8 * 3600) == [] and watch(3600) != [Pulse.DEAD]
 
 

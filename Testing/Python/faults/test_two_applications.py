@@ -1,4 +1,4 @@
-"""Two applications that want the same card: one waits, says for whom, and takes over however the other one ends."""
+"""Two applications want the same GPU: one waits, says for which job, and takes over however the other one ends."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
         first = 0 if computing(folders[0]) else 1
         holder, waiter = folders[first], folders[1 - first]
         reason = rf"Waiting for Pretended card, used by 'train unet' \(.*process {holder.worker_pid()}\)"
-        # It may have looked when the other one was next in line and had not taken the card yet.
-        wait_for(lambda: re.fullmatch(reason, waits(waiter)[-1]), 5)
+        # It may have checked while the other one was next in line but had not leased the GPU yet.
+        wait_for(lambda: re.fullmatch(reason, waits(waiter)[-1]))
         assert len(waits(waiter)) <= 2 and not waits(holder)
         assert not computing(waiter)
         began = time.monotonic()
         end(applications[first], holder)
-        wait_for(lambda: computing(waiter), 30)
+        wait_for(lambda: computing(waiter))
         seconds = time.monotonic() - began
         assert waiter.state() is State.RUNNING
         (waiter.path / "go").touch()
@@ -99,7 +99,7 @@ def test_the_one_that_waits_takes_over(tmp_path, monkeypatch, end, clock, tally)
 
 @pytest.mark.slow
 def test_a_training_gives_the_same_weights_beside_another_one(toy_dataset, tmp_path, monkeypatch, tally):
-    """The number of threads changes the last bits of a sum, so it may not depend on what else runs."""
+    """The number of threads changes the last bits of a sum, so it must not depend on other jobs."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MEDDEEP_STATE", str(tmp_path / "state"))
     jobs = []

@@ -1,7 +1,7 @@
 """Out of memory while a network is applied: fewer tiles, smaller tiles, the CPU if allowed, and the same labels.
 
-Memory does not really run out; the network raises what torch raises then, by the number of its call or by the size of
-what it is given.
+Memory does not really run out; the network raises what torch raises then, depending on the number of its call or the
+size of its input.
 """
 
 from __future__ import annotations

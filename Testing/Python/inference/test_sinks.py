@@ -1,4 +1,4 @@
-"""Each sink gives in tiles what the whole image gives at once, on oblique images in 3D and in 2D."""
+"""Each sink gives the same result in tiles as for the whole image at once, on oblique images in 3D and 2D."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from skimage.morphology import local_maxima
 
 CPU = torch.device("cpu")
-# Rotated by 20 degrees about an oblique axis, its axes permuted, one backwards; spacing 1, 1.5 and 2 mm.
+# Rotated by 20 degrees about an oblique axis, its axes permuted, one flipped; spacing 1, 1.5 and 2 mm.
 OBLIQUE = np.array([[0.05, 1.46, 0.60, -30.0], [-0.95, 0.18, -0.55, 12.0], [-0.29, -0.30, 1.83, 7.0], [0, 0, 0, 1.0]])
 
 
@@ -55,7 +55,7 @@ def whole_scores(prepared: Prepared) -> np.ndarray:
 
 
 def whole_peaks(prepared: Prepared, threshold: float) -> np.ndarray:
-    """Maxima of the probability of class 1, highest first, in RAS; of equal neighbours the mean position."""
+    """Maxima of the probability of class 1, highest first, in RAS; equal neighbours give their mean position."""
     values = Local()(prepared.image[None]).softmax(1)[0, 1].numpy()
     maxima = local_maxima(np.pad(values, 1), connectivity=3)[1:-1, 1:-1, 1:-1] & (values > threshold)
     parts, count = ndimage.label(maxima, np.ones((3, 3, 3)))
@@ -104,7 +104,7 @@ def test_activations_and_mirrored_copies():
 
 
 def test_where_tiles_overlap_scores_go_over_smoothly():
-    """Of a network that answers with the tile's own mean, blended scores have no steps and the others do."""
+    """For a network that returns the mean of each tile, blended scores have no steps and the others do."""
 
     class Mean(torch.nn.Module):
         def forward(self, x):
@@ -182,7 +182,7 @@ def test_positions_are_finer_than_voxels_also_on_borders_of_tiles(size):
 
 
 def test_tiles_that_disagree_about_a_peak_give_one():
-    """Its column moves by one voxel from tile to tile, so that each tile sees it among the other's own voxels."""
+    """It moves by one voxel from tile to tile, so that each tile finds it among the voxels that belong to the other."""
 
     class Shifting(torch.nn.Module):
         tiles = 0
@@ -208,7 +208,7 @@ def test_equal_neighbours_are_one_peak():
     assert len(run(Peaks([0], "none"), prepared, network=torch.nn.Identity())) == 1
 
 
-def test_only_the_highest_are_kept_and_that_is_said():
+def test_only_the_highest_are_kept_and_that_is_reported():
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.uniform(0, 1, (1, 24, 24, 24)).astype(np.float32))
     prepared = Prepared(image, np.eye(4), (0, 1, 2), (False,) * 3, (24,) * 3, np.ones(3), np.zeros(3))

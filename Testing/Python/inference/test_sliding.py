@@ -1,4 +1,4 @@
-"""Label maps tile by tile: the same as of the whole image at once, whatever the tiles."""
+"""Label maps tile by tile: the same as for the whole image at once, whatever the tiles."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_mean_probabilities_are_interpolated_to_a_finer_grid(axes):
 @pytest.mark.parametrize("scale", [(0.31, 0.5, 0.77), (1.7, 2.4, 3.0), (0.4, 1.0, 2.2)])
 @pytest.mark.parametrize("size", [(8, 8, 8), (32, 32, 32)])
 def test_another_grid_has_no_seams(scale, size):
-    """Tiled or in one tile: every native voxel is answered for, with the same answer."""
+    """Every native voxel gets the same label, in several tiles or in one."""
     image = torch.nn.functional.avg_pool3d(random_image((24, 24, 24))[None], 5, 1, 2)[0] * 5
     native = tuple(round(24 / s) for s in scale)
     offset = [((24 - 1) - (n - 1) * s) / 2 for n, s in zip(native, scale, strict=True)]

@@ -1,4 +1,4 @@
-"""Tiles: every voxel of the body has one tile that answers for it, and air has none."""
+"""Tiles: every voxel of the body belongs to one tile, and air to none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPES_AND_SIZES = [
 
 
 def owners(found, shape) -> np.ndarray:
-    """How many tiles answer for each voxel."""
+    """The number of tiles that each voxel belongs to."""
     count = np.zeros(shape, int)
     for tile in found:
         count[tuple(slice(*own) for own in tile.own)] += 1

@@ -1,4 +1,4 @@
-"""Deleting jobs: all or nothing at the first step, never a running one, and the user knows what he loses."""
+"""Deleting jobs: all or nothing at the first step, never a running one, and users know what they lose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event protocol: one JSON object a line, whole events only, whatever happens to the writer."""
+"""The event protocol: one JSON object a line, complete events only, whatever happens to the writer."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_an_unknown_kind_is_a_mistake_of_the_programmer(file):
         EventWriter(file)("mesage", message="?")
 
 
-def test_numbers_that_json_has_not(file):
-    """The file is strict JSON: infinities become null, numpy's numbers plain ones."""
+def test_numbers_that_json_does_not_have(file):
+    """The file is strict JSON: infinities become null, NumPy scalars plain numbers."""
     writer = EventWriter(file)
     values = {"a": math.nan, "b": -math.inf, "c": np.float32(0.5), "d": np.int64(3), "e": [np.float64(1), Path("x")]}
     writer("metrics", stage="s", step=1, values=values)
@@ -75,7 +75,7 @@ def test_a_line_still_being_written_waits(file):
         assert messages(reader.read()) == ["ä"]
 
 
-def test_half_a_line_of_a_killed_worker_costs_nothing_of_the_next_one(file):
+def test_half_a_line_of_a_killed_worker_does_not_swallow_the_next_one(file):
     write(file, "whole")
     with file.open("ab") as stream:
         stream.write(b'{"time": 1, "event": "mess')
@@ -108,7 +108,7 @@ def test_threads_do_not_mix_their_lines(file):
 
 
 def test_a_full_disk_does_not_stop_the_work(file, monkeypatch):
-    """An event that cannot be written is lost; the ones after it are whole again."""
+    """An event that cannot be written is lost; later ones are complete again."""
     writer = EventWriter(file)
     writer("message", message="before")
     full = OSError(28, "No space left on device")

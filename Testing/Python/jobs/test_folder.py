@@ -1,4 +1,4 @@
-"""What state a job is in, asked of its folder alone: whatever the worker's end was, the answer is right."""
+"""The state of a job, from its folder alone: correct however the worker ended."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def test_the_state_of_a_resumed_job_is_that_of_its_last_worker(folder):
 
 
 def test_a_dead_worker_is_noticed(folder):
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     write_json(folder.worker_file, {"pid": worker.pid, "started": psutil.Process(worker.pid).create_time()})
     say(folder, "running")
     assert folder.state() is State.RUNNING
     worker.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 50
     while folder.state() is State.RUNNING and time.monotonic() < deadline:
         time.sleep(0.01)
     assert folder.state() is State.FAILED, "a zombie is dead too"

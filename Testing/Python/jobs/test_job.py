@@ -168,7 +168,7 @@ SINCE_VERSION_1 = {"folds": "", "inputs": "", "output": "", "scheduler": "", "wo
 
 
 def of_version_1(path, **content):
-    """A job file as the programs before version 2 have written it."""
+    """A job file as written before version 2."""
     file = {"parameters": {}, "dataset": "", "method": "", "model": "", "items": [], "device": "cpu", "seed": 0}
     more = {"threads": 0, "deterministic": False, "version": 1}
     path.write_text(json.dumps(file | SINCE_VERSION_1 | more | content, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Jobs at a glance: right whatever their end was, from the end of their events, and read again when they change."""
+"""Jobs at a glance: correct however they ended, from their last events, and read again when they change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from MedDeepLib.jobs.listing import JobList
 from MedDeepLib.jobs.summary import Summary, overview
 
 JOB = Job("segment", "train", method="unet", dataset="list.json")
-LONG = 2000  # events; more than are looked at
+LONG = 2000  # events; more than are read
 
 
 def make(runs, name: str, *events: tuple[str, dict]) -> JobFolder:
@@ -34,7 +34,7 @@ def progress(step: int, **fields) -> tuple[str, dict]:
 
 @pytest.fixture
 def long_job(tmp_path) -> JobFolder:
-    """A job that has told its state thousands of events ago."""
+    """A job that reported its state thousands of events ago."""
     return make(tmp_path, "long", ("state", {"state": "running"}), *(progress(step) for step in range(LONG)))
 
 

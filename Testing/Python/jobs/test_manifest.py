@@ -1,4 +1,4 @@
-"""The manifest holds all that a training's weights depend on and nobody's name; from it the training is repeated."""
+"""The manifest holds everything that the weights depend on but no names; the training can be repeated from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @pytest.fixture(scope="module")
 def data(toy_dataset, tmp_path_factory) -> Path:
-    """A copy of the toy dataset of this module's own, which tests may change and put back."""
+    """This file's own copy of the toy dataset, which tests may change and restore."""
     folder = tmp_path_factory.mktemp("data") / "toy"
     shutil.copytree(toy_dataset.parent, folder)
     return folder / "dataset.json"
@@ -32,7 +32,7 @@ def data(toy_dataset, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory) -> Path:
-    """A finished training, whose threads and voxel size were left to the computer and the data."""
+    """A finished training whose number of threads and voxel spacing were chosen automatically."""
     folder = tmp_path_factory.mktemp("run") / "first"
     code, events = run_job(folder, training_job(data, seed=7, threads=0))
     assert code == 0, events[-1]
@@ -41,7 +41,7 @@ def run(data, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def changed_label(data):
-    """The label of the third training case with one voxel more; put back afterwards."""
+    """The label of the third training case with one more voxel; restored afterwards."""
     file = data.parent / "label2.nii.gz"
     before = file.read_bytes()
     _, label = toy_image(2)
@@ -68,7 +68,7 @@ def warnings_in(folder: Path) -> list[str]:
     return [event["message"] for event in events if event["event"] == "warning" and "has changed" in event["message"]]
 
 
-# --- what it says -----------------------------------------------------------------------------------------------------
+# --- its content ------------------------------------------------------------------------------------------------------
 
 
 def test_it_holds_all_that_the_weights_depend_on(run, data):
@@ -138,7 +138,7 @@ def test_repeated_it_ends_with_the_same_weights_and_says_so(segment, run, tmp_pa
     assert segment("train", "--repeat", tmp_path / "again", "--output", tmp_path / "third")[0] == 0, "a repeat as well"
 
 
-def test_other_weights_are_said_too_and_are_no_failure(segment, run, tmp_path):
+def test_different_weights_are_reported_and_are_no_failure(segment, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     rewrite(copy, weights="0" * 64)
     code, out, _ = segment("train", "--repeat", copy, "--output", tmp_path / "again")
@@ -190,7 +190,7 @@ def test_another_environment_is_a_warning_that_names_what_has_changed(segment, r
     assert "(sources ffffffff)" in sentence and "instead of Abacus" in sentence
 
 
-def test_other_arithmetic_is_told_and_older_manifests_computed_in_float32(run):
+def test_another_dtype_is_reported_and_older_manifests_count_as_float32(run):
     content = content_of(run)
     assert content["device"]["automatic precision"] in ("float32", "bfloat16")
     now = content | {"device": content["device"] | {"automatic precision": "bfloat16"}}
@@ -198,7 +198,7 @@ def test_other_arithmetic_is_told_and_older_manifests_computed_in_float32(run):
     assert differences(content | {"device": before}, now) == ["device automatic precision bfloat16 instead of float32"]
 
 
-def test_what_was_decided_once_is_not_decided_anew(run, tmp_path):
+def test_decided_parameters_are_not_decided_again(run, tmp_path):
     folder = prepare_repeat(run, tmp_path / "again")
     job, content = folder.job(), content_of(run)
     assert job.parameters == content["parameters"] and job.seed == 7
@@ -286,7 +286,7 @@ def test_packages_that_changed_in_between_are_a_warning(interrupted):
 
 @pytest.mark.parametrize("damage", ["", "{", "[]"])
 def test_without_a_manifest_a_training_goes_on(interrupted, damage):
-    """It was begun by an older version, or the file is damaged."""
+    """It was started by an older version, or the file is damaged."""
     (interrupted / "manifest.json").write_text(damage, encoding="utf-8")
     assert run_worker(interrupted) == 0 and content_of(interrupted)["weights"]
 

@@ -1,5 +1,5 @@
-"""A changed file of any slot, or of what the cases share, is noticed; manifests of version 1 are compared as far as
-they go."""
+"""A changed file of any slot, or shared by all cases, is detected; manifests of version 1 are compared in what they
+contain."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_other_lists_are_noticed(folder):
 
 
 def version_1(folder: Path) -> dict:
-    """What the last version wrote: the fixed image, its label, and its patient."""
+    """As version 1 wrote it: the fixed image, its label, and its patient."""
 
     def entry(image: str, label: str | None, patient: int) -> dict:
         label = fingerprint(folder / label) if label else None

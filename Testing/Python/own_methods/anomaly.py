@@ -1,7 +1,7 @@
-"""A method of one's own, as a user may write it: what does not look like the training images stands out.
+"""A method as a user may write it: it highlights what does not look like the training images.
 
-An autoencoder learns to reproduce patches of healthy images, without any labels; how badly it reproduces a voxel's
-surroundings is a map of what it does not know.
+An autoencoder learns to reproduce patches of healthy images, without any labels; its reconstruction error around each
+voxel is a map of what is unlike them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A registration method of your own in one file: a small network learns a similarity, and the steps follow it.
+"""A user-written registration method in one file: a small network learns a similarity, and gradient steps follow it.
 
 After Simonovsky et al. 2016, arXiv 1609.05396, in miniature.
 """

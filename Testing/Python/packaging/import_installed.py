@@ -1,10 +1,9 @@
-"""Import modules from an install tree, in a process that knows nothing of the source tree.
+"""Import modules from an install tree, in a process that does not see the source tree.
 
-Called by test_install_tree.py as ``python -I import_installed.py INSTALL_FOLDER [--host FOLDER]
-[--forbid PACKAGE...] --modules MODULE...``. ``--host`` names a folder with a copy of slicerhost, whose
-stand-in of the application is started first. Every module that cannot be imported, or that comes from
-elsewhere, is printed with the reason, and so is every forbidden package that was loaded with them; the exit
-code is then 1.
+Called by test_install_tree.py as ``python -I import_installed.py INSTALL_FOLDER [--host FOLDER] [--forbid PACKAGE...]
+--modules MODULE...``. ``--host`` names a folder with a copy of slicerhost, whose stand-in of the application is started
+first. Every module that cannot be imported, or that comes from elsewhere, is printed with the reason, and so is every
+forbidden package that was loaded with them; the exit code is then 1.
 """
 
 from __future__ import annotations

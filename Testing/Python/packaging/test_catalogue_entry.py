@@ -31,7 +31,7 @@ SCHEMA_TYPES = {
     "tier": int,
 }
 REQUIRED_KEYS = {"$schema", "category", "scm_url"}
-# The part of the catalogue's fixed list that could fit this extension.
+# The entries of the catalogue's fixed list that could fit this extension.
 FITTING_CATEGORIES = {"Active Learning", "Analysis", "Pipelines", "Registration", "Segmentation"}
 ICON_SIZE = 128
 LARGEST_FILE = 5_000_000

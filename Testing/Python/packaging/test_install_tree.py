@@ -61,7 +61,7 @@ def importable_modules(source: Path) -> list[str]:
 
 
 def needs_application(name: str) -> bool:
-    """Whether a module may only be imported inside the application: a panel, or a module's own file."""
+    """Whether a module can only be imported inside the application: a panel, or a module's own file."""
     parts = name.split(".")
     return "panels" in parts or "panel" in parts or len(parts) == 1 and not name.endswith("Lib")
 
@@ -70,7 +70,7 @@ def needs_application(name: str) -> bool:
 
 
 def cmake_program(name: str) -> str:
-    """Path of cmake or cpack: the one installed with the development requirements, else the machine's."""
+    """Path of cmake or cpack: the one from the development requirements, else the system's."""
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     program = shutil.which(name, path=search_path)
     assert program, f"{name} was not found: install Testing/requirements.txt"
@@ -144,7 +144,7 @@ def installed(install_folder) -> Path:
 
 
 def import_from(installed: Path, modules: list[str], *options: str | Path) -> subprocess.CompletedProcess:
-    """Import `modules` in a new process that ignores this one's environment, path and current folder."""
+    """Import `modules` in a new process, isolated from this one's environment, path and current folder."""
     assert modules
     command = [sys.executable, "-I", IMPORT_SCRIPT, installed, *options, "--modules", *modules]
     return run(*command, cwd=installed.parent)

@@ -1,4 +1,4 @@
-"""Resources/requirements.txt names what the extension's own code imports: all of it, and nothing else."""
+"""Resources/requirements.txt names exactly the packages that the extension's own code imports."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def installed_distributions() -> Mapping[str, list[str]]:
 
 
 def distributions_of(package: str) -> set[str]:
-    """Distributions that install a package, and the one of its name, which may do no more than gather them."""
+    """Distributions that install a package, and the one of its name, which may be a mere collection of them."""
     names = installed_distributions().get(package, [])
     return {canonicalize_name(name) for name in [package, *names]}
 
 
 def test_only_lower_bounds(requirements):
-    """Slicer's Python is shared: a pin of ours would fight with another extension's."""
+    """Slicer's Python is shared: a pin of ours would conflict with another extension's."""
     for requirement in requirements.values():
         assert [specifier.operator for specifier in requirement.specifier] == [">="], str(requirement)
         assert not requirement.extras and not requirement.url

@@ -1,4 +1,4 @@
-"""Missing packages: asked for when a job is started, explained when they are not installed."""
+"""Missing packages: offered for installation when a job is started, explained when they are not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of a device: all cards together are offered where there are several and the work can use them."""
+"""The choice of a device: all GPUs together are offered if there are several and the job can use them."""
 
 from __future__ import annotations
 

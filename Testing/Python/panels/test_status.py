@@ -1,4 +1,4 @@
-"""Words for durations, sentences that wrap, and the status line."""
+"""Durations in words, sentences that wrap, and the status line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a further module has to write itself: about a hundred lines, see toy_module/ToyModule.py."""
+"""A further module needs about a hundred lines of its own, see toy_module/ToyModule.py."""
 
 from __future__ import annotations
 

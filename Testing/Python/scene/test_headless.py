@@ -1,4 +1,4 @@
-"""Slicer without a window, in a process of its own: nothing of Qt may be needed."""
+"""Slicer without a window, in a separate process: it must not need Qt."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Volume and table nodes to arrays and files and back."""
+"""Conversion of volume and table nodes to arrays and files and back."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def slicer(host):
 
 
 def assert_same_voxels_at_same_places(image, voxels, grid) -> None:
-    """Slicer turns round the last axis of left-handed images when it loads them, so compare along fixed axes."""
+    """Slicer flips the last axis of left-handed images when it loads them, so compare along fixed axes."""
     found, found_grid = geometry.to_canonical(image.array[0], image.affine)
     expected, expected_grid = geometry.to_canonical(voxels, grid)
     assert np.array_equal(found, expected)
@@ -31,7 +31,7 @@ def make_volume(name="oblique", dtype=np.int16):
 
 
 def add_transform(slicer, volume_node):
-    """Put a volume under a turned and moved parent transform; returns the matrix."""
+    """Put a volume under a parent transform that rotates and shifts it; returns the matrix."""
     matrix = affine(rotation(5, 15, -25), origin=(10, -20, 30))
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))

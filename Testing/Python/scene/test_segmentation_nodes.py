@@ -1,4 +1,4 @@
-"""Segmentation nodes from files and to arrays: voxels, places, names, colours, terminology, transforms."""
+"""Segmentation nodes from files and to arrays: voxels, positions, names, colours, terminology, transforms."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def make_volume(name="oblique", dtype=np.int16):
 
 
 def add_transform(slicer, volume_node):
-    """Put a volume under a turned and moved parent transform; returns the matrix."""
+    """Put a volume under a parent transform that rotates and shifts it; returns the matrix."""
     matrix = affine(rotation(5, 15, -25), origin=(10, -20, 30))
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
@@ -80,7 +80,7 @@ def test_segmentation_loads_with_everything(slicer, tmp_path, name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_exported_on_the_reference_grid(slicer, tmp_path, name):
-    """What the DICOM SEG and label map exports do: all segments on the grid of the reference volume."""
+    """As the DICOM SEG and label map exports do: all segments on the grid of the reference volume."""
     import vtk
 
     write_segmentation(tmp_path / "result.seg.nrrd", labels(), GRIDS[name], SEGMENTS)
@@ -116,7 +116,7 @@ def test_labels_of_a_segmentation_node(slicer, tmp_path, name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_result_of_a_loaded_file_lies_on_its_voxels(slicer, tmp_path, name):
-    """From the file through the worker and back; Slicer has turned round the last axis of left-handed volumes."""
+    """From the file through the worker and back; Slicer has flipped the last axis of left-handed volumes."""
     images.write_image(tmp_path / "image.nrrd", labels().astype(np.int16), GRIDS[name])
     reference = slicer.util.loadVolume(str(tmp_path / "image.nrrd"))
     image = images.read_image(nodes.volume_to_file(reference, tmp_path / "work"))

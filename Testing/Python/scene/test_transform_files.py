@@ -1,4 +1,4 @@
-"""The transform that a registration begins from, as a file: right everywhere in the volume, and written at once."""
+"""The initial transform of a registration, as a file: correct everywhere in the volume, and written quickly."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_any_transform_is_written_as_what_it_does_in_the_volume(host, tmp_path, 
 
 
 def test_a_large_volume_does_not_keep_the_panel_waiting(host, tmp_path):
-    """Of 100 million voxels as of one million, not each is asked for."""
+    """However many voxels the volume has, the transform is sampled at a limited number of points."""
     import slicer
 
     grid = affine(rotation(10, -20, 35), (0.4, 0.4, 0.4), (-90, -90, -90))

@@ -1,4 +1,4 @@
-"""Off-screen views: what is drawn, where, and that nothing is left in the scene."""
+"""Off-screen views: what is drawn and where, and that nothing is left in the scene."""
 
 import sys
 
@@ -17,14 +17,13 @@ SHAPE = (40, 40, 40)
 
 @pytest.fixture
 def scene(host, tmp_path):
-    """A grey volume of 40 mm in the middle of which a red cube lies to the patient's right and a green to
-    the left."""
+    """A grey volume of 40 mm; off its centre, a red cube on the patient's right and a green one on the left."""
     import slicer
 
     grid = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS, as most scanners
     grid[:3, 3] = 20, 20, -20
     labels = np.zeros(SHAPE, np.uint8)
-    labels[8:14, 16:24, 16:24] = 1  # small i is right
+    labels[8:14, 16:24, 16:24] = 1  # a small i is on the right
     labels[26:32, 16:24, 16:24] = 2
     write_segmentation(
         tmp_path / "two.seg.nrrd", labels, grid, [Segment(1, "right", (1, 0, 0)), Segment(2, "left", (0, 1, 0))]
@@ -97,7 +96,7 @@ def test_overview_has_three_slices_and_a_surface(scene, tmp_path):
     # The sagittal slice passes between the two cubes.
     assert not mask_of(sagittal, "red").any()
     assert mask_of(sagittal, "grey").sum() > 1000
-    # The eye is in front of the patient, who therefore has the right side on the left of the picture.
+    # The camera is in front of the patient, so the patient's right is on the left of the picture.
     assert middle_of(mask_of(surface, "red"))[1] < middle_of(mask_of(surface, "green"))[1]
     left_over = slicer.mrmlScene.GetNumberOfNodes() - count
     overview.render_overview(volume, segmentation, tmp_path / "again.png", SIZE)

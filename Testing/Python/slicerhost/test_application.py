@@ -1,4 +1,4 @@
-"""slicer.app, its settings, layout and life."""
+"""slicer.app: its settings, layout and lifetime."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_delay_display_closes_itself(host):
 
     begin = time.monotonic()
     slicer.util.delayDisplay("Look", 450)
-    assert 0.4 < time.monotonic() - begin < 5
+    assert time.monotonic() - begin > 0.4
 
 
 def test_a_box_that_is_not_to_be_shown_again(interactive):

@@ -42,7 +42,7 @@ def texts(selector) -> list[str]:
 
 
 def choose(selector, text: str) -> None:
-    """What a user does who opens the list and clicks an item."""
+    """Open the list and click an item, as a user does."""
     box = selector.findChild("QComboBox")
     row = box.findText(text)
     assert row >= 0, texts(selector)

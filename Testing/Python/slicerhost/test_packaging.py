@@ -1,4 +1,4 @@
-"""Python packages that a module asks for: found out, noted, never installed."""
+"""Python packages that a module requires: detected and recorded, never installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def outside_testing(packaging):
 
 @pytest.fixture
 def answer(outside_testing, monkeypatch):
-    """Return a list of the questions asked; set its attribute `value` to what the user answers."""
+    """Return a list of the questions asked; set its attribute `value` to the user's answer."""
     import slicer.util
 
     class Questions(list):

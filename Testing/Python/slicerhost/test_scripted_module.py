@@ -1,4 +1,4 @@
-"""The life of a scripted module: load, use, photograph, reload, unload."""
+"""The life cycle of a scripted module: load, use, screenshot, reload, unload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes that fetch images: checksums, half downloads, the cache. No network: packages are made here."""
+"""The recipes that fetch images: checksums, partial downloads, the cache. No network: packages are made here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstration's case maker on a small phantom: geometry, sides, folding, honesty of the list."""
+"""The demonstration's case maker on a small phantom: geometry, sides, folding, correctness of the list."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_list_is_read_and_says_what_the_cases_are(made):
 
 
 def test_left_stays_left_whether_mirrored_or_not(made):
-    """The phantom differs from front to back only by structure, so sides are told by x alone."""
+    """The phantom's structures differ only in their front-back position, so the side follows from x alone."""
     for case in made.cases():
         labels, affine, segments = read_segmentation(case.files("label")[0])
         assert len(segments) == 12
@@ -92,7 +92,7 @@ def test_left_stays_left_whether_mirrored_or_not(made):
 
 
 def test_about_half_of_the_cases_are_mirrored(files):
-    """Seen by a mark on the left of the image that labels do not show."""
+    """Detected by a mark on the left of the image that is not in the labels."""
     head = maker.load_head(files / "t1.nii.gz", files / "aal.nii.gz")
     middle = head.image.shape[0] // 2
     image = head.image.copy()

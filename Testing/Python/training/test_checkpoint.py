@@ -1,4 +1,4 @@
-"""Checkpoints survive full disks and damaged files, and never run what a file says."""
+"""Checkpoints survive full disks and damaged files, and never execute code from a file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(store, tmp_path, damage):
 
 
 def test_a_missing_one_gives_way_to_the_one_before(store, tmp_path):
-    """Killed after the old checkpoint was set aside and before the new one took its place."""
+    """Killed after the old checkpoint was renamed and before the new one took its place."""
     store.save(content(1))
     os.replace(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt")
     assert step_of(store.load()) == 1
@@ -112,7 +112,7 @@ def test_damaged_best_weights_are_refused_not_replaced_in_silence(store, tmp_pat
 
 
 def test_resuming_a_training_from_the_checkpoint_before(tmp_path):
-    """Not only is the older one loaded: the training that goes on from it ends with the same weights."""
+    """The older one is loaded, and the training resumed from it ends with the same weights."""
     expected = weights(run(tmp_path / "undisturbed"))
     with pytest.raises(Stopped):
         run(tmp_path / "damaged", stop_after=30)
@@ -154,7 +154,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(store, tmp_path, monkeypatch
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB; only root may make one."""
+    """A file system of 1 MB; only root can make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -175,7 +175,7 @@ def test_a_disk_that_is_really_full(small_disk):
     assert loaded is not None and not list(small_disk.glob("*.part"))
 
 
-def test_what_is_not_the_disk_is_said_as_it_is(store, tmp_path):
+def test_other_errors_than_of_the_disk_are_reported_unchanged(store, tmp_path):
     gone = CheckpointStore(tmp_path / "gone", IDENTITY)
     with pytest.raises(CannotWrite) as caught:
         gone.save(content(1))

@@ -1,4 +1,4 @@
-"""The stage engine: it learns, and going on from any interruption gives the weights of never having stopped."""
+"""The stage engine: it learns, and resuming after any interruption gives the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_patience_ends_a_stage_early_and_keeps_its_best_weights(tmp_path):
 
 
 def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
-    """A validation that was cut short is done again on resuming, so patience and best weights do not change."""
+    """An interrupted validation is repeated after resuming, so patience and best weights do not change."""
     from MedDeepLib.training.keeper import Keeper
 
     original, calls = Keeper._validate, [0]
@@ -141,7 +141,7 @@ def test_stopped_during_a_validation(undisturbed, tmp_path, monkeypatch):
 
 
 def test_died_between_the_best_weights_and_the_checkpoint_of_the_second_stage(undisturbed, tmp_path, monkeypatch):
-    """The first stage's best weights are needed again, so the second stage's may not take their place."""
+    """The first stage's best weights are needed again, so the second stage's must not replace them."""
     from MedDeepLib.training.checkpoint import CheckpointStore
 
     original = CheckpointStore.save
@@ -216,7 +216,7 @@ def test_events_tell_both_stages_to_their_ends(tmp_path):
 
 
 def test_validation_leaves_the_networks_modes_as_they_were(tmp_path):
-    """Also of networks that the update rule, not the trainer, is in charge of, and of frozen parts."""
+    """Also for networks that the update rule controls instead of the trainer, and for frozen parts."""
     from MedDeepLib.core import Context
     from MedDeepLib.training.engine import train
     from toy_stages import stages

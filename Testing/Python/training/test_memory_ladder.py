@@ -30,7 +30,7 @@ def one_thread():
 
 
 class FailingCalls:
-    """Makes a network run out of memory at some of its calls in training, before one of its layers."""
+    """Makes a network run out of memory in some of its training calls, before one of its layers."""
 
     def __init__(self, *numbers: int, error: Exception | None = None, layer: int = -1):
         self._numbers, self._error, self._layer = numbers, error or torch.OutOfMemoryError(CUDA_WORDS), layer
@@ -47,7 +47,7 @@ class FailingCalls:
 
 
 def run(folder: Path, failing: FailingCalls | None = None, stop_after: int | None = None, **changes):
-    """The toy method, whose first stage fails as told; returns its weights and the warnings."""
+    """Train the toy method, whose first stage fails as told; returns its weights and the warnings."""
     folder.mkdir(parents=True, exist_ok=True)
     warnings, asked = [], [0]
 
@@ -128,7 +128,7 @@ def test_micro_batches_change_nothing_but_the_rounding_where_samples_do_not_meet
 
 
 def test_resuming_after_a_step_of_the_ladder(tmp_path, in_two):
-    """The number of micro-batches is part of the checkpoint; the resumed run does not have to fail first."""
+    """The number of micro-batches is in the checkpoint; the resumed run does not have to fail first."""
     for moment in (0, 1, 6):
         folder = tmp_path / str(moment)
         with pytest.raises(Stopped):
@@ -138,7 +138,7 @@ def test_resuming_after_a_step_of_the_ladder(tmp_path, in_two):
 
 
 def test_killed_right_after_a_step_of_the_ladder(tmp_path, in_two):
-    """Their number is saved before the step is done again, so dying in it does not lose them."""
+    """Their number is saved before the step is repeated, so a kill during the step does not lose it."""
     failing = FailingCalls(1)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, failing=_Dying(failing))
@@ -149,7 +149,7 @@ def test_killed_right_after_a_step_of_the_ladder(tmp_path, in_two):
 
 
 class _Dying:
-    """Dies at the second call, in the middle of the step that is done again."""
+    """Dies at the second call, in the middle of the repeated step."""
 
     def __init__(self, failing: FailingCalls):
         self._failing = failing
@@ -176,7 +176,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path):
 
 
 def test_a_checkpoint_from_before_there_were_micro_batches(tmp_path):
-    """It says nothing of them, so a batch is computed in one."""
+    """It does not contain their number, so a batch is computed in one."""
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=9)
     for file in tmp_path.glob("checkpoint*.pt"):
@@ -187,7 +187,7 @@ def test_a_checkpoint_from_before_there_were_micro_batches(tmp_path):
 
 
 def test_stages_with_their_own_update_say_what_was_missing(tmp_path):
-    """How to split an own update rule is not known."""
+    """The engine cannot split a custom update rule."""
 
     def failing_stages(context):
         *_, stage = list(stages(context))

@@ -1,4 +1,4 @@
-"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each does what its formula says."""
+"""Schedules, averaged weights, dtypes, deep supervision, time budgets: each follows its formula."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_schedules_against_their_formulas():
     assert cosine(100)(25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert polynomial(100, power=0.9)(50) == pytest.approx(0.5**0.9)
     assert constant()(12345) == 1
-    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that goes on longer than planned
+    assert cosine(10)(50) == 0 and polynomial(10)(50) == 0  # a stage that continues longer than planned
 
 
-def test_plateau_lowers_the_rate_after_every_row_of_vain_validations():
+def test_plateau_lowers_the_rate_after_validations_without_improvement():
     plateau = Plateau(patience=3)
     assert [plateau.reductions(vain) for vain in range(8)] == [0, 0, 0, 1, 0, 0, 1, 0]
 
@@ -102,7 +102,7 @@ def test_average_against_its_formula():
 
 
 def test_the_averaged_weights_are_validated_and_kept(tmp_path):
-    """A rate so high that the weights jump about: their average lies much nearer to the truth."""
+    """With a learning rate so high that the weights jump about, their average is much closer to the truth."""
 
     def validate() -> dict[str, float]:
         seen.append(stage.networks["network"].weight.detach().clone())
@@ -147,7 +147,7 @@ def test_dtypes_without_a_gpu():
     ],
 )
 def test_dtypes_by_processor(monkeypatch, machine, instructions, has, expected):
-    """bfloat16 only where there are instructions for it, as torch says."""
+    """bfloat16 only if the CPU has instructions for it, as torch reports."""
     monkeypatch.setattr(precision.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)

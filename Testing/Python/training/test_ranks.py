@@ -1,4 +1,4 @@
-"""Several processes that train together: the weights of one process with as many times the batch, and one voice."""
+"""Several processes that train together: the weights of one process with the full batch, and one set of reports."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_stopped_with_two_processes_and_resumed_with_two(alone, tmp_path, moment
 
 
 def test_a_run_is_resumed_with_another_number_of_processes(tmp_path):
-    """Every sample is shown once, and in the order of their numbers, whoever shows them."""
+    """Every sample is used once and in order of its number, whichever process uses it."""
     folder = tmp_path / "run"
     together(2, folder, 4, 9)
     trained(folder, 4)
@@ -83,7 +83,7 @@ def made(folder: Path) -> list[list[int]]:
 
 @pytest.mark.parametrize("stop_after", [None, 2])
 def test_items_are_shared_out_arrays_are_fitted_once_and_the_forward_pass_is_synchronised(tmp_path, stop_after):
-    """Also of several networks with an output that is no tensor, beside one that is not trained."""
+    """Also for several networks with an output that is not a tensor, and one that is not trained."""
     trained(tmp_path / "alone", 8, kind="shared")
     folder = tmp_path / "together"
     if stop_after:

@@ -1,4 +1,4 @@
-"""Rules that choose the case of a sample: how often each comes, and that nothing but seed and number decides."""
+"""Rules that choose the case of a sample: how often each is chosen, depending only on seed and number."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_errors_that_are_none_are_refused(errors):
 
 @pytest.mark.parametrize("rule", [EachOnce(13, 5), ClassBalanced(CLASSES, 5), ErrorWeighted(range(9), 5, [9, 10])])
 def test_nothing_but_the_number_decides(rule):
-    """Not what has been asked before, nor by how many threads."""
+    """Earlier requests and the number of threads do not matter."""
     expected = [rule(number) for number in range(400)]
     numbers = np.random.RandomState(0).permutation(400)
     with ThreadPoolExecutor(8) as pool:

@@ -22,7 +22,7 @@ def one_thread():
 def test_a_classifier_learns_from_few_labels_on_what_an_autoencoder_has_learnt(tmp_path):
     outcome = run(pretrained, tmp_path / "trained")
     untrained = run(pretrained, tmp_path / "untrained", steps=1)
-    # The best that ignores the image is its mean, which is 0: the variance of signal and noise is 0.75.
+    # The best constant output is the mean, 0, with an error of the variance of signal and noise, 0.75.
     assert outcome.metrics["reconstruct"]["fit"] > -0.55 > -0.7 > untrained.metrics["reconstruct"]["fit"]
     assert outcome.metrics["classify"]["correct"] > 0.9 > 0.75 > untrained.metrics["classify"]["correct"]
     network, test = outcome.networks["classifier"], gratings(500, 1234)
@@ -31,7 +31,7 @@ def test_a_classifier_learns_from_few_labels_on_what_an_autoencoder_has_learnt(t
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_boltzmann_machine_learns_by_contrastive_divergence(tmp_path, persistent):
-    """Judged by the exact likelihood of the data: 30 of 65536 patterns; the best possible is ln(1/30) = -3.4."""
+    """Evaluated by the exact likelihood of the data: 30 of 65536 patterns; the best possible is ln(1/30) = -3.4."""
     machine = run(boltzmann, tmp_path / "trained", persistent=persistent).networks["machine"]
     untrained = run(boltzmann, tmp_path / "untrained", persistent=persistent, steps=1).networks["machine"]
     patterns = bars_and_stripes()
@@ -83,7 +83,7 @@ KINDS = [
     ("kind", "changes", "moment"), [(kind, changes, m) for kind, changes, moments in KINDS for m in moments]
 )
 def test_stopped_and_resumed_is_as_if_never_stopped(undisturbed, tmp_path, kind, changes, moment):
-    """At the renewal of a sampler, between stages, while chains run, with averaged weights and two optimisers."""
+    """When a sampler is updated, between stages, while chains run, with averaged weights and two optimisers."""
     with pytest.raises(Stopped):
         run(kind, tmp_path, stop_after=moment, **changes)
     assert equal(weights(run(kind, tmp_path, **changes)), undisturbed(kind, **changes))
@@ -100,7 +100,7 @@ def test_stopped_at_every_few_steps(undisturbed, tmp_path):
 
 
 def fine_tuned(context, steps: int = 20):
-    """Both stages train the same network, under the same name, and the second one's data are made by the first."""
+    """Both stages train the same network, under the same name, and the first makes the data of the second."""
     torch.manual_seed(context.seed)
     network = torch.nn.Linear(4, 1)
     points = torch.randn(64, 4)

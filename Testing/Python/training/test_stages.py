@@ -1,4 +1,4 @@
-"""Stages of all kinds: what they make, that it survives interruptions, and what a batch and an output may be."""
+"""Stages of all kinds: their results, resuming them, and the forms that a batch and an output may have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def one_thread():
 
 
 class Method:
-    """Items, arrays fitted to them, a network trained on both, and arrays fitted to what the network says."""
+    """Items, arrays fitted to them, a network trained on both, and arrays fitted to the network's output."""
 
     def __init__(self):
         self.made, self.fitted = [], 0
@@ -60,7 +60,7 @@ class Method:
 
 
 def run(folder, stages, stop_after: int | None = None, report=None, identity=IDENTITY):
-    """Train in ``folder``; ``stop_after`` asks to stop at that many requests whether to."""
+    """Train in ``folder``; it stops when asked for the ``stop_after``-th time."""
     folder.mkdir(parents=True, exist_ok=True)
     asked = [0]
 
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_a_method_whose_stages_have_changed(tmp_path):
 
 
 class Detector(torch.nn.Module):
-    """Of images of different sizes in a list: a value for each; in training it also counts what it was shown."""
+    """A value for each image of a list, of different sizes; in training it also counts its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -296,7 +296,7 @@ def test_float32_in_any_nesting():
     assert found["classes"].dtype is torch.long
 
 
-# --- own updates
+# --- custom updates
 
 
 def warnings_of(tmp_path, stage: TrainStage) -> list[str]:
@@ -327,7 +327,7 @@ def test_an_own_update_says_in_one_warning_what_it_does_not_follow(tmp_path):
 # --- validation
 
 
-def test_a_metric_may_be_the_better_the_less_it_is(tmp_path):
+def test_a_metric_may_be_better_when_it_is_lower(tmp_path):
     values = iter([0.5, 0.2, 0.9, 0.3])
     network = torch.nn.Linear(2, 1)
     validation = Validation(lambda: {"error": next(values)}, "error", every=1, direction=-1, chance=0.1)
@@ -340,7 +340,7 @@ def test_a_metric_may_be_the_better_the_less_it_is(tmp_path):
 
 
 def as_the_last_version_wrote_it(folder) -> None:
-    """Its field names and nothing else."""
+    """Only the field names of that version."""
     names = {"best_score": "best_figure", "micro_batches": "parts"}
     for file in folder.glob("*.pt"):
         content = torch.load(file, weights_only=True)

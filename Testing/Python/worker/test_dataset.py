@@ -1,4 +1,4 @@
-"""What a dataset says and is not read is reported by the job that reads it."""
+"""A job reports the entries of its dataset that are ignored."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Jobs that want the same card: one computes, the others wait in order, say so, and can be stopped.
+"""Jobs that want the same GPU: one computes, the others wait in order, report that, and can be stopped.
 
-Real launchers and workers; a sitecustomize.py on the workers' path pretends that the computer has one card, on which
+Real launchers and workers; a sitecustomize.py on the workers' path pretends that the computer has one GPU, on which
 torch computes as on the CPU, and replaces the work by waiting for a file named "go" in the job folder.
 """
 
@@ -34,7 +34,7 @@ def with_a_card(tmp_path, monkeypatch):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts jobs; what still runs after the test is killed."""
+    """Starts jobs; workers that still run after the test are killed."""
     jobs = []
 
     def make(name: str, method: str = "unet"):
@@ -131,7 +131,7 @@ def test_the_order_can_be_changed_while_jobs_wait(start):
 
 
 def test_a_resumed_training_keeps_its_number_of_threads(start, monkeypatch):
-    """The last bits of its weights depend on it; the number of other jobs may not."""
+    """The last bits of its weights depend on it, so it must not depend on the number of other jobs."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     first = start("first")
     wait_for(lambda: computing(first))
@@ -152,7 +152,7 @@ def resources(folder: JobFolder) -> dict:
 
 
 def test_two_applications_start_jobs_at_once(tmp_path):
-    """Two processes that launch, as two Slicers do, and one of them is killed with its worker."""
+    """Two processes launch jobs, as two Slicers do, and one of them is killed with its worker."""
     folders = [
         JobFolder.create(tmp_path / name, Job("segment", "train", method="unet", dataset="x")) for name in ("a", "b")
     ]

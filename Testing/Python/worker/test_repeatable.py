@@ -1,4 +1,4 @@
-"""Operations that can be repeated to the last bit; those that cannot are named once."""
+"""Operations that are repeatable to the last bit; those that are not are named once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Heard(list):
 
 
 def not_repeatable() -> None:
-    """An operation of which torch has no deterministic version, on the CPU either."""
+    """An operation without a deterministic version in torch, even on the CPU."""
     torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
 
 

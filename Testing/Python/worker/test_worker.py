@@ -20,7 +20,7 @@ def folder(tmp_path) -> JobFolder:
 
 @pytest.fixture
 def perform(monkeypatch):
-    """Replaces what the worker does by a function of the test's."""
+    """Replaces the worker's action by a function of the test."""
     from MedDeepLib.worker import actions
 
     def replace(function):

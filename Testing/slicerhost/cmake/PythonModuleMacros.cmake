@@ -104,7 +104,7 @@ function(slicerMacroBuildScriptedModule)
   endif()
 endfunction()
 
-# Note a test's name in python_tests.txt. Slicer would hand it to CTest; running it takes the application itself.
+# Record a test's name in python_tests.txt. Slicer would register it with CTest; running it needs the application.
 function(_register_python_test name)
   file(APPEND "${CMAKE_BINARY_DIR}/python_tests.txt" "py_${name}\n")
 endfunction()

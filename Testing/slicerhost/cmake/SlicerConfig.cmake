@@ -1,8 +1,8 @@
 # A small stand-in for the package which find_package(Slicer) finds, for extensions of scripted modules.
 #
-# It gives the variables, macros and folders which this extension's CMakeLists.txt files use, under the names which
-# Slicer gives them, and is stricter where Slicer lets a mistake pass: an unknown argument, a listed file that does
-# not exist and a listed folder are errors at configure time. Point Slicer_DIR to this folder to use it.
+# It defines the variables, macros and folders that this extension's CMakeLists.txt files use, under Slicer's names, and
+# is stricter where Slicer lets a mistake pass: an unknown argument, a listed file that does not exist and a listed
+# folder are errors at configure time. Point Slicer_DIR to this folder to use it.
 
 set(Slicer_FOUND TRUE)
 set(Slicer_VERSION "5.13.0")

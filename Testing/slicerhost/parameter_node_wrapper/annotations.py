@@ -1,4 +1,4 @@
-"""Annotations that go with a parameter's type, and the functions that take such types apart."""
+"""Annotations that go with a parameter's type, and the functions that separate them from it."""
 
 from __future__ import annotations
 

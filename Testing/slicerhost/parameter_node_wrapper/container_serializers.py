@@ -197,7 +197,7 @@ class DictSerializer(Serializer):
 
 @parameterNodeSerializer
 class UnionSerializer(Serializer):
-    """Serializer of A | B | ...; which member holds the value is seen from the name of its part."""
+    """Serializer of A | B | ...; the name of its part shows which member holds the value."""
 
     def __init__(self, serializers: Sequence[Serializer]) -> None:
         self._serializers = [ValidatedSerializer(serializer, []) for serializer in serializers]

@@ -48,7 +48,7 @@ class Serializer(abc.ABC):
 
     @staticmethod
     def supportsCaching() -> bool:
-        """Tell whether a value that was read may be handed out again without being read anew.
+        """Tell whether a value may be returned again without reading it again.
 
         True only if the values are immutable or write their own changes to the node.
         """
@@ -121,7 +121,7 @@ def _is_serializer(item: Any) -> bool:
 def createSerializer(type_: Any, annotations: Iterable) -> tuple[ValidatedSerializer, list]:
     """Return the serializer of a bare type with its annotations, and the annotations it does not use.
 
-    A serializer among the annotations goes before the registered ones.
+    A serializer among the annotations takes precedence over the registered ones.
 
     Raises TypeError if nothing registered can handle the type, ValueError if two serializers are given.
     """

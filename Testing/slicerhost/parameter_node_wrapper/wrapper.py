@@ -56,7 +56,7 @@ def findChildWidgetForParameter(widget: Any, parameter: str) -> Any:
 
 
 class _Parameter:
-    """One parameter in one node. The value is read anew each time."""
+    """One parameter in one node. The value is read again each time."""
 
     def __init__(self, info: ParameterInfo, parameterNode: Any, prefix: str) -> None:
         self.default = info.default
@@ -78,7 +78,7 @@ class _Parameter:
 
 
 class _CachedParameter(_Parameter):
-    """A parameter whose value is read anew only after the node was modified."""
+    """A parameter whose value is read again only after the node was modified."""
 
     def __init__(self, info: ParameterInfo, parameterNode: Any, prefix: str) -> None:
         super().__init__(info, parameterNode, prefix)
@@ -166,7 +166,7 @@ class _WrapperMethods:
         return self._parameters[_check_parameter(self, paramName)].default
 
     def isCached(self, paramName: str) -> bool:
-        """Tell whether the parameter is read anew only when the node was modified."""
+        """Tell whether the parameter is read again only when the node was modified."""
         return isinstance(self._parameters[_check_parameter(self, paramName)], _CachedParameter)
 
     def getValue(self, name: str) -> Any:

@@ -1,9 +1,9 @@
 """The names that a bundle may use without being trusted: network components, image transforms and pure functions.
 
-Everything that is not listed needs the user's trust: what runs commands, imports by a name in a string, reads pickles,
-fetches from the network or writes files. This file knows names only and imports neither torch nor MONAI, so that a
-panel can judge a bundle before anything of it is loaded; :mod:`~MedDeepLib.bundles.foreign.components` judges the
-objects.
+Everything that is not listed needs the user's trust: code that runs commands, imports by a name in a string, reads
+pickles, fetches from the network or writes files. This file checks names only and imports neither torch nor MONAI, so
+that a panel can judge a bundle before anything of it is loaded; :mod:`~MedDeepLib.bundles.foreign.components` judges
+the objects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Classes that are defined in these modules may be made; of their functions only those below ...
+# Classes that are defined in these modules may be instantiated; of their functions only those below ...
 COMPONENT_MODULES = (
     "monai.apps.detection.networks",
     "monai.apps.detection.transforms",
@@ -30,8 +30,8 @@ COMPONENT_MODULES = (
     "torch.nn.modules",
     "MedDeepLib.bundles.foreign.given_image",
 )
-# What the configurations of our own models name. It opens files and models by their paths, which is why a bundle from
-# elsewhere may not name it.
+# Named in the configurations of our own models. These modules open files and models by their paths, so a bundle from
+# elsewhere may not name them.
 _OWN_MODULES = (
     "MedDeepLib.bundles.exported",
     "SegmentModuleLib.exported",
@@ -68,9 +68,9 @@ _DENIED_NAMES = (
     "WriteFileMapping",
     "get_pretrained_resnet_medicalnet",
 )
-_SHORT_MODULES = ("torch.nn", "monai.inferers")  # where some of these are found under shorter names
+_SHORT_MODULES = ("torch.nn", "monai.inferers")  # re-export some of these under shorter names
 # Functions that make networks or layers, or compute on arrays. Others register hooks for every network of the process,
-# or call what they are given.
+# or call their arguments.
 MONAI_FUNCTIONS = _names(
     """
     create_mednext get_act_layer get_conv_block get_conv_layer get_deconv_block get_dropout_layer get_norm_layer
@@ -87,7 +87,7 @@ MONAI_FUNCTIONS = _names(
     rescale_instance_array same_padding soft_clip softplus stack std sum unique where zero_margins
     """
 )
-# MONAI gives some classes a second name that looks like a function's, and some functions one that looks like a class's.
+# MONAI gives some classes a second name that looks like a function, and some functions one that looks like a class.
 _CLASSES_IN_SMALL_LETTERS = _names(
     """
     basicunet basicunetplusplus densenet121 densenet169 densenet201 densenet264 senet154 seresnet101 seresnet152
@@ -179,7 +179,7 @@ _HOSTILE_NAMES = _names(
 def is_component(path: str) -> bool:
     """Whether ``path`` (``LoadImaged`` or ``monai.transforms.LoadImaged``) may be a component, as far as names tell.
 
-    A short name is looked up among MONAI's own; Python's functions would be found there as well, but are none.
+    A short name is looked up in MONAI; that would find Python's functions as well, but they are not components.
     """
     module, _, name = path.rpartition(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in path.split(".")) or is_denied_name(name):
@@ -194,7 +194,7 @@ def is_component(path: str) -> bool:
 
 
 def is_known_name(name: str) -> bool:
-    """Whether a name is a class's, or that of a function that only computes, as far as names tell."""
+    """Whether a name belongs to a class or to a function that only computes, as far as names tell."""
     return name[0].isupper() or name in MONAI_FUNCTIONS or name in _CLASSES_IN_SMALL_LETTERS
 
 
@@ -216,22 +216,22 @@ def is_component_module(module: str) -> bool:
 
 
 def leads_to_components(module: str) -> bool:
-    """Whether ``module`` is a package with such modules below it, as ``monai.networks``."""
+    """Whether ``module`` is a package that contains such modules, such as ``monai.networks``."""
     return any(f"{known}.".startswith(f"{module}.") for known in COMPONENT_MODULES)
 
 
 def is_denied_name(name: str) -> bool:
-    """Whether a class of this name (also in its form for dictionaries) is no component wherever it is defined."""
+    """Whether a class of this name, or its dictionary version, is denied in whichever module it is defined."""
     return any(name in (denied, f"{denied}d", f"{denied}D", f"{denied}Dict") for denied in _DENIED_NAMES)
 
 
 def is_allowed_chain(parts: list[str]) -> bool:
-    """Whether ``torch.cuda.is_available``, ``np.float32``, ``monai.networks.nets.UNet`` ... may be used."""
+    """Whether a chain such as ``torch.cuda.is_available`` or ``monai.networks.nets.UNet`` may be used."""
     root, rest = parts[0], parts[1:]
     if any(part.startswith("_") for part in parts):
         return False
     if not rest:
-        return False  # a module by itself is of no use
+        return False  # a module alone cannot be used
     if root == "torch":
         return _allowed_in_torch(rest)
     if root in ("np", "numpy"):

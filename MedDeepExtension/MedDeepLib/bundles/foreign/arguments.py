@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, TypeGuard
 
 # References are written as in expressions that Python can parse, see expressions.REFERENCES.
-Entries = Callable[[str], Any]  # the entry of a configuration by its name; raises KeyError
+Entries = Callable[[str], Any]  # returns the entry of a configuration by name; raises KeyError
 
 FILE = "its argument '{}' names a file or an address"
 ADDRESS = "it is given an address on the network"
@@ -32,14 +32,14 @@ _NUMBERS = frozenset(["bool", "float", "int", "len", "range"])
 
 
 def mode_problem(mode: Any) -> str:
-    """Why a component may not have this ``_mode_``; empty when nothing is against it."""
+    """Why a component may not have this ``_mode_``; empty if it may."""
     if mode == "default":
         return ""
     return DEBUGGER if mode == "debug" else CALLED_LATER
 
 
 def named_problem(name: str, value: Any) -> str:
-    """Why a component may not be given ``value`` as its argument ``name``; empty when nothing is against it."""
+    """Why a component may not be given ``value`` as its argument ``name``; empty if it may."""
     if name == "_debug_" and value:
         return DEBUGGER
     if _leads_to_file(name) and not (value is None or value is False or (isinstance(value, str) and not value)):
@@ -48,7 +48,7 @@ def named_problem(name: str, value: Any) -> str:
 
 
 def positional_problem(value: Any) -> str:
-    """Why a component may not be given ``value`` without a name; empty when nothing is against it.
+    """Why a component may not be given ``value`` as a positional argument; empty if it may.
 
     Numbers, tensors and components are harmless wherever they end up; text may be a path or an address.
     """
@@ -61,8 +61,8 @@ def call_problem(component: str, call: ast.Call, references: str, entries: Entri
     Args:
         component: its name, for the sentence.
         call: the call, in a tree without forbidden parts.
-        references: the name by which expressions refer to entries.
-        entries: what these references stand for; expressions among them as text with ``$``.
+        references: the name through which expressions refer to entries.
+        entries: the entries that these references stand for; expressions among them as text with ``$``.
     """
     reader = _Reader(references, entries)
     if any(reader.may_be_text(argument) for argument in call.args):
@@ -78,14 +78,14 @@ def call_problem(component: str, call: ast.Call, references: str, entries: Entri
 
 
 class _Reader:
-    """Tells what the parts of an expression may be without evaluating them; in doubt, they may be anything."""
+    """Infers the possible types of an expression's parts without evaluating them; in doubt, they may be anything."""
 
     def __init__(self, references: str, entries: Entries):
         self._references, self._entries = references, entries
         self._parts = 0
 
     def named(self, node: ast.expr) -> list[tuple[str, Any]]:
-        """The arguments in ``**node``; one without a name stands for those that cannot be told."""
+        """The arguments in ``**node``; one without a name stands for unknown ones."""
         if isinstance(node, ast.Dict):
             names = [name for name in map(_text, node.keys) if name is not None]
             if len(names) == len(node.keys):
@@ -94,9 +94,9 @@ class _Reader:
         return list(value.items()) if isinstance(value, dict) and "_target_" not in value else [("", None)]
 
     def may_be_text(self, node: ast.expr, depth: int = 0) -> bool:
-        """Whether ``node`` may give text, or a list with text."""
+        """Whether ``node`` may evaluate to text, or to a list with text."""
         self._parts += 1
-        if depth > _MOST_DEPTH or self._parts > _MOST_PARTS:  # entries may refer to each other again and again
+        if depth > _MOST_DEPTH or self._parts > _MOST_PARTS:  # references may repeat or be circular
             return True
         parts = _PARTS.get(type(node))
         if parts is not None:
@@ -119,7 +119,7 @@ class _Reader:
             return True
         root = _root(function)
         if root == "monai":
-            return False  # components give networks, transforms and tensors
+            return False  # components return networks, transforms and tensors
         if root in ("math", "np", "numpy", "torch"):
             return function.attr != "device" and any(self.may_be_text(part, depth + 1) for part in node.args)
         return self.may_be_text(function.value, depth + 1)
@@ -147,7 +147,7 @@ class _Reader:
         )
 
     def _referred(self, node: ast.expr) -> Any:
-        """The entry that a reference stands for; some text when it is none or cannot be told."""
+        """The entry that a reference stands for; some text when there is none or it is unknown."""
         name = _text(node.slice) if self._is_reference(node) else None
         if name is None:
             return "?"
@@ -157,7 +157,7 @@ class _Reader:
             return "?"
 
 
-# The parts of which one must give text for the whole to give text; None among them may be anything.
+# The parts of which one must be text for the whole to be text; None among them may be anything.
 _PARTS: Mapping[type, Callable[[Any], list]] = {
     ast.List: lambda node: node.elts,
     ast.Tuple: lambda node: node.elts,
@@ -178,7 +178,7 @@ def _leads_to_file(name: str) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All text in a value: in lists and dictionaries as well, and the paths."""
+    """All text and paths in a value, also in lists and dictionaries."""
     waiting = [value]
     while waiting:
         current = waiting.pop()
@@ -186,7 +186,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield str(current)
         elif isinstance(current, (bytes, bytearray)):
             yield current.decode("latin-1")
-        elif isinstance(current, Mapping) and "_target_" not in current:  # else it is a component: judged by itself
+        elif isinstance(current, Mapping) and "_target_" not in current:  # else a component, checked separately
             waiting += [*current.keys(), *current.values()]
         elif isinstance(current, (list, tuple, set, frozenset)):
             waiting += current

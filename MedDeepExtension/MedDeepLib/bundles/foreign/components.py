@@ -1,7 +1,7 @@
-"""Checks the objects that a configuration leads to: what may be made, called, and read from values.
+"""Checks the objects that a configuration refers to: what may be instantiated, called, and read from values.
 
-The names were judged before (:mod:`~MedDeepLib.bundles.foreign.allowlist`); here the objects themselves are, since a
-name may lead to something else than it says: ``monai.transforms.io.array.locate`` is no transform.
+The names were checked before (:mod:`~MedDeepLib.bundles.foreign.allowlist`); here the objects themselves are, since a
+name may be misleading: ``monai.transforms.io.array.locate`` is no transform.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from MedDeepLib.data.formats.tensor_file import load_tensors
 
 
 class RefusedComponent(Exception):
-    """A component that may not be made; the message says why."""
+    """A component that may not be instantiated; the message says why."""
 
 
 class UnknownComponent(Exception):
@@ -47,7 +47,7 @@ def find(target: Any, locator: ComponentLocator) -> Any:
     """The class or function that ``_target_`` names.
 
     Raises:
-        RefusedComponent: it is none that may be used without trust.
+        RefusedComponent: it may not be used without trust.
         UnknownComponent: there is none of that name.
     """
     if not isinstance(target, str):
@@ -87,7 +87,7 @@ def is_component(value: Any) -> bool:
 def only_called(value: Any) -> bool:
     """Whether a value must not be passed on: its caller would not check the arguments.
 
-    This holds for every class and function of MONAI's and of torch's modules, also where it is no component.
+    This holds for every class and function of MONAI's and torch's modules, even if it is not a component.
     """
     if isinstance(value, functools.partial):
         return True
@@ -122,11 +122,11 @@ def call(component: Any, positional: Sequence[Any], named: Mapping[str, Any]) ->
 
 
 class Attributes:
-    """What expressions may read from values, and call.
+    """The attributes that expressions may read from values, and call.
 
     Args:
         folder: the bundle; ``torch.load`` reads tensors below it and nothing else.
-        device: stands for every device but the CPU: the job's own.
+        device: the job's device, used in place of every device but the CPU.
     """
 
     def __init__(self, folder: Path, device: torch.device):
@@ -144,12 +144,12 @@ class Attributes:
         assert set(self._names) == set(MODULES)
 
     def names(self, imports: Mapping[str, str]) -> dict[str, Any]:
-        """The values of names in expressions; ``imports`` gives the module or component that a name was imported as."""
+        """The values of names in expressions; ``imports`` maps each to its module or component."""
         names = dict(self._names)
         for alias, path in imports.items():
             parts = path.split(".")
             if parts[0] not in self._names:
-                continue  # never used, or the expression that uses it is refused
+                continue  # unused, or else the expression that uses it is refused
             value = self._names[parts[0]]
             try:
                 for part in parts[1:]:
@@ -171,7 +171,7 @@ class Attributes:
         raise RefusedExpression(f"it uses '{name}'")
 
     def call(self, function: Any, arguments: list, keywords: dict) -> Any:
-        """Call what :meth:`attribute` has given; components are looked at once more with their arguments."""
+        """Call a result of :meth:`attribute`; components are checked again with their arguments."""
         if is_component(function):
             try:
                 return call(function, arguments, keywords)

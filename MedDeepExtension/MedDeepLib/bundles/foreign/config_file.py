@@ -37,7 +37,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def resolve_macros(config: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The configuration with its ``%`` entries replaced by what they name: another entry, or a file of the bundle.
+    """The configuration with its ``%`` entries replaced by the entries or files of the bundle that they name.
 
     Raises UserError for a file outside the bundle, and for an entry that is not there.
     """
@@ -60,7 +60,7 @@ def resolve_macros(config: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def items(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in a configuration with its place, such as ``preprocessing::transforms::0``; outer ones first."""
+    """Every value in a configuration with its path, such as ``preprocessing::transforms::0``; outer values first."""
     waiting = [(where, value)]
     while waiting:
         place, current = waiting.pop()
@@ -136,7 +136,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_extent(path: Path, content: Any) -> None:
-    """YAML can name one value many times, so that a small file becomes an endless configuration."""
+    """YAML aliases can repeat a value many times, so that a small file becomes a huge configuration."""
     for number, (place, _) in enumerate(items(content)):
         if number > _MOST_ITEMS or place.count("::") > _MOST_DEPTH:
             raise UserError(f"{path} has more, or more deeply nested, values than any configuration: it was not read.")

@@ -1,8 +1,8 @@
 """Evaluates the ``$`` expressions of configurations without ``eval``: sums, choices, lambdas and pure functions.
 
-An expression is walked as a tree. What the tree may consist of is listed here, and what its names and attributes may
-lead to is listed in :mod:`MedDeepLib.bundles.foreign.allowlist`; everything else is refused. The same tree is judged
-beforehand, without evaluating anything, by :func:`problem`.
+An expression is walked as a syntax tree. The allowed nodes are listed here, the allowed names and attributes in
+:mod:`MedDeepLib.bundles.foreign.allowlist`; everything else is refused. :func:`problem` checks the same tree beforehand
+without evaluating anything.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RefusedExpression(Exception):
 
 
 def parse(text: str) -> ast.Expression:
-    """The tree of an expression; raises RefusedExpression when it is none, or has forbidden parts."""
+    """The tree of an expression; raises RefusedExpression when it is not valid or has forbidden parts."""
     if len(text) > _MOST_CHARACTERS:
         raise RefusedExpression("it is far too long")
     try:
@@ -60,7 +60,7 @@ def parse(text: str) -> ast.Expression:
 
 
 def parse_import(text: str) -> tuple[str, str, str] | None:
-    """``(alias, module, name)`` of an import statement (``name`` is empty for a whole module); None for all else."""
+    """``(alias, module, name)`` of an import statement (``name`` is empty for a whole module); else None."""
     try:
         statement = ast.parse(text.strip()).body[0]
     except (SyntaxError, ValueError, IndexError, RecursionError, MemoryError):
@@ -79,9 +79,9 @@ def _unknown(name: str) -> Any:
 
 
 def problem(text: str, names: Mapping[str, str] = {}, entries: arguments.Entries = _unknown) -> str:
-    """Why an expression would be refused, in words that follow 'because'; empty when nothing is against it.
+    """Why an expression would be refused, as a clause after 'because'; empty if it is allowed.
 
-    ``names`` are the imported names with what they stand for (``{"nets": "monai.networks.nets"}``), ``entries`` gives
+    ``names`` maps imported names to what they stand for (``{"nets": "monai.networks.nets"}``), ``entries`` gives
     the entry of the configuration that a reference names.
     """
     try:
@@ -92,7 +92,7 @@ def problem(text: str, names: Mapping[str, str] = {}, entries: arguments.Entries
     bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     known = {name: name for name in MODULES} | dict(names)
     chained = set()
-    for node in ast.walk(tree):  # from the outside, so that the longest chain comes first
+    for node in ast.walk(tree):  # outermost first, so that the longest chain comes first
         if isinstance(node, ast.Attribute):
             chain = _chain(node)
             if chain and chain[0] in known and chain[0] not in bound:
@@ -110,10 +110,10 @@ def problem(text: str, names: Mapping[str, str] = {}, entries: arguments.Entries
 
 
 def _call_problem(tree: ast.Expression, bound: set[str], known: Mapping[str, str], entries: arguments.Entries) -> str:
-    """Why components may not be used as they are: they are called, with arguments that lead nowhere."""
+    """Why the use of components is refused: they may only be called, with harmless arguments."""
     called = set()
     inner: set[int] = set()
-    for node in ast.walk(tree):  # from the outside: a call comes before its function, a chain before its parts
+    for node in ast.walk(tree):  # outermost first: a call comes before its function, a chain before its parts
         if isinstance(node, ast.Call):
             called.add(id(node.func))
             component = _component(node.func, bound, known)
@@ -138,7 +138,7 @@ def _component(node: ast.AST, bound: set[str], known: Mapping[str, str]) -> str:
 
 
 def all_names(text: str) -> tuple[set[str], set[str]]:
-    """All names and all attributes in an expression or statement, for a look at parts that are never run."""
+    """All names and attributes in an expression or statement, to inspect parts that are never run."""
     try:
         tree = ast.parse(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -159,7 +159,7 @@ class Evaluator:
         names: the values of all names besides Python's own functions (modules, imported classes).
         attribute: ``attribute(value, name)`` gives an attribute or raises RefusedExpression.
         call: ``call(function, args, kwargs)`` calls what an expression calls, or raises RefusedExpression.
-        only_called: whether a value may be called, but not handed on to others that would call it.
+        only_called: whether a value may be called but not passed to code that would call it.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Evaluator:
         return value
 
     def _owner(self, node: ast.AST, scope: Mapping[str, Any]) -> Any:
-        """A value that is called, or of which an attribute is read, at once."""
+        """A value that is called, or whose attribute is read, immediately."""
         self._steps += 1
         if self._steps > _MOST_STEPS:
             raise RefusedExpression("it takes too many steps")
@@ -222,7 +222,7 @@ class Evaluator:
         if isinstance(function, _Lambda):
             return function(*arguments, **keywords)
         if any(function is known for known in _FUNCTIONS.values()):
-            # Python's own functions would call what they are given without a look at its arguments.
+            # Python's own functions would call their argument without checking how.
             for value in [*arguments, *keywords.values()]:
                 if callable(value) and not isinstance(value, _Lambda) and "key" in keywords:
                     raise RefusedExpression("it sorts by a function of its own")
@@ -319,7 +319,7 @@ class Evaluator:
 
 
 class _Lambda:
-    """A function that an expression has made; it can be called as long as it lives."""
+    """A lambda made by an expression; it may be called long after the evaluation."""
 
     def __init__(self, evaluator: Evaluator, node: ast.Lambda, scope, names: list[str], defaults: list[Any]):
         self._evaluator, self._node, self._scope = evaluator, node, scope
@@ -336,7 +336,7 @@ class _Lambda:
 
 
 def _chain(node: ast.AST) -> list[str]:
-    """``a.b.c`` as names; empty when it begins with something else than a name."""
+    """``a.b.c`` as names; empty when it does not begin with a name."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -345,7 +345,7 @@ def _chain(node: ast.AST) -> list[str]:
 
 
 def _chain_allowed(parts: list[str]) -> bool:
-    """Whether the chain, or all of it but methods at its end, leads to something that may be used."""
+    """Whether the chain, apart from methods at its end, refers to something that may be used."""
     for length in range(len(parts), 1, -1):
         if allowlist.is_allowed_chain(parts[:length]):
             return all(part in allowlist.METHODS for part in parts[length:])
@@ -359,7 +359,7 @@ def _name_allowed(name: str, bound: set[str], known: Mapping[str, str]) -> bool:
 
 
 def _check_size(kind: type, left: Any, right: Any) -> None:
-    """Refuse calculations whose result is huge, and texts that are formatted, which reaches into their values."""
+    """Refuse calculations with a huge result, and text formatting, which can read attributes of its values."""
     if kind is ast.Mod and isinstance(left, (str, bytes)):
         raise RefusedExpression("it formats a text")
     if kind is ast.Pow and isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _MOST_BITS:

@@ -1,7 +1,7 @@
 """Replaces MONAI's image loader in the preprocessing of a bundle: the images are already in memory.
 
-They were read, checked and put on one grid as for every other model. The loader's facts about axes, channels and
-positions are given here in its own terms.
+They were read, checked and put on one grid as for every other model. The metadata on axes, channels and positions
+follow the conventions of the replaced loader.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _READERS_WITH_LPS = ("itkreader", "pydicomreader", "nrrdreader")
 
 
 class GivenImaged(MapTransform):
-    """Makes of an :class:`Image` under each key what ``LoadImaged`` makes of its file; the arguments are those."""
+    """Converts the :class:`Image` under each key to what ``LoadImaged`` returns for its file; same arguments."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class GivenImaged(MapTransform):
         return result
 
     def affine(self, image: Image) -> np.ndarray:
-        """The positions of the image's voxels in the terms of this loader."""
+        """The image's affine in the conventions of this loader."""
         affine = image.affine if self._reads_with_itk else _as_nibabel_says(image)
         return LPS_TO_RAS @ affine if self._lps else affine
 
@@ -90,7 +90,7 @@ class GivenImaged(MapTransform):
 
 
 def _as_nibabel_says(image: Image) -> np.ndarray:
-    """The affine of a NIfTI file to its last digit as MONAI's reader has it.
+    """The affine of a NIfTI file, equal to that of MONAI's reader to the last digit.
 
     ITK's differs by rounding, which is enough to move labels where a voxel lies half-way between two others.
     """

@@ -18,12 +18,12 @@ from MedDeepLib.bundles.foreign.expressions import REFERENCES, all_names, parse_
 from MedDeepLib.bundles.layout import CONFIGS, METADATA, SCRIPT, WEIGHTS
 from MedDeepLib.errors import UserError
 
-# The parts of a configuration that are used here; what they refer to comes with them.
+# The entries of a configuration that are used here, together with those they refer to.
 ROOTS = ("network_def", "network", "preprocessing", "inferer", "postprocessing")
 LOADERS = tuple(f"LoadImage{ending}" for ending in ("d", "D", "Dict"))
 WRITERS = tuple(f"SaveImage{ending}" for ending in ("d", "D", "Dict"))
 _PRECISION = "evaluator::amp"  # is used here as well
-_NO_ARGUMENTS = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_")  # as MONAI's ConfigComponent has them
+_NO_ARGUMENTS = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_")  # as in MONAI's ConfigComponent
 _REFERENCE = re.compile(r"@(\w*(?:::\w*)*)")
 _RELATIVE = re.compile(r"@(?:::)+")
 _HOSTILE_MODULES = frozenset(
@@ -79,15 +79,15 @@ class Bundle:
 
     @property
     def overlapping(self) -> bool:
-        """Whether its outputs are structures by themselves that may overlap: none of them is the background."""
+        """Whether its outputs are separate structures that may overlap: none of them is the background."""
         return len(self.outputs) > 1 and not metadata.has_background(list(self.outputs))
 
     def imports(self) -> dict[str, str]:
-        """The names that its import statements make, with what they stand for."""
+        """The names that its import statements define, with what they stand for."""
         return _imports(self.config)
 
     def facts(self) -> list[str]:
-        """What its configuration does with positions and voxels, in sentences."""
+        """Facts on how its configuration treats positions and voxels, in sentences."""
         return _facts(self.config)
 
 
@@ -134,7 +134,7 @@ def findings_in(folder: Path) -> tuple[Finding, ...]:
 
 
 def is_target(value: Any, names: tuple[str, ...]) -> bool:
-    """Whether a configuration's entry makes one of these classes, under whatever path."""
+    """Whether a configuration's entry creates one of these classes, under any import path."""
     target = value.get("_target_") if isinstance(value, dict) else None
     return isinstance(target, str) and target.rpartition(".")[2] in names
 
@@ -211,9 +211,9 @@ def _imports(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _findings(config: dict[str, Any], checkpoint: str, own: bool = False) -> list[Finding]:
-    """First entries that are used but not allowed; then those of no legitimate configuration, even if unused.
+    """First the used entries that are not allowed; then entries that no legitimate configuration has, even if unused.
 
-    ``own`` configurations may also name what only our own models do.
+    ``own`` configurations may also use names reserved for our own models.
     """
     used = _used(config, [*ROOTS, _PRECISION, *([f"{checkpoint}::load_path"] if checkpoint else [])])
     imports = _imports(config)
@@ -261,7 +261,7 @@ def _expression_finding(place: str, value: Any, imports: dict[str, str], entries
 
 
 def _hostile(place: str, value: Any) -> Finding | None:
-    """Unused parts are not run; but one that only an attacker would write makes the whole bundle suspect."""
+    """Unused parts are not run, but one that only an attacker would write makes the whole bundle suspect."""
     if _has_target(value):
         target = value["_target_"]
         root = target.partition(".")[0]
@@ -283,7 +283,7 @@ def _plain(text: str) -> str:
 
 
 def _used(config: dict[str, Any], roots: list[str]) -> set[str]:
-    """The places that are reached from ``roots`` by references."""
+    """The paths of all entries that ``roots`` refer to, directly or indirectly."""
     used: set[str] = set()
     waiting = list(roots)
     while waiting:
@@ -303,7 +303,7 @@ def _used(config: dict[str, Any], roots: list[str]) -> set[str]:
 
 
 def _absolute(value: str, place: str) -> str:
-    """References like ``@::name``, that count levels upwards from where they stand, as names from the top."""
+    """Makes relative references such as ``@::name``, which count levels upwards from their entry, absolute."""
     parts = place.split("::")
     for prefix in sorted(set(_RELATIVE.findall(value)), key=len, reverse=True):
         levels = prefix.count("::")
@@ -344,7 +344,7 @@ def _made(entry: Any) -> str:
 
 
 def _literal(value: Any, config: dict[str, Any]) -> list[Any]:
-    """Numbers, also where the configuration refers to them; empty when they are calculated."""
+    """Numbers, given directly or by reference; empty when they are calculated."""
     if isinstance(value, str) and value.startswith("@"):
         try:
             value = entry(config, value[1:])

@@ -1,8 +1,8 @@
-"""MONAI's own configuration parser, with components and expressions that are checked before they are made.
+"""MONAI's own configuration parser, which checks components and expressions before they are instantiated or evaluated.
 
-References, relative names, the order of evaluation, ``_disabled_`` and ``_requires_`` are MONAI's. What is replaced is
-code execution: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused,
-since nothing would check the arguments of that call.
+References, relative names, the order of evaluation, ``_disabled_`` and ``_requires_`` are MONAI's. Only code execution
+is replaced: looking up ``_target_``, and ``eval``. A ``_mode_`` that only prepares a call for later is refused, since
+nothing would check the arguments of that call.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class SafeParser(ConfigParser):
     Args:
         config: the configuration; its ``%`` entries must have been replaced.
         attributes: what expressions may use.
-        imports: names that its import statements make, and what they stand for.
+        imports: names that its import statements define, and what they stand for.
     """
 
     def __init__(self, config: dict[str, Any], attributes: components.Attributes, imports: Mapping[str, str]):
-        # ConfigParser answers for every attribute it lacks, hence these before its own.
+        # ConfigParser resolves every missing attribute itself, so these are set before its constructor runs.
         self.__dict__["evaluator"] = Evaluator(
             attributes.names(imports), attributes.attribute, attributes.call, components.only_called
         )
@@ -92,7 +92,7 @@ class _Expression(ConfigExpression):
     def evaluate(self, globals: dict | None = None, locals: dict | None = None) -> Any:
         text = self.get_config()[len(self.prefix) :]
         if parse_import(text) is not None:
-            return None  # imported names are given to the evaluator, as far as they are allowed
+            return None  # the allowed imported names are passed to the evaluator
         try:
             return self._evaluator.evaluate(text, (globals or {}).get("__local_refs", {}))
         except RefusedExpression as error:

@@ -11,7 +11,7 @@ from MedDeepLib.data.sources.labels import Segment
 def output_classes(bundle: Bundle) -> tuple[Segment, ...]:
     """One segment for every output but the background; for other tasks, one for every output.
 
-    With a background their values are the numbers of the outputs, otherwise these and one, as 0 means nothing.
+    With a background their values are the indices of the outputs, otherwise these plus one, as 0 is background.
     Raises UserError when two have the same name.
     """
     first = 0 if metadata.has_background(list(bundle.outputs)) else 1

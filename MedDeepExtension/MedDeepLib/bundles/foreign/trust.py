@@ -69,7 +69,7 @@ def _read() -> dict[str, dict[str, Any]]:
     try:
         content = json.loads((state_folder() / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # a damaged record trusts nothing
+        return {}  # a damaged record: no bundle is trusted
     return (
         {key: entry for key, entry in content.items() if isinstance(entry, dict)} if isinstance(content, dict) else {}
     )

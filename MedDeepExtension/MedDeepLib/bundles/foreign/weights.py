@@ -20,7 +20,7 @@ _HASHES = {"md5", "sha1", "sha256", "sha512"}
 
 
 def check_large_files(folder: Path) -> None:
-    """Compare files with the checksums that the bundle lists for them, as those of MONAI's zoo do.
+    """Compare files with the checksums that the bundle lists for them, as bundles of MONAI's zoo do.
 
     Raises UserError when one is missing or differs.
     """

@@ -33,7 +33,7 @@ from MedDeepLib.data.sources.image import Image
 from MedDeepLib.errors import Stopped, UserError
 
 _importable: Path | None = None  # the trusted bundle whose own code can be imported
-_SAVED = "meddeep_saved"  # an entry of our own: what the bundle's writer would have done to the result
+_SAVED = "meddeep_saved"  # our own entry: how the bundle's writer would have changed the result
 
 
 class Workflow:
@@ -45,7 +45,7 @@ class Workflow:
     """
 
     def __init__(self, bundle: Bundle, device: torch.device):
-        """Raises UserError when something is missing or does not fit, NotTrusted when the user has to be asked."""
+        """Raises UserError when something is missing or does not fit, NotTrusted when the user must be asked."""
         self._bundle, self._device = bundle, device
         trusted = bool(bundle.findings) and is_trusted(bundle.folder)
         if bundle.findings and not trusted:
@@ -119,7 +119,7 @@ class Workflow:
         return ""
 
     def _prepared_config(self) -> dict[str, Any]:
-        """The configuration with its folder and device, images that are given, and without writing to files."""
+        """The configuration with its folder and device, images from memory, and no writing of files."""
         config = copy.deepcopy(self._bundle.config)
         config |= {"bundle_root": str(self._bundle.folder), "device": self._device, "_meta_": self._bundle.metadata}
         saving: dict[str, Any] = {"key": "pred"}
@@ -231,7 +231,7 @@ class Workflow:
         return UserError(f"The {part} of the bundle {self._bundle.folder} failed on this image ({reason}).")
 
     def _after_step(self, step: Any, data: dict[str, Any], report: Callable[[str], None]) -> dict[str, Any]:
-        """One step of the postprocessing, unless it merges structures that overlap into one label image."""
+        """Apply one step of the postprocessing, unless it merges overlapping structures into one label image."""
         before = data.get("pred")
         result = self._applied(step, data, "postprocessing")
         after = result.get("pred")
@@ -245,7 +245,7 @@ class Workflow:
         return result
 
     def _on_grid_of(self, image: Image, result: Any, report: Callable[[str], None]) -> torch.Tensor:
-        """The result on the image's own voxels, and a note on how it got there."""
+        """The result on the image's own voxels, and a note on how it was resampled."""
         if not isinstance(result, torch.Tensor) or result.ndim != 4:
             raise UserError(f"The bundle {self._bundle.folder} does not return an image: its result cannot be shown.")
         shape = tuple(result.shape[1:])
@@ -313,7 +313,7 @@ class _Watched:
 def _make_importable(folder: Path) -> None:
     """Let a trusted bundle import its own code instead of the previous bundle's: both are named ``scripts``."""
     global _importable
-    sys.dont_write_bytecode = True  # an additional file would make it another bundle than the trusted one
+    sys.dont_write_bytecode = True  # an additional file would change the bundle, and only these files are trusted
     if _importable is not None:
         sys.path[:] = [path for path in sys.path if path != str(_importable)]
         for name, module in list(sys.modules.items()):

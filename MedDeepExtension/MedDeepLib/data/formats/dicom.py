@@ -175,7 +175,7 @@ def _decode(one: Slice) -> np.ndarray:
     expected = (int(dataset.get("NumberOfFrames", 1) or 1), one.rows, one.columns)
     try:
         frames = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise many kinds of errors of errors
+    except Exception as error:  # pydicom's decoders raise many kinds of errors
         if not dataset.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian).is_compressed:
             raise damaged(one.path, "its pixels are incomplete") from error
         frames = _decode_with_itk(one.path, dataset.file_meta.TransferSyntaxUID.name)

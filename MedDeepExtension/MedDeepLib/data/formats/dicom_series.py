@@ -1,4 +1,4 @@
-"""The headers of a DICOM series: slices in order, the grid they form, and all their errors."""
+"""The headers of a DICOM series: the order of slices, the grid they form, and errors in them."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def slices_of(header: pydicom.Dataset) -> list[Slice]:
 
 
 def _slice(header: pydicom.Dataset, frame: int, groups: Sequence[pydicom.Dataset | None]) -> Slice:
-    """``groups`` are the functional groups of an enhanced image, the frame's own before the shared ones."""
+    """One plane; ``groups`` are the functional groups of an enhanced image, the frame's own before the shared ones."""
     bits = int(header.get("BitsStored", 0) or header.get("BitsAllocated", 16))
     signed = bool(header.get("PixelRepresentation", 0))
 
@@ -277,7 +277,7 @@ def _axes(one: Slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _normal(one: Slice) -> np.ndarray:
-    assert one.orientation is not None  # the callers have looked
+    assert one.orientation is not None  # the callers have checked this
     return np.cross(one.orientation[:3], one.orientation[3:])
 
 

@@ -18,6 +18,7 @@ from typing import IO, BinaryIO, cast
 
 import numpy as np
 
+from MedDeepLib.data.formats.pictures import check_complete, is_picture
 from MedDeepLib.errors import UserError
 
 CHUNK_BYTES = 1 << 16  # at most a thousand times more when unpacked
@@ -50,6 +51,8 @@ def check_integrity(path: Path) -> int:
         _check_nrrd(path)
     elif name.endswith(".mha"):
         _check_mha(path)
+    elif is_picture(path):
+        check_complete(path)
     return 0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from MedDeepLib.data import geometry
 from MedDeepLib.data.formats.integrity import bad_spacing, check_integrity, damaged
+from MedDeepLib.data.formats.pictures import channel_count, is_picture
 from MedDeepLib.errors import UserError
 
 # Name that ITK gives a component type -> (itk type it is read with, numpy type of the result). ITK's Python
@@ -59,25 +60,33 @@ class Header:
     dtype: np.dtype
     channels: int
     itk_type: str
+    components: int  # of a voxel in the file: transparency is one, and no channel
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_header(path: Path) -> Header:
-    """Read and check the header of an image file.
+    """Read and check the header of an image file; a picture is an image of one slice.
 
     Raises:
         UserError: no header, not 3D, no voxels, impossible spacing or axes, complex numbers.
     """
+    picture = is_picture(path)
+    colors = channel_count(path) if picture else 0
     with _without_twin(path) as readable:
         image_io = _open(path, readable)
     dimensions = image_io.GetNumberOfDimensions()
     sizes = tuple(int(image_io.GetDimensions(axis)) for axis in range(dimensions))
+    sizes = (*sizes, 1) if picture and dimensions == 2 else sizes
     _check_sizes(path, sizes)
-    spacing = [float(image_io.GetSpacing(axis)) for axis in range(3)]
+    spacing = [float(image_io.GetSpacing(axis)) for axis in range(min(3, dimensions))]
+    spacing += [1.0] * (3 - len(spacing))
     if not all(value > 0 for value in spacing):
         raise bad_spacing(path, spacing)
-    direction = np.array([image_io.GetDirection(axis) for axis in range(3)]).T
-    affine = geometry.affine_from_lps(spacing, direction, [image_io.GetOrigin(axis) for axis in range(3)])
+    if picture:
+        affine = geometry.affine_from_lps(spacing, np.eye(3), np.zeros(3))
+    else:
+        direction = np.array([image_io.GetDirection(axis) for axis in range(3)]).T
+        affine = geometry.affine_from_lps(spacing, direction, [image_io.GetOrigin(axis) for axis in range(3)])
     geometry.check_affine(affine, str(path))
     component = image_io.GetComponentTypeAsString(image_io.GetComponentType())
     channels = int(image_io.GetNumberOfComponents())
@@ -85,7 +94,7 @@ def read_header(path: Path) -> Header:
         raise UserError(f"{path} holds complex or unknown numbers; export its magnitude as real numbers.")
     types = SCALAR_TYPES if channels == 1 else VECTOR_TYPES
     itk_type, dtype = types.get(component, ("F", np.float32))
-    return Header(sizes, affine, np.dtype(dtype), channels, itk_type)
+    return Header(sizes, affine, np.dtype(dtype), colors or channels, itk_type, channels)
 
 
 def read_voxels(path: Path, header: Header) -> np.ndarray:
@@ -94,7 +103,7 @@ def read_voxels(path: Path, header: Header) -> np.ndarray:
     import itk
 
     pixel_type = getattr(itk, header.itk_type)
-    image_type = itk.Image[pixel_type, 3] if header.channels == 1 else itk.VectorImage[pixel_type, 3]
+    image_type = itk.Image[pixel_type, 3] if header.components == 1 else itk.VectorImage[pixel_type, 3]
     try:
         with _without_twin(path) as readable:
             reader = itk.ImageFileReader[image_type].New(FileName=str(readable))
@@ -102,9 +111,9 @@ def read_voxels(path: Path, header: Header) -> np.ndarray:
     except RuntimeError as error:
         raise damaged(path, _reason(error)) from error
     array = itk.array_view_from_image(reader.GetOutput())
-    if header.channels == 1:
+    if header.components == 1:
         array = array[..., np.newaxis]
-    return array.transpose(3, 2, 1, 0).astype(header.dtype, copy=False)
+    return array.transpose(3, 2, 1, 0)[: header.channels].astype(header.dtype, copy=False)
 
 
 def write_voxels(path: Path, array: np.ndarray, affine: np.ndarray, compress: bool) -> None:
@@ -145,8 +154,7 @@ def _check_complete(path: Path, stored: np.ndarray, compressed: bool) -> None:
 
 @contextlib.contextmanager
 def _without_twin(path: Path) -> Iterator[Path]:
-    """A name of the file that ITK cannot mix up: for ``x.nii.gz`` beside ``x.nii`` it reads the voxels of the
-    latter."""
+    """A path that ITK cannot confuse with another file: for ``x.nii.gz`` beside ``x.nii`` it reads the latter."""
     if not (path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()):
         yield path
         return

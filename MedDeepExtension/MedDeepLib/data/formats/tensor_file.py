@@ -12,7 +12,7 @@ class DamagedFileError(Exception):
 
 
 def load_tensors(path: Path) -> Any:
-    """What ``torch.save`` wrote to ``path``, on the CPU; nothing in the file is executed.
+    """Load what ``torch.save`` wrote to ``path``, on the CPU; nothing in the file is executed.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""Lists in CSV: a line for each case, a column for each slot."""
+"""Dataset lists in CSV: a line for each case, a column for each slot."""
 
 from __future__ import annotations
 

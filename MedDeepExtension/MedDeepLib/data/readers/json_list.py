@@ -1,4 +1,4 @@
-"""Lists in JSON: those of this program, of MONAI, of the Medical Segmentation Decathlon and of nnU-Net."""
+"""Dataset lists in JSON: in the formats of this program, MONAI, the Medical Segmentation Decathlon and nnU-Net."""
 
 from __future__ import annotations
 

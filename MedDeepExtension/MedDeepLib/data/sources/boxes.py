@@ -86,11 +86,7 @@ def read_boxes(path: str | Path) -> list[Box]:
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
-        found = markups.read_markups(path)
-        boxes = [_of_markup(one, path) for one in found if one.get("type") == "ROI"]
-        if found and not boxes and any(one.get("controlPoints") for one in found):
-            raise UserError(f"The file {path} contains points but no boxes (ROIs): use it as points.")
-        return boxes
+        return [_of_markup(one, path) for one in markups.read_markups(path) if one.get("type") == "ROI"]
     if path.suffix.lower() in (".csv", ".tsv"):
         return _of_table(path)
     raise UserError(f"{path.name} cannot be read as boxes: use .mrk.json or .csv.")

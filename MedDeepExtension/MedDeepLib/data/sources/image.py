@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from MedDeepLib.data import geometry
-from MedDeepLib.data.files import atomic_path, check_writable
+from MedDeepLib.data.files import PICTURE_ENDINGS, atomic_path, check_writable
 from MedDeepLib.data.formats import dicom, itk_io
 from MedDeepLib.data.formats.integrity import check_integrity, damaged, not_finite
 from MedDeepLib.data.image import Image, ImageInfo
@@ -29,14 +29,15 @@ __all__ = [
     "write_image",
 ]
 
-READABLE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+READABLE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", *PICTURE_ENDINGS)
 WRITABLE_ENDINGS = (".nrrd", ".nii", ".nii.gz", ".mha")
 
 
 def read_image(path: str | Path) -> Image:
     """Read a 3D image from a file, or a DICOM series from a folder (or ``folder::SeriesInstanceUID``).
 
-    Integer types are kept, everything else becomes float32.
+    Integer types are kept, everything else becomes float32. A picture (PNG, JPEG) is an image of one slice; its
+    channels are red, green and blue, or grey. Transparency is left out.
 
     Raises:
         UserError: the file is missing, damaged, of an unknown type, not 3D, empty or has an impossible geometry.

@@ -12,13 +12,13 @@ from MedDeepLib.panels.changes import Changes
 
 
 class ChannelVolumes:
-    """One volume selector for each input channel of a model; its value is the list of the chosen nodes."""
+    """One volume selector per input channel of a model; its value is the list of the chosen nodes."""
 
     def __init__(self, parent: Any, other_titles: list[Any], guess: bool = True):
         """
         Args:
             parent: an empty widget of the form, which gets the selectors.
-            other_titles: the labels of the form around it, to line up with.
+            other_titles: the labels of the surrounding form, for alignment.
             guess: preselect the volume if there is only one likely choice.
         """
         self.changes = Changes()
@@ -82,7 +82,7 @@ class ChannelVolumes:
         return [selector.currentNode() for selector in self._selectors]
 
     def set_value(self, nodes: list[Any]) -> None:
-        """Choose these nodes; kept for later when the model, and with it the selectors, is not known yet."""
+        """Choose these nodes; kept for later if the model, and with it the selectors, is not known yet."""
         self._wanted_ids = [node.GetID() if node is not None else "" for node in nodes]
         for selector, node in zip(self._selectors, nodes, strict=False):
             selector.setCurrentNode(node)

@@ -23,7 +23,7 @@ from MedDeepLib.scene import runs
 class ModelChooser:
     """A combo box, a browse button and the description of the chosen model.
 
-    Its value is the name of a released model or of a method that needs none, or the path of a run or model folder;
+    Its value is the name of a released model or of a method without training, or the path of a run or model folder;
     empty when nothing is chosen.
 
     Attributes:
@@ -39,7 +39,7 @@ class ModelChooser:
         self._combo_box, self._description_label = combo_box, description_label
         self._filling = False
         self._browsed: list[str] = []
-        self._opened: Model | None = None  # also one that cannot be used until it is trusted
+        self._opened: Model | None = None  # also a model that cannot be used until it is trusted
         combo_box.toolTip = _("A model that comes with the extension, one of your runs, or an imported MONAI bundle.")
         browse_button.toolTip = _("Choose the folder of a run or a model; the arrow imports and exports models.")
         combo_box.connect("currentIndexChanged(int)", self._chosen)
@@ -107,7 +107,7 @@ class ModelChooser:
         self._description_label.setVisible(bool(text))
 
     def _imported(self, folder: Path) -> None:
-        """Choose a model that was imported or is trusted now; one for another module reports that itself."""
+        """Choose a model that was just imported or trusted; a model for another module shows its own error."""
         self.refresh()
         self.set_value(str(folder))
         self._describe()

@@ -21,9 +21,9 @@ class ModelTransfers:
     """One transfer at a time, started from a menu.
 
     Attributes:
-        show: called with a sentence on how it goes; with an empty one when it is over.
-        imported: called with the folder of a model that was imported or is trusted now.
-        chosen: gives the model that is chosen, None when there is none.
+        show: called with a sentence on its progress, and with an empty one when it is over.
+        imported: called with the folder of a model that was just imported or trusted.
+        chosen: returns the chosen model, None when there is none.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ModelTransfers:
         imported: Callable[[Path], None],
         chosen: Callable[[], Model | None],
     ):
-        """``button`` is a tool button; its click keeps what it does, the menu is behind its arrow."""
+        """``button`` is a tool button; its click action is unchanged, its arrow opens the menu."""
         self._button, self._show, self._imported, self._chosen = button, show, imported, chosen
         self._transfer: ModelTransfer | None = None
         self._words = ""
@@ -72,7 +72,7 @@ class ModelTransfers:
         return self._transfer is not None
 
     def update(self) -> None:
-        """Enable what can be done now."""
+        """Enable the actions that are possible now."""
         model = self._chosen()
         free = not self.is_busy()
         self.import_folder.enabled = self.import_archive.enabled = free
@@ -84,7 +84,7 @@ class ModelTransfers:
         question = model.untrusted()
         if question is None:
             return
-        # Not one of slicer.util's questions: these answer themselves when the application is being tested.
+        # Not a dialog of slicer.util: these are answered automatically in testing mode.
         buttons, title = qt.QMessageBox.Ok | qt.QMessageBox.Cancel, _("Trust this bundle?")
         answer = qt.QMessageBox.warning(
             slicer.util.mainWindow(), title, question.question, buttons, qt.QMessageBox.Cancel

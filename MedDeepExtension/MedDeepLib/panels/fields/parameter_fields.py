@@ -79,13 +79,13 @@ class IntegerField(Field):
 
 
 class DecimalField(Field):
-    """A number between two limits; one without them may be of any magnitude and is a text, see TextField."""
+    """A number between two limits; a number without limits may be of any magnitude and gets a TextField."""
 
     def _make(self, changed):
         self.widget = qt.QDoubleSpinBox()
         self.widget.decimals = _decimals(self.info.default)
         minimum, maximum = self.info.minimum, self.info.maximum
-        assert minimum is not None and maximum is not None  # others are texts
+        assert minimum is not None and maximum is not None  # others get a TextField
         self.widget.setRange(minimum, maximum)
         self.widget.singleStep = 0.05 if maximum - minimum <= 2 else 1.0
         self.widget.suffix = _suffix(self.info)

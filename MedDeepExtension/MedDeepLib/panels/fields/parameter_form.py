@@ -58,7 +58,7 @@ class ParameterForm:
         return changed
 
     def set_value(self, values: Mapping[str, Any]) -> None:
-        """Show these values, and the defaults of all others. Names that the form does not have are ignored."""
+        """Show these values, and the defaults of all others. Unknown names are ignored."""
         self._setting = True
         try:
             for name, field in self._fields.items():

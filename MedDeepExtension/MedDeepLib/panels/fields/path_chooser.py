@@ -11,7 +11,7 @@ from MedDeepLib.panels.changes import Changes
 
 
 class PathChooser:
-    """A ctkPathLineEdit, whose own button asks for a file, and beside it a button that asks for a folder."""
+    """A ctkPathLineEdit, whose own button asks for a file, and a button beside it that asks for a folder."""
 
     def __init__(self, path_line_edit: Any, folder_button: Any = None):
         self.changes = Changes()

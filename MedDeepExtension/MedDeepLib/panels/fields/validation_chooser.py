@@ -11,7 +11,7 @@ from MedDeepLib.panels.status import show_text
 
 
 class ValidationChooser:
-    """A combo box with the number of folds beside it and an explanation of the choice below.
+    """A combo box with the number of folds beside it, and an explanation of the choice below it.
 
     Its value is "holdout", "patients" or "sites".
     """
@@ -32,7 +32,7 @@ class ValidationChooser:
         return self._combo_box.itemData(self._combo_box.currentIndex)
 
     def set_value(self, choice: str) -> None:
-        """Choose; an unknown value changes nothing."""
+        """Choose a value; an unknown one changes nothing."""
         row = self._combo_box.findData(choice)
         if row >= 0:
             self._combo_box.currentIndex = row

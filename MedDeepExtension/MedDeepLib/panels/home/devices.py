@@ -24,7 +24,7 @@ _MOST_ROWS = 9
 
 
 class DevicesSection:
-    """A tree: below each device the jobs and programs that hold it, and those that wait, the next one first."""
+    """A tree: below each device the jobs and programs that hold it, then the waiting jobs in order."""
 
     def __init__(self, ui: Any, stop: Callable[[JobFolder], None]):
         """``stop`` is called with the job that the user wants to stop."""
@@ -103,7 +103,7 @@ class DevicesSection:
 
     def _move_chosen(self, steps: int) -> None:
         entry = self._chosen_entry()
-        assert entry is not None and entry.ticket is not None  # the buttons are disabled without
+        assert entry is not None and entry.ticket is not None  # the buttons are disabled without a ticket
         try:
             move(entry.ticket.id, entry.place + steps, device=entry.device, timeout=_MOVE_SECONDS)
             self.status.clear()
@@ -115,12 +115,12 @@ class DevicesSection:
 
     def _stop_chosen(self) -> None:
         entry = self._chosen_entry()
-        assert entry is not None  # the button is disabled without
+        assert entry is not None  # the button is disabled without a job
         self._stop(JobFolder(entry.folder))
         self.refresh()
 
     def _build(self) -> None:
-        """Make all items anew: jobs have come, gone or changed places."""
+        """Rebuild all items: jobs have been added, removed or reordered."""
         tree = self._tree
         tree.blockSignals(True)
         self._items, self._bars = [], {}
@@ -165,7 +165,7 @@ class DevicesSection:
 
 
 class _Entry:
-    """A line of the tree: a device, who holds it (``owner``), or who waits for it (``ticket``, at a ``place``)."""
+    """A line of the tree: a device, its holder (``owner``), or a waiting job (``ticket``, at position ``place``)."""
 
     def __init__(self, device: Device, owner: Owner | None = None, ticket: Ticket | None = None, place: int = 0):
         self.device, self.owner, self.ticket, self.place = device, owner, ticket, place

@@ -14,7 +14,7 @@ from MedDeepLib.panels.status import show_html
 
 
 class JobDetails:
-    """A label with what is known of the chosen job. ``changes`` is emitted when there may be something new."""
+    """A label with the details of the chosen job. ``changes`` is emitted when there may be something new."""
 
     def __init__(self, label: Any):
         self.changes = Changes()

@@ -118,7 +118,7 @@ class JobsSection:
     def shut_down(self, deadline: float) -> None:
         """The panel is closed; the resumed jobs are ended by their own function."""
         self._stop_timer.stop()
-        self._deleting.finish(deadline)  # first: it refreshes the jobs at its end
+        self._deleting.finish(deadline)  # must come first: it refreshes the jobs at its end
         self._looking.cancel()
         self.table.shut_down()
         self.details.shut_down()
@@ -183,7 +183,7 @@ class JobsSection:
 
     def _chosen_folder(self) -> JobFolder:
         job = self.chosen()
-        assert job is not None  # the buttons are disabled without
+        assert job is not None  # the buttons are disabled without a job
         return job.folder
 
     def _stop_chosen(self) -> None:

@@ -80,7 +80,7 @@ class ModelsSection:
 
     def shut_down(self, deadline: float) -> None:
         """The panel is closed; a running copy is ended."""
-        self._deleting.finish(deadline)  # first: it refreshes the models at its end
+        self._deleting.finish(deadline)  # must come first: it refreshes the models at its end
         self._looking.cancel()
         self._transfer_timer.stop()
         if self._transfer is not None:
@@ -128,7 +128,7 @@ class ModelsSection:
 
     def _the_chosen(self) -> ModelEntry:
         model = self.chosen()
-        assert model is not None  # the buttons are disabled without
+        assert model is not None  # the buttons are disabled without a model
         return model
 
     def _export_zip(self) -> None:
@@ -156,7 +156,7 @@ class ModelsSection:
 
     def _look_at_transfer(self) -> None:
         transfer, bar = self._transfer, self.ui.modelsProgressBar
-        assert transfer is not None  # the timer runs only meanwhile
+        assert transfer is not None  # the timer runs only during a transfer
         if transfer.is_running():
             if transfer.share():
                 bar.setRange(0, 100)

@@ -31,7 +31,7 @@ class Home:
     def __init__(self, ui: Any, logic: Any):
         """``logic`` resumes trainings: ``logic.resume(run_folder)``, with the workers of ``logic.launcher``."""
         for task in tasks():
-            methods(task)  # their files are imported now, not while the panel is shown
+            methods(task)  # imported now, not while the panel is shown
         self._logic = logic
         self.jobs = JobsSection(ui, logic, JobLog(ui.logTextEdit, ui.jobsLogButton))
         self.devices = DevicesSection(ui, self.jobs.stop)
@@ -74,7 +74,7 @@ class Home:
         return self._timer.isActive()
 
     def is_busy(self) -> bool:
-        """Whether any work in slices is running."""
+        """Whether any of the sections is busy."""
         return any(section.is_busy() for section in (self.jobs, self.models, self.runs_folder))
 
     def scene_closes(self) -> None:
@@ -88,7 +88,7 @@ class Home:
         deadline = time.monotonic() + _LAST_SECONDS
         self.jobs.shut_down(deadline)
         self.models.shut_down(deadline)
-        self.runs_folder.shut_down()  # last: it measures again after deletions by the others
+        self.runs_folder.shut_down()  # must come last: it measures the folder again after deletions by the others
 
     def _look(self) -> None:
         self._looks += 1

@@ -19,7 +19,7 @@ _GRACE_SECONDS = 20.0
 
 
 class ResumedJobs:
-    """Follows any number of jobs; :func:`~MedDeepLib.panels.job_monitor.shut_down_all` ends them as any monitor's."""
+    """Follows any number of jobs; :func:`~MedDeepLib.panels.job_monitor.shut_down_all` ends them, too."""
 
     def __init__(self, on_finished: Callable[[SceneJob, State], None]):
         """``on_finished`` is called with a job and its final state."""
@@ -47,7 +47,7 @@ class ResumedJobs:
             job.stop(_GRACE_SECONDS)
 
     def shut_down(self, deadline: float) -> None:
-        """End all jobs, for good, as :meth:`JobMonitor.shut_down <MedDeepLib.panels.job_monitor.JobMonitor>` does."""
+        """End all jobs permanently, like :meth:`JobMonitor.shut_down <MedDeepLib.panels.job_monitor.JobMonitor>`."""
         self._timer.stop()
         jobs, self._jobs = list(self._jobs.values()), {}
         for job in jobs:

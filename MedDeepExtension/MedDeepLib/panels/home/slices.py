@@ -1,4 +1,4 @@
-"""Long work in slices of a few milliseconds, so that the event loop keeps running."""
+"""Runs long work in slices of a few milliseconds, so that the event loop keeps running."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Slices:
         """Start; unfinished earlier work is dropped.
 
         Args:
-            work: takes a step whenever it is asked for its next value.
+            work: does one step for each value that it yields.
             done: called at the end.
             failed: called instead when the work fails, with the reason as a sentence.
         """

@@ -20,7 +20,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: for the order, e.g. "begun".
+        name: used in the stored sort order, e.g. "begun".
         title: the header.
         sample: a text that just fits; the last column takes the remaining width.
     """
@@ -62,14 +62,14 @@ class Table:
 
     Attributes:
         changes: emitted when another row is chosen.
-        order: by which column it is sorted.
+        order: the column by which it is sorted.
     """
 
     def __init__(self, widget: Any, columns: Sequence[Column], order: str):
         self.changes = Changes()
         self.order = Order(columns, order)
         self._widget, self._columns = widget, columns
-        self._wanted: list[Row] = []  # in the order in which they came
+        self._wanted: list[Row] = []  # in the order in which they were added
         self._shown: list[Row] = []
         self._chosen = ""
         self._slices = Slices()
@@ -88,7 +88,7 @@ class Table:
             self.changes.emit()
 
     def row_keys(self) -> list[str]:
-        """Of the rows as they are shown."""
+        """The keys of the rows in the displayed order."""
         return [row.key for row in self._shown]
 
     def show(self, rows: Sequence[Row]) -> None:
@@ -199,7 +199,7 @@ class Table:
 
 
 class Order:
-    """By which column a table is sorted; its value is the column's name, with a minus in front for the reverse."""
+    """The column by which a table is sorted; its value is the column's name, with a minus in front if reversed."""
 
     def __init__(self, columns: Sequence[Column], default: str):
         self.changes = Changes()
@@ -210,7 +210,7 @@ class Order:
         return self._value
 
     def set_value(self, order: str) -> None:
-        """An unknown order becomes the default one."""
+        """Set the order; an unknown one becomes the default."""
         order = order if order.removeprefix("-") in self._names else self._default
         if order != self._value:
             self._value = order
@@ -222,5 +222,5 @@ class Order:
         self.set_value(f"-{name}" if self._value == name else name)
 
     def column_and_direction(self) -> tuple[int, bool]:
-        """The column, and whether the largest comes first."""
+        """The column, and whether the order is descending."""
         return self._names.index(self._value.removeprefix("-")), self._value.startswith("-")

@@ -115,7 +115,7 @@ def origin_in_words(model: ModelEntry) -> str:
 
 
 def made_at(model: ModelEntry) -> float:
-    """When it was made (seconds since 1970); 0 when that is not known."""
+    """When it was made (seconds since 1970); 0 if unknown."""
     try:
         return datetime.fromisoformat(model.date).timestamp()
     except (ValueError, OverflowError, OSError):

@@ -88,7 +88,7 @@ class EvaluateSection(JobSection):
                 self.status.info(_("Done. The table is the summary; a second table has one row for each case."))
 
     def show_metrics(self, job: EvaluationJob) -> None:
-        """Show the tables of an evaluation that is done, or of a cross-validation that another section has started."""
+        """Show the tables of a finished evaluation, or of a cross-validation started by another section."""
         self.table.set_value(job.summary_table)
         self.table.changes.emit()
         self.report.set_value(str(job.report))

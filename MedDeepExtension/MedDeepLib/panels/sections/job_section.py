@@ -29,7 +29,7 @@ class JobSection:
         monitor: follows the job.
         status: the sentence below the buttons.
         saves_work: whether a job of this section that is stopped has work to save.
-        grace: seconds allowed for this; 0: the default.
+        grace: seconds allowed for saving it; 0: the default.
     """
 
     saves_work = False
@@ -56,7 +56,7 @@ class JobSection:
         raise NotImplementedError
 
     def update_buttons(self) -> None:
-        """Enable what can be clicked now; tool tips say why the rest cannot."""
+        """Enable the buttons that can be clicked now; tool tips say why the others cannot."""
         raise NotImplementedError
 
     def finished(self, job: SceneJob, state: State) -> None:

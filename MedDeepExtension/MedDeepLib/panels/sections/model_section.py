@@ -1,4 +1,4 @@
-"""The base of the sections that apply a model: the model, its options, and a button that starts or stops."""
+"""The base of the sections that apply a model: the model, its options, and a button to start or stop."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class TrainSection(JobSection):
 
     Attributes:
         model_trained: emitted at each new model.
-        on_metrics: called with a cross-validation that is done.
+        on_metrics: called with a finished cross-validation.
     """
 
     saves_work = True

@@ -109,12 +109,14 @@ class _Plan:
     """How a patch is computed: size, centre within the copied part, and the random changes drawn for it.
 
     Attributes:
+        origin: (3,) the first voxel of the part, in the case.
         intensity_changes: one for each channel of the volumes with ``intensity``.
         volumes: whether each is interpolated linearly and whether it is 0 outside, and the dtype of the patch.
     """
 
     size: tuple[int, int, int]
     center: np.ndarray
+    origin: np.ndarray
     deformation: Deformation
     intensity_changes: Mapping[str, tuple[IntensityChange, ...]]
     volumes: Mapping[str, tuple[bool, bool, torch.dtype]]  # linear, padded, dtype
@@ -178,7 +180,27 @@ def cut(
     box = (slice(None), *(slice(a, b + 1) for a, b in zip(first, last, strict=True)))
     sample = {name: volume.tensor[box].contiguous() for name, volume in case.volumes.items()}
     resampling = {name: (v.linear, v.padded, v.patch_dtype) for name, v in case.volumes.items()}
-    return sample | {_PLAN: _Plan(size, center - first, deformation, intensity_changes, resampling)}
+    return sample | {_PLAN: _Plan(size, center - first, first, deformation, intensity_changes, resampling)}
+
+
+def boxes_in_patch(sample: Sample, boxes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 6) of a case, centre and size in voxels along its axes, where they lie in the patch of a sample.
+
+    In a turned patch a box is the one around the ellipsoid that fills it: its content is rarely in its corners. Boxes
+    beyond the patch stay as they are.
+
+    Raises ValueError for an elastic deformation, in which boxes have no place of their own.
+    """
+    plan: _Plan = sample[_PLAN]
+    if plan.deformation.control is not None:
+        raise ValueError("boxes cannot follow an elastic deformation")
+    inverse = np.linalg.inv(plan.deformation.matrix)
+    size = np.array(plan.size)
+    centers = (boxes[:, :3] - plan.center - plan.origin) @ inverse.T + (size - 1) / 2
+    for axis in plan.deformation.flips:
+        centers[:, axis] = size[axis] - 1 - centers[:, axis]
+    extents = np.sqrt((boxes[:, None, 3:] ** 2 * inverse**2).sum(-1))
+    return np.concatenate([centers, extents], 1)
 
 
 def made(sample: Sample, generator: torch.Generator) -> Sample:

@@ -1,4 +1,4 @@
-"""Boxes: Slicer's ROIs keep their place, size and turn, in RAS millimetres."""
+"""Boxes: Slicer's ROIs keep their position, size and rotation, in RAS millimetres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from MedDeepLib.errors import UserError
 
 TURN = np.array([[0.5, -0.5, np.sqrt(0.5)], [0.5, -0.5, -np.sqrt(0.5)], [np.sqrt(0.5), np.sqrt(0.5), 0]])
 LPS = np.diag([-1.0, -1.0, 1.0])
-# As Slicer 5.13 wrote a box of 10 x 20 x 30 mm about (12, -34, 56), turned by 20, -35 and 50 degrees about x, y and z.
+# As Slicer 5.13 wrote a box of 10 x 20 x 30 mm about (12, -34, 56), rotated by 20, -35 and 50 degrees about x, y and z.
 SLICER = """{"markups": [{"type": "ROI", "coordinateSystem": "LPS", "coordinateUnits": "mm", "labelFormat": "%N-%d",
 "lastUsedControlPointNumber": 1, "roiType": "Box", "center": [-12.0, 34.0, 56.0], "orientation": [-0.5265407845183632,
 0.8459449736530708, 0.08445059970119764, -0.6275068715971331, -0.45374423859348223, 0.6327331918285938,

@@ -1,4 +1,4 @@
-"""Points: every point of a file counts, in RAS millimetres, whatever Slicer called its coordinates."""
+"""Points: every point of a file is read, in RAS millimetres, in any coordinate system that Slicer writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, matrices and signals: names are kept, missing values are said, mistakes name file and line."""
+"""Tables, matrices and signals: names are kept, missing values are reported, errors name file and line."""
 
 from __future__ import annotations
 

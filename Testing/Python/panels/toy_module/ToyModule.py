@@ -1,4 +1,4 @@
-"""Toy Module: a third module, made for the tests; it says in a text node what a model has found in a volume."""
+"""Toy Module: a third module for the tests; it writes to a text node what a model finds in a volume."""
 
 from pathlib import Path
 from typing import Any

@@ -1,1 +1,1 @@
-"""A task of the tests whose cases hold no image: a table of findings and an age are answered by a grade."""
+"""A task for the tests whose cases have no image: predicts a grade from a table of findings and an age."""

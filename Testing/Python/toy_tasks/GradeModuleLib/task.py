@@ -1,4 +1,4 @@
-"""What grading takes and gives."""
+"""The inputs and outputs of grading."""
 
 from MedDeepLib.core.task import Task
 from MedDeepLib.data.slots import Slot

@@ -1,1 +1,1 @@
-"""A task of the tests without any image: a table of features is answered by the probability of a relapse."""
+"""A task for the tests without images: predicts the probability of a relapse from a table of features."""

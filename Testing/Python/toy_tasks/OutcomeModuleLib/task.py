@@ -1,4 +1,4 @@
-"""What the prediction of an outcome takes and gives, and how it is judged."""
+"""The inputs, outputs and evaluation of outcome prediction."""
 
 from __future__ import annotations
 

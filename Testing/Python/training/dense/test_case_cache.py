@@ -1,4 +1,4 @@
-"""Cases that do not fit into the memory allowed for them lie in mapped files, and training gives the same weights."""
+"""Cases that exceed the memory limit are kept in memory-mapped files, and training gives the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches: the right voxels, deformed as decided, the same whichever part of the image is handed to the device."""
+"""Patches: the right voxels, deformed as planned, whichever part of the image is copied to the device."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_plain_patch_is_cut_out_of_the_image(seed):
     found = patch(coordinates(), (20, 15, 10), (16, 8, 12), seed=seed)
     image = found["image"]
     assert image.shape == (3, 16, 8, 12) and found["label"].shape == (1, 16, 8, 12)
-    for axis in range(3):  # one voxel further is one further
+    for axis in range(3):  # one voxel further, the value is one higher
         steps = image[axis].diff(dim=axis)
         torch.testing.assert_close(steps, torch.ones_like(steps), atol=1e-4, rtol=0)
     assert image.amin() >= 0 and (image.amax(dim=(1, 2, 3)) <= torch.tensor([39, 29, 19])).all()
@@ -71,7 +71,7 @@ def test_labels_and_weights_go_where_the_values_go():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_part_that_is_copied_is_enough(seed, monkeypatch):
-    """The patch is the same as from the whole image, also at its corners and where it is smaller than the patch."""
+    """The patch is the same as from the whole image, also at its corners and if the image is smaller than the patch."""
     random = random_state(100 + seed)
     shape = tuple(random.randint(6, 40, 3))
     case = segmentation(
@@ -148,7 +148,7 @@ def test_blur_is_a_gaussian(shape, sigma):
     channel = torch.rand(shape, generator=generator(2))
     sigmas = [sigma if n > 1 else 0 for n in shape]
     expected = ndimage.gaussian_filter(channel.numpy(), sigmas, truncate=max(1, np.ceil(2 * sigma)) / sigma)
-    inside = tuple(slice(4, -4) if n > 8 else slice(None) for n in shape)  # scipy mirrors where we go on
+    inside = tuple(slice(4, -4) if n > 8 else slice(None) for n in shape)  # scipy mirrors, we extend
     np.testing.assert_allclose(blurred(channel, sigma).numpy()[inside], expected[inside], atol=1e-4)
 
 

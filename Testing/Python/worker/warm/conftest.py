@@ -1,4 +1,4 @@
-"""Workers that stay for the next job: real processes, whose work is replaced by something small."""
+"""Warm workers: real processes whose work is replaced by something small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from warm_plays import ACTIONS
 
 @pytest.fixture
 def plays(tmp_path, monkeypatch):
-    """Makes folders of jobs that only play."""
+    """Makes job folders with a scripted play."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(ACTIONS, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))

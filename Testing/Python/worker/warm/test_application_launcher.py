@@ -1,4 +1,4 @@
-"""The launcher that applications share: warm workers for applications, a process of its own for everything else."""
+"""The launcher shared by all modules: warm workers for applications, a new process for everything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_applications_share_a_process_until_a_training_needs_its_memory(plays, s
     assert second.pid == first.pid
     finish(second)
     launcher.release()
-    wait_for(lambda: gone(first.pid), 5)
+    wait_for(lambda: gone(first.pid))
     alone = launcher.launch(plays("three"))
     events = finish(alone)
     assert alone.pid != first.pid and alone.state is State.DONE, events

@@ -1,4 +1,4 @@
-"""When a worker that stays for the next job leaves: idle, retired, closed, or with whoever has started it."""
+"""When a warm worker exits: idle, retired, closed, or together with the process that started it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_it_leaves_after_some_idle_time(start, plays):
     workers = start(idle_seconds=0.5)
     job = workers.submit(plays("one"))
     job.wait(60)
-    wait_for(lambda: gone(job.pid), 60)
+    wait_for(lambda: gone(job.pid))
     after = workers.submit(plays("two"))
-    # One that is about to end may still be handed the job, which then goes to its successor.
+    # A worker that is about to exit may still be given the job, which then goes to its replacement.
     assert after.wait(60) == 0 and after.pid != job.pid
 
 
@@ -32,15 +32,15 @@ def test_retiring_ends_the_idle_and_lets_the_busy_finish(start, plays):
     files = workers._workers[0]._folder
     assert files.is_dir()
     workers.retire()
-    wait_for(lambda: gone(idle.pid), 5)
-    wait_for(lambda: workers.retire() or not files.exists(), 5)
+    wait_for(lambda: gone(idle.pid))
+    wait_for(lambda: workers.retire() or not files.exists())
     busy = begun(workers.submit(plays("long")))
     workers.retire()
     time.sleep(0.1)
     assert busy.is_running() and not gone(busy.pid)
     busy.stop()
     assert busy.wait(20) == 130
-    wait_for(lambda: gone(busy.pid), 10)
+    wait_for(lambda: gone(busy.pid))
 
 
 def test_closing_ends_everything_at_once(start, plays):

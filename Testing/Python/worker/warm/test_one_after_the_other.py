@@ -1,4 +1,4 @@
-"""One process for many jobs: what ends it, what replaces it, and what it does not mind."""
+"""One process for many jobs: what ends it, what replaces it, and what it survives."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_worker_that_has_died_between_two_jobs_is_replaced_unnoticed(start, pl
     workers = start()
     first = workers.submit(plays("first"))
     first.wait(20)
-    # Frozen, it looks alive to the launcher, which hands it the next job; then it dies without having seen that.
+    # Frozen, it looks alive to the launcher, which gives it the next job; then it dies without having seen it.
     psutil.Process(first.pid).suspend()
     second = workers.submit(plays("second"))
     assert second.pid == first.pid

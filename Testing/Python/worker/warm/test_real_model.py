@@ -16,14 +16,14 @@ from scipy import stats
 from toy_cases import SPACING, image_item, toy_affine, toy_image
 from warm_plays import finish, last_state, phases
 
-MOST_OF_THE_FIRST = 0.05  # a warm job takes 0.005 of a first one, which imports torch and MONAI
+MOST_OF_THE_FIRST = 0.05  # a warm job takes 0.005 of the time of a first one, which imports torch and MONAI
 JOBS = 24
-WARM_UP = 6  # until the allocator has what a job needs
+WARM_UP = 6  # until the allocator has reserved what a job needs
 
 
 @pytest.fixture(scope="module")
 def real_workers():
-    """Shared by the tests below: to import torch and MONAI takes long."""
+    """Shared by the tests below, since importing torch and MONAI takes long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         workers = WarmWorkers(background=False)
@@ -120,7 +120,7 @@ def test_bad_images_and_models_cost_only_their_own_job(real_workers, request_for
 
 @pytest.mark.alone
 def test_memory_does_not_grow_over_many_jobs(real_workers, request_for, tmp_path):
-    """No job leaves its image behind: resident memory goes up and down by tens of MiB, but has no slope.
+    """No job leaves its image behind: resident memory varies by tens of MiB, but has no trend.
 
     The image is fine, so that it is large for the worker and small for the network.
     """
@@ -141,7 +141,7 @@ def test_memory_does_not_grow_over_many_jobs(real_workers, request_for, tmp_path
 
 
 def slope_and_error(values: np.ndarray) -> tuple[float, float]:
-    """The median slope of all pairs of points (Theil and Sen), and its standard error by their own scatter."""
+    """The median slope over all pairs of points (Theil-Sen), and its standard error from their scatter."""
     steps = np.arange(len(values))
     slope = stats.theilslopes(values, steps)[0]
     scatter = 1.4826 * stats.median_abs_deviation(values - slope * steps)

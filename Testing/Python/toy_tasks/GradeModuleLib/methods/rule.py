@@ -1,4 +1,4 @@
-"""A method that needs no training and no network: what is large is high, and earlier in the old."""
+"""A method without training or a network: large findings give a high grade, at a lower threshold with age."""
 
 from __future__ import annotations
 

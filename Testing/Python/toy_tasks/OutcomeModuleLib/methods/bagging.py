@@ -1,4 +1,4 @@
-"""Logistic regression on bootstrapped cases: items that one stage makes, and another fits."""
+"""Logistic regression on bootstrapped cases: one stage makes the items, another fits them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,32 @@
+"""The smallest dataset that detection can be tested with, see conformance/test_methods.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from toy_lesions import lesion_case, write_case
+
+# Where a method has a parameter of such a name that takes the value; all others keep their defaults.
+TRAINING = {
+    "batch_size": 2,
+    "patch_size": [16, 16, 16],
+    "width": 8,
+    "anchors": 1,
+    "validation_cases": 1,
+}
+APPLYING = {"threshold": 0.0, "most": 20}
+
+
+def write_dataset(folder: Path) -> Path:
+    """Three cases for training, one of them without a finding, one for validation, one to test."""
+    entries = []
+    for number in range(5):
+        random = np.random.default_rng(number)
+        case = lesion_case(random, shape=(26, 24, 20), findings=0 if number == 2 else 2)
+        entries.append(write_case(folder, f"case{number}", case))
+    content = {"name": "blobs", "training": entries[:3], "validation": entries[3:4], "test": entries[4:]}
+    file = folder / "dataset.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file

@@ -39,8 +39,8 @@ class BrainNetCNN(ClassificationMethod):
     """BrainNetCNN (Kawahara et al. 2017, 10.1016/j.neuroimage.2016.09.046) on connectivity matrices.
 
     Edge-to-edge layers sum a filter along the row and one along the column that meet in an edge (1 x d plus d x 1);
-    edge-to-node is 1 x d only, node-to-graph d x 1. Maps (32 for edges, 64 for nodes), dense layers of 30, leaky ReLU of
-    slope .33, dropout .5, batches of 14 and weight decay 5e-4 are the paper's, as read in a public source; its two
+    edge-to-node is 1 x d only, node-to-graph d x 1. Maps (32 for edges, 64 for nodes), dense layers of 30, leaky ReLU
+    of slope .33, dropout .5, batches of 14 and weight decay 5e-4 are the paper's, as read in a public source; its two
     edge-to-edge layers are recalled. Unlike the paper, it is trained with AdamW instead of SGD with momentum, each edge
     is standardised by the training matrices, and noise is added to them in training. It gives a class or a value. The
     output "edges" is the derivative of the class's score with respect to every edge.

@@ -157,8 +157,10 @@ def on_grid(inputs: Mapping[str, Source], plan: Mapping[str, Any]) -> tuple[torc
     for place, axis in enumerate(turn):
         of_canonical[axis] = spacing[place]
     deep = plan["dimensions"] == "3"  # a volume then needs a few slices
+    right, anterior, superior = of_canonical
     prepared = prepare(
-        image, Plan(tuple(of_canonical), (1, 1, 2 if deep else 1), plan["normalization"], tuple(plan["window"]))
+        image,
+        Plan((right, anterior, superior), (1, 1, 2 if deep else 1), plan["normalization"], tuple(plan["window"])),
     )
     tensor = prepared.image.permute(0, *(axis + 1 for axis in turn))
     affine = prepared.affine[:, [*turn, 3]]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -207,7 +208,8 @@ def _temperature(scores: np.ndarray, truth: np.ndarray, offset: np.ndarray) -> f
         probabilities = _softmax(scores / np.exp(logarithm) + offset)
         return -float(np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

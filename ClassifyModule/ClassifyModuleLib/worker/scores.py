@@ -40,7 +40,7 @@ def case_scores(prediction: Prediction, case: Case, only_one: bool) -> list[dict
             raise UserError(f"The model gives a value, but the case {case.name} has a class: choose another dataset.")
         row = {"class": "value"} | regression_row(answer.value, case.targets["value"].value)
     else:
-        truth = case.targets["class"].value if "class" in case.targets else None
+        truth = str(case.targets["class"].value) if "class" in case.targets else ""
         if truth not in answer.probabilities:
             known = ", ".join(answer.probabilities)
             raise UserError(

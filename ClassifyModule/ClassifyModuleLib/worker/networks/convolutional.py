@@ -47,7 +47,7 @@ def _backbone(name: str, spatial: int, channels: int, dropout: float, features: 
         network = AlexNet(spatial, channels, features, dropout)
         return network, network.count, "maps"
     if name in _DENSENETS:
-        dense = DenseNet(spatial, channels, 1, **_DENSENETS[name])
+        dense: Any = DenseNet(spatial, channels, 1, **_DENSENETS[name])
         count = dense.class_layers.out.in_features
         dense.class_layers.out = nn.Identity()
         return dense, count, "features"
@@ -58,7 +58,7 @@ def _backbone(name: str, spatial: int, channels: int, dropout: float, features: 
             block, layers, planes, spatial, channels, conv1_t_stride=2, feed_forward=False, bias_downsample=False
         )
         return residual, planes[-1] * (4 if block == "bottleneck" else 1), "layer4"
-    efficient = EfficientNetBN(name, pretrained=False, spatial_dims=spatial, in_channels=channels, num_classes=1)
+    efficient: Any = EfficientNetBN(name, pretrained=False, spatial_dims=spatial, in_channels=channels, num_classes=1)
     count = efficient._fc.in_features
     efficient._fc = nn.Identity()
     return efficient, count, "_bn1"

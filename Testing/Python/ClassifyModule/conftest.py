@@ -1,13 +1,11 @@
-"""Shared fixtures: the command line of classification, and small tables with a known signal."""
+"""Shared fixtures: the command line of classification."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-FAST = ("--device", "cpu", "--threads", "1", "--seed", "3")
+from toy_classes import FAST
 
 
 @pytest.fixture
@@ -40,20 +38,3 @@ def train(classify):
         return classify("train", *arguments, *more)
 
     return run
-
-
-def write_table(file: Path, count: int = 60, features: int = 6, seed: int = 1, shuffled: bool = False, **more) -> Path:
-    """A table whose class depends on its first two features, not linearly; ``more`` are further columns."""
-    random = np.random.default_rng(seed)
-    values = random.normal(size=(count, features))
-    positive = values[:, 0] * values[:, 1] + 0.3 * random.normal(size=count) > 0
-    if shuffled:
-        random.shuffle(positive)
-    names = [f"f{number}" for number in range(features)]
-    lines = [",".join(["patient", "class", *names, *more])]
-    for number, row in enumerate(values):
-        others = [str(column[number]) for column in more.values()]
-        answer = "malignant" if positive[number] else "benign"
-        lines.append(",".join([f"P{number}", answer, *(f"{value:.5f}" for value in row), *others]))
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file

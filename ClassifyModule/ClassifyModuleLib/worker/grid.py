@@ -77,6 +77,8 @@ def dimensions_of(extents: Sequence[Extent], wanted: str) -> str:
     flat = [count == 1 for count in slices]
     if any(flat) and not all(flat):
         raise UserError("Some training images are single slices and others are volumes: use images of one kind.")
+    if wanted == "slices":
+        return "2" if all(flat) else "2.5"
     if wanted == "automatic":
         few = float(np.median(slices)) < _FEWEST_FOR_VOLUMES
         return "2" if all(flat) else "2.5" if few else "3"

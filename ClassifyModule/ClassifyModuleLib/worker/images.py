@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +52,13 @@ class ImageInput:
     """Images of one case, a channel each, with an optional region around which they are cropped.
 
     Attributes:
-        dimensions: "automatic", "2", "2.5" or "3".
+        dimensions: "automatic", "2", "2.5", "3", or "slices": 2 or 2.5; or a function that finds it out.
         least: voxels along each axis that the network needs.
     """
 
     slot = "image"
 
-    def __init__(self, settings: ImageParameters, dimensions: str, least: int):
+    def __init__(self, settings: ImageParameters, dimensions: str | Callable[[], str], least: int):
         self._settings, self._dimensions, self._least = settings, dimensions, least
 
     def learn(self, cases: Sequence[Case], context: Context) -> Learned:
@@ -68,7 +68,8 @@ class ImageInput:
             if context.stop_requested():
                 raise Stopped
             extents.append(extent_of(case, settings.margin))
-        dimensions = dimensions_of(extents, self._dimensions)
+        wanted = self._dimensions if isinstance(self._dimensions, str) else self._dimensions()
+        dimensions = dimensions_of(extents, wanted)
         size, spacing = settings.size, settings.spacing
         grid = grid_of(extents, dimensions, size, spacing, context.device.type, self._least)
         plan = grid | {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -21,6 +23,21 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, outputs)
         self.evidence_layer = evidence_layer
+        self._frozen: tuple[nn.Module, ...] = ()
+
+    def freeze(self, parts: Sequence[nn.Module]) -> None:
+        """Keep the weights and the normalisation of these parts as they are; all others are trained."""
+        self.requires_grad_(True)
+        self._frozen = tuple(parts)
+        for part in parts:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def embed(self, inputs: torch.Tensor) -> torch.Tensor:
         """The features (B, F) by which cases are compared."""

@@ -64,8 +64,8 @@ def write_matrices(folder: Path, count: int, size: int, shuffled: bool = False, 
         sick = number % 2
         matrix = random.normal(size=(size, size))
         matrix = (matrix + matrix.T) / 2
-        matrix[2, 5:10] += 0.9 * sick
-        matrix[5:10, 2] += 0.9 * sick
+        matrix[2, 5:10] += 1.5 * sick
+        matrix[5:10, 2] += 1.5 * sick
         np.save(folder / f"{number}.npy", matrix)
         named = bool(random.integers(2)) if shuffled else bool(sick)
         split = "test" if number >= count - test else "training"

@@ -23,7 +23,7 @@ from ClassifyModuleLib.worker.inputs import Read
 from ClassifyModuleLib.worker.reference import CASES_FILE, STAGE, Reference
 
 if TYPE_CHECKING:
-    from ClassifyModuleLib.method import ClassificationMethod
+    from ClassifyModuleLib.worker.case_method import CaseMethod
     from ClassifyModuleLib.worker.networks.classifier import Classifier
 
 _DIGITS = 4
@@ -187,7 +187,7 @@ def _row(answer: Answer, number: int) -> dict[str, Any]:
 class CasePredictor(Predictor):
     """A classifier on its device, ready for any number of cases."""
 
-    def __init__(self, method: ClassificationMethod, model: TrainedModel, context: Context, options: Any):
+    def __init__(self, method: CaseMethod, model: TrainedModel, context: Context, options: Any):
         plan = model.metadata["plan"]
         weights = model.load_weights()
         self._plan, self._classes = plan, model.classes if plan["answer"] == "class" else ()

@@ -22,13 +22,13 @@ from ClassifyModuleLib.worker.data import Part, TrainingData
 from ClassifyModuleLib.worker.reference import CASES_FILE
 
 if TYPE_CHECKING:
-    from ClassifyModuleLib.method import ClassificationMethod
+    from ClassifyModuleLib.worker.case_method import CaseMethod
 
 _FEW_CASES = 10  # of a class
 _MOST_NAMED = 5
 
 
-def prepare(method: ClassificationMethod, context: Context) -> Prepared:
+def prepare(method: CaseMethod, context: Context) -> Prepared:
     """The cases as network input, and the plan: what reading and answering need to know of them."""
     settings, kind = method.parameters, answer_kind(context.dataset)
     dataset = _only_answered(context, kind)

@@ -18,14 +18,14 @@ from MedDeepLib.training.stages import Optimisation, Samples, TrainStage, Valida
 from ClassifyModuleLib.worker.data import Part, TrainingData, outputs_of
 
 if TYPE_CHECKING:
-    from ClassifyModuleLib.method import ClassificationMethod
+    from ClassifyModuleLib.worker.case_method import CaseMethod
     from ClassifyModuleLib.worker.networks.classifier import Classifier
 
 _LOSS = "validation loss"
 _GRADIENT_NORM = 5.0
 
 
-def untrained(method: ClassificationMethod, prepared: Prepared, context: Context) -> Classifier:
+def untrained(method: CaseMethod, prepared: Prepared, context: Context) -> Classifier:
     """The method's network on the device; the same weights for the same seed."""
     torch.manual_seed(context.seed)
     return method.network(prepared.facts["plan"], outputs_for(prepared.data)).to(context.device)

@@ -123,7 +123,14 @@ class ApplyParameters:
 
 
 @dataclass(frozen=True)
-class ImageApplyParameters(ApplyParameters):
+class ExplainedApplyParameters(ApplyParameters):
+    """How a classifier is applied that shows what its answer rests on."""
+
+    explained: str = parameter("", "The class that the evidence speaks for; empty: the one that is called.")
+
+
+@dataclass(frozen=True)
+class ImageApplyParameters(ExplainedApplyParameters):
     """How a classifier of images is applied."""
 
     evidence: str = parameter(
@@ -131,7 +138,6 @@ class ImageApplyParameters(ApplyParameters):
         "The heat map: Grad-CAM, coarse and quick; or occlusion, which covers one part of the image after the other.",
         choices=("gradcam", "occlusion"),
     )
-    explained: str = parameter("", "The class that the heat map speaks for; empty: the most probable one.")
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from MedDeepLib.core import Context, parameter, with_defaults
 
 from ClassifyModuleLib.method import ClassificationMethod
-from ClassifyModuleLib.parameters import ArrayParameters
+from ClassifyModuleLib.parameters import ArrayParameters, ExplainedApplyParameters
 
 if TYPE_CHECKING:
     from ClassifyModuleLib.worker.inputs import Input, Read
@@ -51,6 +51,7 @@ class BrainNetCNN(ClassificationMethod):
     reference = "Kawahara et al. 2017, doi 10.1016/j.neuroimage.2016.09.046"
     summary = "Convolutions over the edges of connectivity matrices: each edge with those of its two regions."
     Parameters = BrainNetParameters
+    ApplyParameters = ExplainedApplyParameters
     takes = ("matrix",)
 
     def input(self, slot: str) -> Input:

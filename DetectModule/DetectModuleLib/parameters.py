@@ -66,9 +66,10 @@ class DetectionParameters:
         0.3, "Augmentation: change of contrast, intensity, noise and blur.", minimum=0.0, maximum=2.0
     )
     normalization: str = parameter(
-        "zscore",
-        "Values: each image by its own foreground, or a fixed window (e.g. CT).",
-        choices=("zscore", "window"),
+        "unclipped",
+        "Values: each image by its own foreground, with its extremes (unclipped) or without the brightest and darkest "
+        "half percent (zscore), or a fixed window (e.g. CT).",
+        choices=("unclipped", "zscore", "window"),
         advanced=True,
     )
     window: tuple[float, ...] = parameter(

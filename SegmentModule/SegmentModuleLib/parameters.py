@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MedDeepLib.core import parameter
+from MedDeepLib.core import backend_parameter, parameter
 
 AXES = ("right", "anterior", "superior")
 FLIP_AXES = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
@@ -148,6 +148,7 @@ class ApplyParameters:
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )
+    backend: str = backend_parameter()
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,4 @@ class ImportedApplyParameters:
     resample_inputs: bool = parameter(
         False, "Resample further input images to the grid of the first one when theirs differs.", advanced=True
     )
+    backend: str = backend_parameter()

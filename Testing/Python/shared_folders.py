@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from MedDeepLib.bundles.layout import CONVERTED
 
 
 class SharedFolders:
@@ -52,5 +53,6 @@ class SharedFolders:
 
 
 def _state_of(folder: Path) -> dict[str, list[int]]:
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    # What a model was converted to is no part of it: any process may add that to any model.
+    files = [file for file in folder.rglob("*") if file.is_file() and CONVERTED not in file.parts]
     return {file.relative_to(folder).as_posix(): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}

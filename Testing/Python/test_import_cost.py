@@ -89,6 +89,18 @@ def test_scene_does_not_load_torch():
     assert not set(loaded) & {"torch", "monai", "ignite", "itk"}
 
 
+@pytest.mark.parametrize("task", ["Segment", "Register"])
+def test_a_worker_that_applies_a_model_starts_with_torch_alone(task):
+    """Whatever else it needs it loads when it needs it, so that the first tile does not wait for it."""
+    own = [f"{task}ModuleLib.task", f"{task}ModuleLib.worker.prediction"]
+    shared = ["MedDeepLib.worker.__main__", "MedDeepLib.worker.actions", "MedDeepLib.bundles.model"]
+    tiles = ["MedDeepLib.inference.native", "MedDeepLib.inference.sliding", "MedDeepLib.inference.sinks"]
+    loaded = set(import_in_new_process(*shared, *tiles, *own)["packages"])
+    assert "torch" in loaded
+    unwanted = {*HEAVY_PACKAGES, "dask", "distributed", "mlflow", "pandas", "pydicom", "scipy"} - {"torch"}
+    assert not loaded & unwanted
+
+
 def test_a_heavy_import_would_be_noticed():
     """The measurement itself: a module that imports a heavy package at its top is seen."""
     assert "matplotlib" in import_in_new_process("matplotlib")["packages"]

@@ -120,6 +120,19 @@ def draw_registration(painter: QPainter) -> None:
     painter.drawPolyline([QPointF(70, 71), QPointF(57, 73), QPointF(62, 85)])
 
 
+def draw_detection(painter: QPainter) -> None:
+    """Draw two small lesions, the larger one in the corners of a box."""
+    for colour, middle, radius in ((CORAL, QPointF(50, 54), 9), (AMBER, QPointF(80, 86), 5)):
+        painter.setPen(QPen(colour.darker(150), 3))
+        painter.setBrush(QBrush(colour))
+        painter.drawEllipse(middle, radius, radius)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(TEAL.darker(120), 6, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin))
+    for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        corner = QPointF(50 + 19 * x, 54 + 19 * y)
+        painter.drawPolyline([corner - QPointF(11 * x, 0), corner, corner - QPointF(0, 11 * y)])
+
+
 def draw_icon(draw_motif: Callable[[QPainter], None]) -> QImage:
     """Return the tile and the slice with a module's own motif on top, `SIZE` x `SIZE` pixels."""
     image = QImage(SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING, QImage.Format.Format_ARGB32_Premultiplied)
@@ -140,6 +153,7 @@ ICONS: dict[str, Callable[[QPainter], None]] = {
     "MedDeepExtension/Resources/Icons/MedDeepExtension.png": draw_network,
     "SegmentModule/Resources/Icons/SegmentModule.png": draw_segmentation,
     "RegisterModule/Resources/Icons/RegisterModule.png": draw_registration,
+    "DetectModule/Resources/Icons/DetectModule.png": draw_detection,
 }
 
 

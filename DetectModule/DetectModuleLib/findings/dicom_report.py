@@ -46,7 +46,7 @@ def write(path: Path, findings: Sequence[Finding], series: Path | None) -> None:
         regions = [_region(hd, finding, number, images) for number, finding in enumerate(findings, start=1)]
         report = hd.sr.Comprehensive3DSR(
             evidence=images,
-            content=hd.sr.MeasurementReport(context, codes.cid100.ImagingProcedure, regions),
+            content=hd.sr.MeasurementReport(context, codes.cid100.ImagingProcedure, regions or [_none(hd)]),
             series_instance_uid=hd.UID(),
             series_number=1,
             sop_instance_uid=hd.UID(),
@@ -137,6 +137,17 @@ def _region(hd: Any, finding: Finding, number: int, images: Sequence[Any]) -> An
             for question, value, answer in told
             if answer
         ],
+    )
+
+
+def _none(hd: Any) -> Any:
+    """What a report without findings says: it may not be empty."""
+    evaluation = hd.sr.QualitativeEvaluation(
+        hd.sr.CodedConcept("FINDINGS", _SCHEME, "Findings"), hd.sr.CodedConcept("NONE", _SCHEME, "none")
+    )
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="none"),
+        qualitative_evaluations=[evaluation],
     )
 
 

@@ -78,15 +78,29 @@ def suppressed(
         spacing: (3,) voxel size in mm.
         overlap: of two boxes of a class with a larger intersection over union, the one with the higher score stays.
         distance: the same for centres closer than this, in mm.
-        most: that stay at most. Time is proportional to N times the number that stays.
+        most: that stay at most.
+
+    Only neighbours are compared, so that time grows with the number of boxes that are close to each other.
     """
-    left = np.lexsort((np.arange(len(scores)), -scores))
     kept: list[int] = []
-    while len(left) and (most is None or len(kept) < most):
-        best, left = left[0], left[1:]
+    if not len(rows):
+        return np.array(kept, int)
+    from scipy.spatial import KDTree
+
+    # Boxes that overlap are nearer than the largest box is long, along every axis.
+    unit = rows[:, 3:].max(0)
+    tree = KDTree(rows[:, :3] / unit)
+    reach = max(1.0, float((distance / (unit * spacing)).max()))
+    left = np.ones(len(rows), bool)
+    for best in np.lexsort((np.arange(len(scores)), -scores)):
+        if not left[best]:
+            continue
         kept.append(int(best))
-        same = iou(rows[best][None], rows[left])[0] > overlap
+        if len(kept) == most:
+            break
+        near = np.array(tree.query_ball_point(rows[best, :3] / unit, reach, p=np.inf))
+        same = iou(rows[best][None], rows[near])[0] > overlap
         if distance > 0:
-            same |= np.linalg.norm((rows[left, :3] - rows[best, :3]) * spacing, axis=1) < distance
-        left = left[~(same & (classes[left] == classes[best]))]
+            same |= np.linalg.norm((rows[near, :3] - rows[best, :3]) * spacing, axis=1) < distance
+        left[near[same & (classes[near] == classes[best])]] = False
     return np.array(kept, int)

@@ -93,7 +93,8 @@ class DetectionPredictor(Predictor):
         return [read_image(file) for file in inputs["image"].files]
 
     def predict(self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()) -> FindingsPrediction:
-        image = stack_channels(images, self.options.resample_inputs)
+        with context.phases("prepare"):
+            image = stack_channels(images, self.options.resample_inputs)
         channels = self.model.channels
         if len(image.array) != len(channels):
             raise UserError(
@@ -103,7 +104,10 @@ class DetectionPredictor(Predictor):
         padding = padding_in_words(images)
         if padding:
             context.report("message", message=padding)
-        found, remark = self.find(prepare(image, self.plan), image, context)
+        with context.phases("prepare"):
+            prepared = prepare(image, self.plan)
+        with context.phases("network"):
+            found, remark = self.find(prepared, image, context)
         found = sorted(found, key=lambda finding: -finding.score)
         if len(found) > self.options.most:
             kept = f"{len(found)} places were found, and the {self.options.most} with the highest scores kept."

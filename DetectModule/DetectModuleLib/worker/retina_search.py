@@ -115,9 +115,7 @@ class BoxSink(Sink[Candidates]):
         rows = self._found[0]
         if self._in_slices:
             rows = joined_slices(rows, self._overlap)
-        kept = suppressed(
-            rows[:, :6], rows[:, 6], rows[:, 7], self._spacing, self._overlap, self._distance, _MOST_AT_ONCE
-        )
+        kept = suppressed(rows[:, :6], rows[:, 6], rows[:, 7], self._spacing, self._overlap, self._distance)
         return Candidates(rows[kept, :6], rows[kept, 6], rows[kept, 7].astype(int))
 
     def remarks(self) -> list[str]:
@@ -135,7 +133,7 @@ class BoxSink(Sink[Candidates]):
     def _thin_out(self) -> None:
         """Leave out what is a finding twice, slice by slice in 2D, and the lowest scores beyond a limit."""
         rows = np.concatenate([np.zeros((0, 8)), *self._found])
-        kept = suppressed(rows[:, :6], rows[:, 6], rows[:, 7], self._spacing, self._overlap, 0.0, _MOST_AT_ONCE + 1)
+        kept = suppressed(rows[:, :6], rows[:, 6], rows[:, 7], self._spacing, self._overlap)
         if len(kept) > _MOST_AT_ONCE:
             self._dropped += len(kept) - _MOST_AT_ONCE
             kept = kept[:_MOST_AT_ONCE]

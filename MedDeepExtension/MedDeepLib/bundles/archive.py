@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from MedDeepLib.bundles.layout import CONVERTED
 from MedDeepLib.errors import CannotWrite, UserError
 
 MOST_BYTES = 20_000_000_000
@@ -22,8 +23,8 @@ _RATIO_COUNTS_FROM = 10_000_000
 _CHUNK = 1 << 20
 _LONGEST_NAME = 200
 _WINDOWS_NAMES = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
-# Useless files, and bytecode that Python would run in place of a readable source file.
-_LEFT_OUT = {"__pycache__", "__MACOSX", ".git", ".DS_Store"}
+# Useless files, bytecode that Python would run in place of a readable source file, and what was converted here.
+_LEFT_OUT = {"__pycache__", "__MACOSX", ".git", ".DS_Store", CONVERTED}
 
 Progress = Callable[[int, int], None]
 

@@ -10,3 +10,5 @@ CONFIGS = (INFERENCE, Path("configs/inference.yaml"), Path("configs/inference.ym
 WEIGHTS = Path("models/model.pt")
 SCRIPT = Path("models/model.ts")
 CARD = Path("docs/README.md")
+CONVERTED = ".openvino"
+"""Networks that this computer has converted for OpenVINO: not part of the model, and made again where it is missing."""

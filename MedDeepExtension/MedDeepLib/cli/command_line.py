@@ -90,6 +90,7 @@ def _train(options: argparse.Namespace, task: str) -> int:
         seed=options.seed,
         threads=options.threads,
         deterministic=options.deterministic,
+        profile=options.profile,
     )
     if options.prepare:
         folder = JobFolder.create(options.output, job)
@@ -102,6 +103,7 @@ def _on_other_devices(folder: JobFolder, options: argparse.Namespace) -> JobFold
     """The run to resume, with the devices and processes that the command line names, if any."""
     changes = {"device": options.device} if options.device != "auto" else {}
     changes |= {"processes": options.processes} if options.processes else {}
+    changes |= {"profile": True} if options.profile else {}
     if changes:
         job = replace(folder.job(), **changes)
         job.validate()
@@ -153,6 +155,7 @@ def _apply_model(options: argparse.Namespace, model: Model) -> int:
         items=items,
         device=options.device,
         threads=options.threads,
+        profile=options.profile,
     )
     return _run_in_temporary_folder(job)
 
@@ -194,6 +197,7 @@ def _evaluate_model(options: argparse.Namespace, model: Model) -> int:
         device=options.device,
         seed=options.seed,
         threads=options.threads,
+        profile=options.profile,
     )
     return _run_in_temporary_folder(job)
 
@@ -257,7 +261,7 @@ def _run_cohort(folder: JobFolder) -> int:
 
 
 def _run_in_temporary_folder(job: Job) -> int:
-    """Apply and evaluate leave nothing but their output; after a failure the folder stays for its log."""
+    """Apply and evaluate leave nothing but their output; the folder stays for a failure's log, and for a profile."""
     job.validate()
     path = Path(tempfile.mkdtemp(prefix="meddeep-"))
     folder = JobFolder.create(path, job)
@@ -266,7 +270,7 @@ def _run_in_temporary_folder(job: Job) -> int:
     failures = folder.result().get("failures", [])
     if code == EXIT_FAILED:
         print(f"The log is in {folder.log_file}", file=sys.stderr)
-    else:
+    elif not job.profile:
         shutil.rmtree(path, ignore_errors=True)
     return EXIT_BAD_INPUT if failures else code
 

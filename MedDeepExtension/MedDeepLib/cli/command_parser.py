@@ -118,6 +118,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     arguments.add_to(apply)
     _add_cohort(apply)
     _add_settings(apply, "an option of the application; see 'methods NAME'")
+    _add_profile(apply)
     _add_resources(apply)
 
     evaluate = actions.add_parser(
@@ -131,6 +132,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     evaluate.add_argument("--dataset", required=True, help="JSON or CSV list with test cases")
     evaluate.add_argument("--output", required=True, metavar="CSV", help="the table to write")
     _add_settings(evaluate, "an option of the application; see 'methods NAME'")
+    _add_profile(evaluate)
     _add_resources(evaluate, seed=True)
 
     listing = actions.add_parser("methods", help="list the methods, or explain the parameters of one")
@@ -142,6 +144,7 @@ def _add_training(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--dataset", help="JSON or CSV list, or a folder with images/ and labels/ (required)")
     parser.add_argument("--method", help="see the list below (required); 'methods NAME' explains its parameters")
     _add_settings(parser, "a parameter of the method; may be repeated")
+    _add_profile(parser)
     parser.add_argument("--output", metavar="RUN", help="the run folder to make")
     parser.add_argument("--resume", metavar="RUN", help=f"resume a {name} that was stopped or died")
     parser.add_argument(
@@ -229,6 +232,14 @@ def _add_model(parser: argparse.ArgumentParser, task: str) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=text)
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="record what torch computes in the first seconds of work, as trace.json.gz in the run folder",
+    )
 
 
 def _add_resources(parser: argparse.ArgumentParser, seed: bool = False) -> None:

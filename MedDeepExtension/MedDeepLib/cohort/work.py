@@ -24,6 +24,7 @@ from MedDeepLib.devices.memory import is_out_of_memory
 from MedDeepLib.errors import JobError, Stopped, UserError
 from MedDeepLib.jobs.items import from_json
 from MedDeepLib.jobs.job import Job
+from MedDeepLib.worker.evaluation import what_computed
 from MedDeepLib.worker.last_model import LastModel
 
 _POLL_SECONDS = 0.5
@@ -149,6 +150,7 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 3),
         "grid": _grid(item),
         "device": device,
+        **what_computed(predictor),
         "worker": _worker_name(),
         "summary": prediction.summary(),
         "unit": prediction.unit,

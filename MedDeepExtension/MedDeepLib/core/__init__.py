@@ -1,5 +1,6 @@
 """Tasks and methods: their declarations, their typed parameters, and the registry."""
 
+from MedDeepLib.core.backends import backend_parameter
 from MedDeepLib.core.context import Context
 from MedDeepLib.core.explanation import Explanation
 from MedDeepLib.core.item import ApplyItem
@@ -29,6 +30,7 @@ __all__ = [
     "Prepared",
     "Task",
     "TrainedModel",
+    "backend_parameter",
     "describe",
     "from_mapping",
     "get",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MedDeepLib.core.phases import Phases
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,6 +30,7 @@ class Context:
         dataset: the cases, for training and evaluation; None where a model is applied, which needs none.
         report: ``report(event, **fields)`` sends one event (see ``MedDeepLib.jobs.events``).
         stop_requested: true once the user has asked the job to stop; cheap enough to be asked at every step.
+        phases: ``with phases(name)`` counts the time of a phase for the job's result.
     """
 
     device: torch.device
@@ -36,3 +39,4 @@ class Context:
     dataset: Dataset = None  # pyright: ignore[reportAssignmentType]  # set wherever it is used
     report: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = lambda: False
+    phases: Phases = field(default_factory=Phases)

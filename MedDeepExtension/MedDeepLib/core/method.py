@@ -83,6 +83,10 @@ class Predictor(ABC):
             Stopped: the user asked to stop; nothing has been written.
         """
 
+    def computed_with(self) -> str:
+        """What has computed the networks so far, with versions ("OpenVINO 2026.2.0"); empty where it does not say."""
+        return ""
+
     def with_options(self, options: Any) -> Predictor | None:
         """The same networks with other ``ApplyParameters``; None when they would have to be loaded again.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SAMPLED_VOXELS = 500_000
 _SLAB_VOXELS = 4
+_MOST_DEVIATIONS = 20.0  # of an unclipped image: beyond them is metal, or a broken voxel
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Plan:
     Attributes:
         spacing: voxel spacing of the network's grid along right, anterior, superior, in mm; 0: the image's own.
         patch_size: voxels (I, J, K) the network is trained on and applied to at a time; K is 1 in 2D.
-        normalization: "zscore" (each image by its own foreground) or "window" (fixed values, e.g. HU).
+        normalization: "zscore" (each image by its own foreground; the darkest and brightest values are cut off),
+            "unclipped" (the same, but they stay: small lesions may be all there is of them) or "window" (fixed values,
+            e.g. HU).
         window: lowest and highest value of "window".
     """
 
@@ -177,8 +180,11 @@ def normalize(tensor: torch.Tensor, plan: Plan) -> torch.Tensor:
         inside = inside if inside.size else sample
         low, high = np.percentile(inside, (0.5, 99.5))
         inside = np.clip(inside, low, high)
-        channel.clamp_(float(min(low, sample.min())), float(high))
+        if plan.normalization != "unclipped":
+            channel.clamp_(float(min(low, sample.min())), float(high))
         channel.sub_(float(inside.mean())).div_(max(float(inside.std()), 1e-6))
+        if plan.normalization == "unclipped":
+            channel.clamp_(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
     return tensor
 
 

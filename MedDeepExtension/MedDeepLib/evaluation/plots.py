@@ -86,7 +86,11 @@ def precision_recall_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray, f
     """Precision against recall; each curve has precision (P,), recall (P,) and its average precision."""
     figure, axes = _square("Precision and recall", "Recall (sensitivity)", "Precision (PPV)")
     for (name, (precision, recall, average)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        axes.step(recall, precision, where="pre", color=colour, label=f"{name}, AP {average:.3f}", clip_on=False)
+        from_zero = (
+            np.append(np.zeros(len(recall[:1])), recall),
+            np.append(precision[:1], precision),
+        )  # no curve has a point at recall 0
+        axes.step(*from_zero, where="pre", color=colour, label=f"{name}, AP {average:.3f}", clip_on=False)
     axes.legend(loc="lower left", fontsize=8)
     return figure
 

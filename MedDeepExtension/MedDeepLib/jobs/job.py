@@ -48,6 +48,7 @@ class Job:
         threads: number of CPU threads; 0: as many as leave Slicer usable, see devices.threads.
         deterministic: whether a training on a GPU is repeatable to the last bit, which is slower; on a CPU it
             always is.
+        profile: whether to record what torch computes in the first seconds of training or applying.
     """
 
     task: str
@@ -68,6 +69,7 @@ class Job:
     seed: int = 0
     threads: int = 0
     deterministic: bool = False
+    profile: bool = False
     version: int = SCHEMA_VERSION
 
     @property

@@ -124,6 +124,7 @@ def prepare_repeat(run: str | Path, output: str | Path, dataset: str = "") -> Jo
         device=manifest["device"]["id"] if _processes(manifest) == 1 else job.device,
         processes=_processes(manifest),
         threads=manifest["device"]["threads"] * _processes(manifest),
+        profile=False,
     )
     folder = JobFolder.create(output, repeated)
     # Parameters derived from data and device are taken from the run, not derived again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from slicer.i18n import tr as _
 from MedDeepLib.errors import UserError
 
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+OPTIONAL_REQUIREMENTS_FILE = REQUIREMENTS_FILE.with_name("requirements-optional.txt")
 REQUESTER = "MedDeepExtension"
 # Slicer brings its own builds of these, and the PyTorch extension chooses the one that fits the GPU.
 _NEVER_BY_PIP = ["torch", "numpy", "SimpleITK"]
+# Required by packages that work without it: it reports to their maker how they are used.
+_REPORTING = ["openvino-telemetry"]
 _TORCH = "torch>=2.4"
 
 
@@ -55,6 +59,26 @@ def ensure_packages() -> None:
                 names=", ".join(missing)
             )
         )
+
+
+def offer_package(name: str) -> bool:
+    """Install one of the optional packages, after asking the user; whether it is installed.
+
+    A job that would use it runs without it as well, and says so.
+    """
+    try:
+        from slicer import packaging
+    except ImportError:
+        return False
+    requirements = packaging.load_requirements(OPTIONAL_REQUIREMENTS_FILE)
+    (requirement,) = [item for item in requirements if item.name == name]
+    try:
+        packaging.pip_ensure([requirement], skip_packages=[*_NEVER_BY_PIP, *_REPORTING], requester=REQUESTER)
+    except RuntimeError:  # declined
+        return False
+    except subprocess.CalledProcessError as error:
+        logging.warning("The package %s could not be installed: %s", name, error)
+    return bool(packaging.pip_check([requirement]))
 
 
 def _install_torch() -> None:

@@ -108,13 +108,21 @@ def volume_to_file(volume: Any, folder: str | Path) -> Path:
     Raises:
         UserError: the node holds no voxels, or the file cannot be written.
     """
-    import slicer
-
     own_file = _own_file(volume)
     if own_file is not None:
         return own_file
+    return write_volume(volume, _new_file(folder, volume.GetName(), ".nrrd"))
+
+
+def write_volume(volume: Any, path: Path) -> Path:
+    """Write the voxels of a volume node as an uncompressed NRRD file; the node's own storage is left alone.
+
+    Raises:
+        UserError: the node holds no voxels, or the file cannot be written.
+    """
+    import slicer
+
     image_from_volume(volume)  # raises for an empty node
-    path = _new_file(folder, volume.GetName(), ".nrrd")
     storage_node = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage_node.SetFileName(str(path))
     storage_node.SetUseCompression(False)

@@ -22,9 +22,10 @@ from MedDeepLib.training.accounting import Accounting
 from MedDeepLib.worker.cross_validation import cross_validate
 from MedDeepLib.worker.dataset import read_dataset
 from MedDeepLib.worker.device_queue import leased_devices
-from MedDeepLib.worker.evaluation import evaluation_of, score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases, what_computed
 from MedDeepLib.worker.last_model import LastModel, Load
 from MedDeepLib.worker.planning import make_plan
+from MedDeepLib.worker.profiling import profiled
 from MedDeepLib.worker.repeatable import repeatable_operations
 from MedDeepLib.worker.together import train_together
 from MedDeepLib.worker.training import train_model
@@ -62,6 +63,9 @@ def perform(
         with Tracking(job, folder, report) as tracking:
             context = _context(job, folder, devices[0].id, threads, tracking, stop_requested)
             accounting = Accounting(context.device)
+            applies = job.action in ("apply", "evaluate")
+            if applies:
+                context.phases.add("start", max(0.0, time.time() - folder.job_file.stat().st_mtime))
             load = (models or LastModel()).load
             work = {
                 "train": _train,
@@ -69,8 +73,11 @@ def perform(
                 "evaluate": partial(_evaluate, load),
                 "crossvalidate": cross_validate,
             }
-            result = work[job.action](job, folder, context)
+            with profiled(job.profile, applies, folder, context) as context:
+                result = work[job.action](job, folder, context)
             usage = accounting.usage()
+            if phases := context.phases.seconds():
+                usage["phases"] = phases
             tracking.finish(result)
     report("memory", **{key: value for key, value in usage.items() if key.endswith("bytes")})
     return {"task": job.task, "action": job.action, **result, "usage": usage}
@@ -107,7 +114,8 @@ def _train(job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
 
 
 def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[str, Any]:
-    predictor, model = load(job, context)
+    with context.phases("load"):
+        predictor, model = load(job, context)
     method = model.method_class()
     for item in job.items:
         for name, file in item.outputs.items():
@@ -127,20 +135,24 @@ def _apply(load: Load, job: Job, folder: JobFolder, context: Context) -> dict[st
             context.report("warning", message=f"{item.name} was skipped: {error}")
     if failures and not outputs:
         raise UserError(f"None of the {len(job.items)} inputs could be used; the first: {failures[0]['message']}")
-    return {"outputs": outputs, "failures": failures, "exit_code": EXIT_BAD_INPUT if failures else 0}
+    code = EXIT_BAD_INPUT if failures else 0
+    return {"outputs": outputs, "failures": failures, **what_computed(predictor), "exit_code": code}
 
 
 def _apply_one(item: ApplyItem, number: int, count: int, predictor: Predictor, context: Context) -> dict[str, Any]:
     of_many = f" ({number} of {count})" if count > 1 else ""
     context.report("phase", phase=f"Reading {item.name}{of_many}")
-    inputs = predictor.read(item.inputs)
+    with context.phases("read"):
+        inputs = predictor.read(item.inputs)
     context.report("phase", phase=f"Applying the model{of_many}")
     started = time.perf_counter()
-    prediction = predictor.predict(inputs, context, tuple(item.outputs))
+    with context.phases("other"):
+        prediction = predictor.predict(inputs, context, tuple(item.outputs))
     seconds = time.perf_counter() - started
     context.report("phase", phase=f"Writing {Path(item.output).name}{of_many}")
-    files = prediction.save(item.paths)
-    outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
+    with context.phases("write"):
+        files = prediction.save(item.paths)
+        outcome = {"output": item.output, "seconds": seconds, "summary": prediction.summary()}
     words = prediction.in_words()
     if words:
         outcome["words"] = words
@@ -161,4 +173,4 @@ def _evaluate(load: Load, job: Job, folder: JobFolder, context: Context) -> dict
     tables = write_report(report_file, rows, context.seed, evaluation)
     context.report("result", output=str(report_file), summary=tables["summary"])
     words = headline(tables["summary"][-1], evaluation.metrics)
-    return {"report": str(report_file), "headline": words, **tables}
+    return {"report": str(report_file), "headline": words, **tables, **what_computed(load(job, context)[0])}

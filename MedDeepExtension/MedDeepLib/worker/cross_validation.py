@@ -20,7 +20,7 @@ from MedDeepLib.evaluation.report import headline, overall, write_report
 from MedDeepLib.jobs.folder import JobFolder, write_json
 from MedDeepLib.jobs.job import BY_SITE, Job
 from MedDeepLib.worker.dataset import read_dataset
-from MedDeepLib.worker.evaluation import evaluation_of, score_cases
+from MedDeepLib.worker.evaluation import evaluation_of, score_cases, what_computed
 from MedDeepLib.worker.last_model import LastModel, free_device_memory
 from MedDeepLib.worker.training import train_model
 
@@ -66,10 +66,12 @@ def _do_fold(job: Job, folder: JobFolder, context: Context) -> None:
     folder.path.mkdir(exist_ok=True)
     if not folder.model_folder.exists():  # appears only when complete
         train_model(job, folder, context)
-    rows = score_cases(LastModel().load, replace(job, model=str(folder.model_folder), parameters={}), context)
+    load, trained = LastModel().load, replace(job, model=str(folder.model_folder), parameters={})
+    rows = score_cases(load, trained, context)
     evaluation = evaluation_of(job.task)
     context.report("message", message=f"{headline(overall(rows, job.seed, evaluation), evaluation.metrics)} held out.")
-    folder.write_result({"model": folder.model_folder.name, "rows": rows})
+    computed = what_computed(load(trained, context)[0])
+    folder.write_result({"model": folder.model_folder.name, "rows": rows, **computed})
     gc.collect()
     free_device_memory()
 

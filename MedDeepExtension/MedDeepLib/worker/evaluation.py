@@ -7,7 +7,7 @@ from typing import Any
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.bundles.saving import patient_code
-from MedDeepLib.core import Context, registry
+from MedDeepLib.core import Context, Predictor, registry
 from MedDeepLib.core.task import Evaluation
 from MedDeepLib.data.slots import Case
 from MedDeepLib.errors import Stopped, UserError
@@ -31,7 +31,8 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
         UserError: the model was trained on one of the patients, or a case does not fit it.
         Stopped: the user asked to stop.
     """
-    predictor, model = load(job, context)
+    with context.phases("load"):
+        predictor, model = load(job, context)
     evaluation = evaluation_of(job.task)
     cases = evaluation.cases(context.dataset)
     if model.trained:
@@ -39,9 +40,13 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
         context.report("phase", phase=f"Evaluating {case.name} ({number} of {len(cases)})")
-        prediction = predictor.predict(predictor.read(case.inputs), context)
+        with context.phases("read"):
+            inputs = predictor.read(case.inputs)
+        with context.phases("other"):
+            prediction = predictor.predict(inputs, context)
         identity = {"case": case.name, "patient": case.patient, "site": case.site}
-        rows += [identity | row for row in evaluation.rows(prediction, case, context.dataset)]
+        with context.phases("metrics"):
+            rows += [identity | row for row in evaluation.rows(prediction, case, context.dataset)]
         context.report("progress", step=number, total=len(cases), remaining=None)
         if context.stop_requested():
             raise Stopped
@@ -61,6 +66,12 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
             "alone.",
         )
     return rows
+
+
+def what_computed(predictor: Predictor) -> dict[str, str]:
+    """What has computed the networks, as an entry of a job's result; none where the predictor does not say."""
+    words = predictor.computed_with()
+    return {"computed_with": words} if words else {}
 
 
 def _check_patients(model: Model, cases: Sequence[Case]) -> None:

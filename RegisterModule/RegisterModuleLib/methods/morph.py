@@ -73,8 +73,8 @@ class MorphParameters(TrainingParameters):
 class MorphApplyParameters(ApplyParameters):
     steps: int = parameter(
         40,
-        "Instance optimisation: gradient steps on the deformation of this pair at each resolution; 0: the network "
-        "alone.",
+        "Instance optimisation: gradient steps on the deformation of this pair at each resolution, a quarter more at "
+        "the finest; 0: the network alone.",
         unit="steps",
         minimum=0,
         maximum=100_000,

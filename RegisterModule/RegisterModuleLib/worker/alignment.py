@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ _MARGIN = 0.08  # of the longest side
 _MOST_VOXELS = {2: 60_000, 3: 1_000_000}
 _COARSE_RATE, _FINE_RATE, _FINEST_RATE = 2.0, 0.5, 0.15
 _VELOCITY_RATE = 0.6
-_FIELD_LEVELS = (8, 6, 4, 3, 2, 1)  # times the finest voxel size; large displacements are found at the coarsest
+_FINEST_SHARE = 1.25  # steps at the finest resolution of the deformation, by those at every other one
+_FIELD_LEVELS = (8, 4, 2, 1)  # times the finest voxel size; large displacements are found at the coarsest
 _FEWEST_STEPS = 8  # between the voxels of the coarsest level, along the longest axis
 _WORTH_TRYING = 3.0  # mm between two starts of the search
 _FEWEST_VOXELS, _FEWEST_STRUCTURES = 2.0, 5
@@ -111,7 +113,7 @@ class Alignment:
             box = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing)
             grid = box.grid(2 * spacing)
             values = to_grid(scan.values, scan.affine, grid)[0]
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 found = network.points(values[None])[0].cpu().double()[:count]
             affine = torch.from_numpy(grid.affine)
             points.append(found @ affine[:3, :3].T + affine[:3, 3])
@@ -122,7 +124,7 @@ class Alignment:
         found = []
         for scan in (self.fixed, self.moving):
             grid = foreground_box(scan, 12.0).grown(GRID_STEPS * spacing).grid(spacing)
-            with torch.no_grad():
+            with torch.no_grad(), self._context.phases("network"):
                 maps = network.maps(to_grid(scan.values, scan.affine, grid)[0])
             sure = (maps > 0.5).float() * maps
             places = middles(sure).cpu().double().numpy() @ grid.affine[:3, :3].T + grid.affine[:3, 3]
@@ -196,7 +198,7 @@ class Alignment:
         grid = self.box.grid(spacing)
         fixed = to_grid(self.fixed.values, self.fixed.affine, grid)[0]
         moving = to_grid(self.moving.values, self.moving.affine, grid, self.matrix)[0]
-        with torch.no_grad():
+        with torch.no_grad(), self._context.phases("network"):
             if structures is not None:
                 fixed, moving = structures.maps(fixed), structures.maps(moving)
             velocity = network(torch.cat([fixed, moving])[None])[0].float()
@@ -217,7 +219,7 @@ class Alignment:
         """Gradient steps on a velocity field, which is then integrated to a finely sampled deformation.
 
         Args:
-            steps: at each resolution; 0: the field is taken as it is.
+            steps: at each resolution, a quarter more at the finest; 0: the field is taken as it is.
             metric: what the steps follow.
             start: the field to begin with, and its grid; None: no deformation.
             smoothness: weight of the field's roughness.
@@ -233,11 +235,16 @@ class Alignment:
         if steps and not self.stopped:
             refinement = VelocityRefinement(grid, self.matrix, metric, smoothness, bending, velocity)
             spacings = self._field_spacings()
-            self._phase("Deforming", len(spacings) * steps)
+            # What little is left to do at the finest resolution takes longest to settle.
+            finest = math.ceil(_FINEST_SHARE * steps)
+            self._phase("Deforming", (len(spacings) - 1) * steps + finest)
             for size in spacings:
                 if not self.stopped:
                     at = level(fixed, moving, self.box, size, averaged=size / 2)
-                    refinement.run(at, steps, _VELOCITY_RATE, self._step)
+                    # What coarse images tell needs no finer field, whose integration would take most of the time.
+                    on = self.box.grid(size) if size > grid.spacing.max() else grid
+                    count = finest if size == spacings[-1] else steps
+                    refinement.run(at, on, count, _VELOCITY_RATE, self._step)
             velocity = refinement.best
         fine = self.box.grid(min(self.finest, float(grid.spacing.max())))
         velocity = on_other_grid(velocity, grid.shape, fine.shape, smooth=True) * taper(fine, velocity.device)

@@ -131,7 +131,9 @@ def alignment(raw: Raw, reference: Raw, box: Box, values: Sequence[int], stop: C
     start[:3, 3] = foreground_box(raw.scan).center - box.center
     unit = box.unit
     spacing = 4.0 * unit if not is_flat(raw.shape) else float(np.median(raw.scan.affine[:3, :3].__abs__().max(0))) * 2
-    refinement = MatrixRefinement(box, "affine", MutualInformation(most_samples=30_000), start)
+    # Not prepared for the fixed image, which rounds otherwise: the same cases are placed alike to the bit.
+    metric = MutualInformation(most_samples=30_000).__call__
+    refinement = MatrixRefinement(box, "affine", metric, start)
     for size, steps, rate in ((2 * spacing, 60, 2.0), (spacing, 40, 0.5)):
         refinement.run(level(reference.scan, raw.scan, box, size), steps, rate * unit, lambda done, total: not stop())
     return refinement.best

@@ -34,21 +34,26 @@ def on_other_grid(velocity: torch.Tensor, before: tuple, after: tuple, smooth: b
     return field * torch.tensor(scale, dtype=field.dtype, device=field.device)[:, None, None, None]
 
 
-def integrated(velocity: torch.Tensor, indices: torch.Tensor, squarings: int = SQUARINGS) -> torch.Tensor:
+def integrated(
+    velocity: torch.Tensor, indices: torch.Tensor, squarings: int = SQUARINGS, divided: bool | None = None
+) -> torch.Tensor:
     """The displacement of a velocity field by scaling and squaring.
 
     Args:
         indices: of the field's voxels (3, I, J, K).
+        divided: see :func:`RegisterModuleLib.worker.grids.sampled_at`.
     """
     displacement = velocity / 2**squarings
     for _ in range(squarings):
-        displacement = composed(displacement, displacement, indices)
+        displacement = composed(displacement, displacement, indices, divided)
     return displacement
 
 
-def composed(first: torch.Tensor, then: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def composed(
+    first: torch.Tensor, then: torch.Tensor, indices: torch.Tensor, divided: bool | None = None
+) -> torch.Tensor:
     """The displacement that applies ``first`` and ``then`` one after the other."""
-    return first + sampled(then, indices + first, outside="border")
+    return first + sampled(then, indices + first, outside="border", divided=divided)
 
 
 def inverted(

@@ -20,6 +20,7 @@ from MedDeepLib.data import geometry
 from numpy.typing import ArrayLike
 
 _TAPERED_VOXELS = 2
+_FEWEST_DIVIDED = 20_000  # points that are worth several threads
 
 SLAB_VOXELS = 2_000_000  # of a large image that are computed at once
 
@@ -124,18 +125,52 @@ def box_of(grid: Grid) -> Box:
     return Box(grid.affine[:3, :3] / spacing, grid.affine[:3, 3].copy(), extent, spacing)
 
 
-def sampled(volume: torch.Tensor, coordinates: torch.Tensor, mode: str = "bilinear", outside: str = "zeros"):
+def sampled(
+    volume: torch.Tensor,
+    coordinates: torch.Tensor,
+    mode: str = "bilinear",
+    outside: str = "zeros",
+    divided: bool | None = None,
+):
     """Values (C, ...) of ``volume`` (C, I, J, K) at voxel coordinates (3, I', J', K').
 
     Args:
         mode: "bilinear" (which is trilinear here) or "nearest".
         outside: "zeros", or "border": the nearest voxel's.
+        divided: see :func:`sampled_at`.
     """
     scale = [2 / max(n - 1, 1) for n in volume.shape[1:]]
     # As grid_sample expects it: -1 to 1, the last axis first.
     parts = [coordinates[axis] * scale[axis] - 1 for axis in (2, 1, 0)]
-    grid = torch.stack(parts, dim=-1)[None]
-    return F.grid_sample(volume[None], grid, mode, outside, align_corners=True)[0]
+    return sampled_at(volume, torch.stack(parts, dim=-1), mode, outside, divided)
+
+
+def sampled_at(
+    volume: torch.Tensor,
+    places: torch.Tensor,
+    mode: str = "bilinear",
+    outside: str = "zeros",
+    divided: bool | None = None,
+):
+    """The same at ``places`` (I', J', K', 3) from -1 to 1 between the outermost voxel centres, the last axis first.
+
+    On a CPU grid_sample computes a volume in one thread, but several volumes in one each. The points are therefore
+    divided among as many views of the volume.
+
+    Args:
+        divided: None: unless a gradient by the volume is wanted, whose parts would be summed in another order, so that
+            a training depended on the number of threads.
+    """
+    threads = torch.get_num_threads() if volume.device.type == "cpu" else 1
+    if divided is None:
+        divided = not (torch.is_grad_enabled() and volume.requires_grad)
+    count = places[..., 0].numel()
+    if threads == 1 or not divided or count < _FEWEST_DIVIDED:
+        return F.grid_sample(volume[None], places[None], mode, outside, align_corners=True)[0]
+    points = F.pad(places.reshape(count, 3), (0, 0, 0, -count % threads)).reshape(threads, 1, 1, -1, 3)
+    copies = volume[None].expand(threads, *volume.shape)
+    values = F.grid_sample(copies, points, mode, outside, align_corners=True)
+    return values.transpose(0, 1).reshape(len(volume), -1)[:, :count].reshape(-1, *places.shape[:3])
 
 
 def resized(field: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -185,7 +185,8 @@ class RegistrationPredictor(Predictor):
                 f"({', '.join(channels)}), but these have {len(pair.fixed.array)}."
             )
         try:
-            aligned = self.align(pair, context)
+            with context.phases("align"):
+                aligned = self.align(pair, context)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -193,7 +194,8 @@ class RegistrationPredictor(Predictor):
                 "There was not enough memory to align these images: choose a coarser finest_spacing, resample them, "
                 "close other programs, or use another device."
             ) from error
-        figures = aligned.figures | deformation_metrics(aligned.transform, pair)
+        with context.phases("post-process"):
+            figures = aligned.figures | deformation_metrics(aligned.transform, pair)
         if figures["folded_percent"] > 0:
             context.report(
                 "warning",

@@ -12,12 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from RegisterModuleLib.worker.fields import gradients, integrated
-from RegisterModuleLib.worker.grids import Box, Grid, block_means, inside, matrix_coordinates, resized, sampled, taper
+from RegisterModuleLib.worker.box_filters import window_means
+from RegisterModuleLib.worker.fields import gradients, integrated, on_other_grid
+from RegisterModuleLib.worker.grids import (
+    Box,
+    Grid,
+    block_means,
+    inside,
+    matrix_coordinates,
+    resized,
+    sampled,
+    sampled_at,
+    taper,
+)
 from RegisterModuleLib.worker.similarity import Similarity, prepared
 
+_LOOK_AGAIN = 10  # steps after which the voxels that lie within the moving image are determined again
+_SQUARINGS = 4  # in the steps; the result is integrated more finely
 _RADIUS = 0.4  # of the box's longest side; a matrix entry of 1 / radius moves a point at this radius by 1 mm
 _LEAST_OVERLAP, _LEAST_COVERED = 0.4, 0.8  # share of the fixed image; share of the part that the moving image can cover
 
@@ -154,54 +166,82 @@ class VelocityRefinement:
         """
         self._grid, self._matrix, self._metric = grid, matrix, metric
         self._weight, self._bending = weight, bending
-        self._indices = grid.indices(start.device)
         axes = torch.zeros(3, device=start.device)
         axes[list(grid.moving_axes)] = 1
         self._border = taper(grid, start.device) * axes[:, None, None, None]
         self.best = start * self._border
         self.loss = math.inf
 
-    def run(self, at: Level, steps: int, rate: float, step: Step) -> None:
-        """Take ``steps`` steps of up to ``rate`` voxels; the best field is kept."""
-        device = at.fixed.device
-        begin = self.best
-        change = torch.zeros_like(begin, requires_grad=True)
-        optimizer = torch.optim.Adam([change], rate, betas=(0.9, 0.99))
-        indices = at.grid.indices(device)
-        to_moving = np.linalg.inv(at.moving.affine) @ self._matrix @ at.grid.affine
-        finer = [(m - 1) / max(n - 1, 1) for m, n in zip(at.grid.shape, self._grid.shape, strict=True)]
-        finer = torch.tensor(finer, device=device)[:, None, None, None]
+    def run(self, at: Level, grid: Grid, steps: int, rate: float, step: Step) -> None:
+        """Take ``steps`` steps of up to ``rate`` voxels on ``grid``, no finer than the field's own; the best is kept.
+
+        What the steps change is added to the field, so that what is finer than ``grid`` in it stays.
+        """
+        begin = on_other_grid(self.best, self._grid.shape, grid.shape)
+        border = resized(self._border, grid.shape)
+        parameters = torch.zeros_like(begin, requires_grad=True)
+        optimizer = torch.optim.Adam([parameters], rate, betas=(0.9, 0.99))
+        warp = _Warp(at, grid, self._matrix)
         metric = prepared(self._metric, at.fixed, at.grid.spacing)
-        self.loss = math.inf  # of another resolution
+        self.loss, best = math.inf, torch.zeros_like(begin)  # of another resolution
         for number in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * number / steps)))
             optimizer.zero_grad()
-            velocity = begin + smoothed(change) * self._border
-            displacement = resized(integrated(velocity, self._indices), at.grid.shape) * finer
-            coordinates = matrix_coordinates(to_moving, indices + displacement)
-            weight = at.weight * inside(coordinates, at.moving.shape)
-            moved = sampled(at.moving.values, coordinates, outside="border")
+            change = smoothed(parameters) * border
+            velocity = begin + change
+            moved, weight = warp(velocity, look=number % _LOOK_AGAIN == 0)
             loss = metric(at.fixed, moved, weight) + self._weight * roughness(velocity, self._bending)
             value = float(loss.detach())
             if value < self.loss:
-                self.loss, self.best = value, velocity.detach().clone()
+                self.loss, best = value, change.detach()
             loss.backward()
             optimizer.step()
             if not step(number + 1, steps):
                 break
+        self.best = self.best + on_other_grid(best, grid.shape, self._grid.shape)
+
+
+class _Warp:
+    """The moving image at the voxels of a level, under velocity fields (3, I, J, K) in voxels of a coarser grid."""
+
+    def __init__(self, at: Level, grid: Grid, matrix: np.ndarray):
+        self._at, self._weight = at, at.weight
+        device, shape = at.fixed.device, at.moving.shape
+        self._indices = grid.indices(device)
+        # From voxels of the level to the moving image's, and on to places from -1 to 1, the last axis first.
+        scale = np.array([2 / max(n - 1, 1) for n in shape])
+        to_places = np.eye(4)
+        to_moving = np.linalg.inv(at.moving.affine) @ matrix @ at.grid.affine
+        to_places[:3] = (scale[:, None] * to_moving[:3] - [[0, 0, 0, 1]])[::-1]
+        self._unmoved = matrix_coordinates(to_places, at.grid.indices(device)).permute(1, 2, 3, 0).contiguous()
+        finer = [(m - 1) / max(n - 1, 1) for m, n in zip(at.grid.shape, grid.shape, strict=True)]
+        low, high = -0.5 * scale - 1, (np.array(shape) - 0.5) * scale - 1
+        self._linear, self._low, self._high = (
+            torch.tensor(np.array(values, np.float32), device=device)
+            for values in (to_places[:3, :3] * finer, low[::-1], high[::-1])
+        )
+
+    def __call__(self, velocity: torch.Tensor, look: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """The moved image, and the weights of its voxels.
+
+        ``look``: find out anew which voxels lie within the moving image. Few come and go from one step to the next, and
+        a similarity may keep what depends on the weights alone.
+        """
+        displacement = integrated(velocity, self._indices, _SQUARINGS, divided=True)
+        # It is linear, so that the matrix may come before the interpolation, where there are fewer voxels.
+        moves = torch.einsum("ab,bijk->aijk", self._linear, displacement)
+        places = self._unmoved + resized(moves, self._at.grid.shape).permute(1, 2, 3, 0)
+        if look:
+            within = (places.detach() >= self._low) & (places.detach() <= self._high)
+            self._weight = self._at.weight * within.all(-1)
+        return sampled_at(self._at.moving.values, places, outside="border"), self._weight
 
 
 def smoothed(field: torch.Tensor) -> torch.Tensor:
     """A field (C, I, J, K) smoothed by about 1.2 voxels, so that no single voxel moves on its own."""
-    smooth = field[None]
-    for axis, length in enumerate(field.shape[1:]):
-        if length > 1:
-            size = [3 if n == axis else 1 for n in range(3)]
-            padding = [1 if n == axis else 0 for n in range(3)]
-            for _ in range(2):
-                smooth = F.avg_pool3d(smooth, size, 1, padding)
-    return smooth[0]
+    windows = [3 if length > 1 else 1 for length in field.shape[1:]]
+    return window_means(window_means(field, windows), windows)
 
 
 def roughness(field: torch.Tensor, bending: bool = False) -> torch.Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from RegisterModuleLib.worker.fixed_similarity import FixedHistogram, FixedWindows
+
 _BINS = 32
 _MOST_SAMPLES = 50_000
 _NOISE = 0.02  # share of the variance that is never explained
@@ -91,11 +93,20 @@ class LocalCorrelation:
         variances = (ff - f * f / n).clamp_min(0) * (mm - m * m / n).clamp_min(0)
         return (cross * cross / (variances + 1e-6))[None]
 
+    def prepare(self, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
+        """See :class:`Prepares`."""
+        return FixedWindows(fixed, self._windows(fixed), self._of_squared)
+
+    def _of_squared(self, squared: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 1 - squared, torch.full_like(squared, -1.0)
+
+    def _windows(self, images: torch.Tensor) -> list[int]:
+        return [min(self._window, length - 1 + length % 2) for length in images.shape[1:]]
+
     def _means(self, images: torch.Tensor) -> torch.Tensor:
         means = images[None]
-        for axis, length in enumerate(images.shape[1:]):
-            if length > 1:
-                window = min(self._window, length - 1 + length % 2)
+        for axis, window in enumerate(self._windows(images)):
+            if window > 1:
                 size = [window if n == axis else 1 for n in range(3)]
                 padding = [window // 2 if n == axis else 0 for n in range(3)]
                 means = F.avg_pool3d(means, size, 1, padding)
@@ -113,6 +124,12 @@ class LocalInformation(LocalCorrelation):
         unexplained = (1 - self.squared(fixed, moved, weight)).clamp_min(0)
         return _mean((unexplained + _NOISE).log() / 2, weight)
 
+    def _of_squared(self, squared: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        unexplained = 1 - squared
+        possible = unexplained >= 0
+        unexplained = unexplained.clamp_min_(0).add_(_NOISE)
+        return unexplained.log().div_(2), possible / unexplained.mul_(-2)
+
 
 class MutualInformation:
     """Negative mutual information of Parzen-windowed intensities (Mattes et al. 2003, 10.1109/TMI.2003.809072)."""
@@ -123,14 +140,21 @@ class MutualInformation:
 
     def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         fixed, moved, weight = fixed.reshape(-1), moved.reshape(-1), weight.reshape(-1)
-        stride = -(-fixed.numel() // self._most)
-        # An odd stride walks through all columns of an image whose rows have an even length.
-        stride += stride > 1 and stride % 2 == 0
+        stride = self._stride(fixed)
         fixed, moved, weight = fixed[::stride], moved[::stride], weight[::stride]
         joint = (self._windows(fixed) * weight[:, None]).T @ self._windows(moved)
         joint = joint / joint.sum().clamp_min(1e-6)
         apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
         return -(joint * ((joint + 1e-8) / (apart + 1e-8)).log()).sum()
+
+    def prepare(self, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
+        """See :class:`Prepares`."""
+        return FixedHistogram(fixed, self._bins, self._stride(fixed))
+
+    def _stride(self, image: torch.Tensor) -> int:
+        stride = -(-image.numel() // self._most)
+        # An odd stride walks through all columns of an image whose rows have an even length.
+        return stride + (stride > 1 and stride % 2 == 0)
 
     def _windows(self, values: torch.Tensor) -> torch.Tensor:
         """Share of each value (N,) in each bin (N, bins): a cubic B-spline."""
@@ -150,12 +174,28 @@ def similarity(name: str, window: int = 7) -> Similarity:
         "mutual-information": MutualInformation(),
         "mean-square": mean_square,
     }
-    of_one = metrics[name]
+    return _MeanOverChannels(metrics[name])
 
-    def of_all(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return torch.stack([of_one(f[None], m[None], weight) for f, m in zip(fixed, moved, strict=True)]).mean()
 
-    return of_all
+class _MeanOverChannels:
+    """A similarity of single channels for images (C, I, J, K)."""
+
+    def __init__(self, of_one: Similarity):
+        self._of_one = of_one
+
+    def __call__(self, fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        channels = zip(fixed, moved, strict=True)
+        return torch.stack([self._of_one(f[None], m[None], weight) for f, m in channels]).mean()
+
+    def prepare(self, fixed: torch.Tensor, spacing: np.ndarray) -> Similarity:
+        """See :class:`Prepares`."""
+        of_channels = [prepared(self._of_one, channel[None], spacing) for channel in fixed]
+
+        def of_all(fixed: torch.Tensor, moved: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            channels = zip(of_channels, fixed, moved, strict=True)
+            return torch.stack([of_one(f[None], m[None], weight) for of_one, f, m in channels]).mean()
+
+        return of_all
 
 
 def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from MedDeepLib.data import geometry
 from MedDeepLib.data.files import atomic_path
+from MedDeepLib.data.formats.lean_itk import load_itk_with_transforms
 from MedDeepLib.errors import UserError
 
 from RegisterModuleLib.worker.fields import inverted
@@ -117,8 +118,7 @@ def write_transform(path: str | Path, transform: SpatialTransform) -> None:
 
     Raises UserError for another ending, or when the file cannot be written.
     """
-    import itk
-
+    itk = load_itk_with_transforms()
     path = Path(path)
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None:
@@ -149,8 +149,7 @@ def read_transform(path: str | Path, around: Grid) -> SpatialTransform:
 
     Raises UserError when the file is missing or holds no transform.
     """
-    import itk
-
+    itk = load_itk_with_transforms()
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The transform {path} does not exist; check the name and the folder.")
@@ -199,8 +198,7 @@ def _parts(transform: Any) -> list[Any]:
 
 
 def _downcast(transform: Any) -> Any:
-    import itk
-
+    itk = load_itk_with_transforms()
     return itk.down_cast(transform) if hasattr(itk, "down_cast") else transform
 
 
@@ -215,8 +213,7 @@ def _linear(transform: Any) -> np.ndarray:
 
 
 def _displacement_of(transform: Any) -> Displacement:
-    import itk
-
+    itk = load_itk_with_transforms()
     fixed = itk.array_from_vnl_vector(transform.GetFixedParameters())
     shape = tuple(int(n) for n in fixed[:3])
     affine = geometry.affine_from_lps(fixed[6:9], fixed[9:18].reshape(3, 3), fixed[3:6])
@@ -247,8 +244,7 @@ def _sampled(transform: Any, around: Grid) -> SpatialTransform:
 
 def _sampled_displacement(transform: Any, around: Grid) -> Displacement:
     """The displacement on a grid around the fixed image."""
-    import itk
-
+    itk = load_itk_with_transforms()
     box = box_of(around)
     margin = np.where(box.extent > 0, 0.1 * box.extent.max(), 0.0)
     box = Box(box.directions, box.origin - box.directions @ margin, box.extent + 2 * margin, box.thickness)
@@ -266,8 +262,7 @@ def _sampled_displacement(transform: Any, around: Grid) -> Displacement:
 
 
 def _itk_affine(matrix: np.ndarray) -> Any:
-    import itk
-
+    itk = load_itk_with_transforms()
     lps = _FLIP @ matrix @ _FLIP
     transform = itk.AffineTransform[itk.D, 3].New()
     transform.SetMatrix(itk.matrix_from_array(np.ascontiguousarray(lps[:3, :3])))
@@ -276,8 +271,7 @@ def _itk_affine(matrix: np.ndarray) -> Any:
 
 
 def _itk_displacement(step: Displacement) -> Any:
-    import itk
-
+    itk = load_itk_with_transforms()
     vectors, affine = step.vectors.numpy(), step.grid.affine.copy()
     for axis in range(3):
         if vectors.shape[axis + 1] == 1:  # a single slice would have no neighbours to interpolate between
@@ -294,8 +288,7 @@ def _itk_displacement(step: Displacement) -> Any:
 
 
 def _itk_parameters(values: np.ndarray) -> Any:
-    import itk
-
+    itk = load_itk_with_transforms()
     return itk.OptimizerParameters[itk.D](np.asarray(values, np.float64).tolist())
 
 

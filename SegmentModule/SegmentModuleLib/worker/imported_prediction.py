@@ -19,6 +19,8 @@ from MedDeepLib.data.preparation import stack_channels
 from MedDeepLib.data.sources.image import Image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_layers
 from MedDeepLib.errors import UserError
+from MedDeepLib.inference.backends.backend import Backend
+from MedDeepLib.inference.backends.converted import Converted
 from MedDeepLib.inference.progress import TileProgress
 
 from SegmentModuleLib.parameters import ImportedApplyParameters
@@ -64,16 +66,32 @@ class ImportedPredictor(ImagePredictor):
     """A bundle from elsewhere on its device, ready for any number of cases."""
 
     def __init__(self, model: TrainedModel, context: Context, options: ImportedApplyParameters):
-        self._model, self._options = model, options
+        self._model, self._device = model, context.device
         self._bundle = read_bundle(model.folder)
         self._workflow = Workflow(self._bundle, context.device)
+        self._set_options(options)
         for fact in self._bundle.facts():
             context.report("message", message=fact)
 
     def with_options(self, options: ImportedApplyParameters) -> ImportedPredictor:
         other = copy.copy(self)
-        other._options = options
+        other._workflow = copy.copy(self._workflow)
+        other._set_options(options)
         return other
+
+    def computed_with(self) -> str:
+        return self._workflow.network.in_words()
+
+    def _set_options(self, options: ImportedApplyParameters) -> None:
+        self._options = options
+        network = self._workflow.network
+        if isinstance(network, Backend):
+            if network.asked == options.backend:
+                return
+            network = network.network
+        # The folder is somebody else's, and the bundle is trusted for just the files that are in it.
+        kept = Converted(self._model.folder, own=False)
+        self._workflow.network = Backend(network, options.backend, self._device, kept)
 
     def predict(self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()) -> Prediction:
         image = stack_channels(images, self._options.resample_inputs)
@@ -84,6 +102,7 @@ class ImportedPredictor(ImagePredictor):
                 f"({', '.join(channels)}), but {len(image.array)} were given."
             )
         result = predict_within_memory(self._workflow, image, context, TileProgress(context), self._options.allow_cpu)
+        self._workflow.network.finish(context)
         if self._is_overlapping(result):
             masks = (result > 0.5).to(torch.uint8).cpu().numpy()
             removed = [sum(keep_largest_components(mask, 1).values()) for mask in masks if self._cleans()]

@@ -19,6 +19,8 @@ from MedDeepLib.data.sources.image import Image, read_image, write_image
 from MedDeepLib.data.sources.labels import Segment, write_segmentation
 from MedDeepLib.errors import UserError
 from MedDeepLib.evaluation.overlap import count_labels
+from MedDeepLib.inference.backends.backend import Backend
+from MedDeepLib.inference.backends.converted import Converted
 from MedDeepLib.inference.ladder import apply_within_memory
 from MedDeepLib.inference.progress import TileProgress
 from MedDeepLib.inference.sinks import Labels
@@ -93,18 +95,22 @@ class SegmentationPredictor(ImagePredictor):
 
         ``resample_labels``: see :class:`SegmentationPrediction`.
         """
-        self._network = network.to(context.device).eval()
+        self._network, self._device = network.to(context.device).eval(), context.device
         self._model = model
         self._downsampling = downsampling
         self._resample_labels = resample_labels
         self._plan = Plan.from_dict(model.metadata["plan"])
         self._trained_flip_axes = tuple(flip_axes)
+        self._backend: Any = None
         self._set_options(options)
 
     def with_options(self, options: ApplyParameters) -> SegmentationPredictor:
         other = copy.copy(self)
         other._set_options(options)
         return other
+
+    def computed_with(self) -> str:
+        return self._backend.in_words()
 
     def _set_options(self, options: ApplyParameters) -> None:
         if options.flips and not self._trained_flip_axes:
@@ -115,11 +121,14 @@ class SegmentationPredictor(ImagePredictor):
         self._options = options
         self._flip_axes = self._trained_flip_axes if options.flips else ()
         self._cleaned = classes_to_clean(options.largest_component, self._model)
+        if self._backend is None or self._backend.asked != options.backend:
+            self._backend = Backend(self._network, options.backend, self._device, Converted(self._model.folder))
 
     def predict(
         self, images: Sequence[Image], context: Context, wanted: Collection[str] = ()
     ) -> SegmentationPrediction:
-        image = stack_channels(images, self._options.resample_inputs)
+        with context.phases("prepare"):
+            image = stack_channels(images, self._options.resample_inputs)
         channels = self._model.channels
         if len(image.array) != len(channels):
             raise UserError(
@@ -130,7 +139,8 @@ class SegmentationPredictor(ImagePredictor):
         padding = padding_in_words(images)
         if padding:
             context.report("message", message=padding)
-        prepared = prepare(image, self._plan)
+        with context.phases("prepare"):
+            prepared = prepare(image, self._plan)
         del image
         tiling = TilingOptions(
             size=self._plan.patch_size,
@@ -140,20 +150,26 @@ class SegmentationPredictor(ImagePredictor):
             flip_axes=self._flip_axes,
             autocast=autocast_dtype("auto", context.device),
         )
-        labels = apply_within_memory(
-            self._network,
-            prepared,
-            tiling,
-            context.device,
-            Labels(),
-            step=self._downsampling,
-            warn=lambda sentence: context.report("warning", message=sentence),
-            allow_cpu=self._options.allow_cpu,
-            progress=TileProgress(context),
-            stop_requested=context.stop_requested,
-        )
-        labels = prepared.to_native(labels)
-        del prepared
+        with context.phases("network"):
+            labels = apply_within_memory(
+                self._backend,
+                prepared,
+                tiling,
+                context.device,
+                Labels(),
+                step=self._downsampling,
+                warn=lambda sentence: context.report("warning", message=sentence),
+                allow_cpu=self._options.allow_cpu,
+                progress=TileProgress(context),
+                stop_requested=context.stop_requested,
+            )
+        self._backend.finish(context)
+        with context.phases("post-process"):
+            labels = prepared.to_native(labels)
+            del prepared
+            return self._post_processed(labels, affine, shape)
+
+    def _post_processed(self, labels: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> SegmentationPrediction:
         classes, millilitres = self._model.classes, voxel_volume(affine) / 1000
         voxels = keep_largest_components(labels, len(classes), self._cleaned) if self._cleaned else {}
         removed = {classes[index - 1]: count * millilitres for index, count in voxels.items()}

@@ -13,7 +13,7 @@ from MedDeepLib.training.precision import autocast_dtype, precision_name
 
 from SegmentModuleLib.parameters import AXES
 from SegmentModuleLib.worker.fingerprint import ANISOTROPIC, Fingerprint
-from SegmentModuleLib.worker.memory import advice, patch_of
+from SegmentModuleLib.worker.memory import Need, advice, patch_of
 
 if TYPE_CHECKING:
     from SegmentModuleLib.worker.decisions import Configuration
@@ -32,7 +32,7 @@ def explain(configuration: Configuration) -> Explanation:
     reasons = _reasons(configuration)
     lines = [_images(configuration.images), "Chosen for these images and this device:"]
     lines += [f"  {name} {value}: {reason}." for name, value, reason in reasons]
-    lines += [memory, *_precision(method.parameters.precision, torch.device(need.device_type))]
+    lines += [memory, *_precision(method.parameters.precision, need)]
     lines.append(f"The network has {_millions(weights)} weights, {_millions(per_case)} for each training case.")
     warnings = []
     if per_case > _MANY_WEIGHTS_PER_CASE:
@@ -60,12 +60,13 @@ def explain(configuration: Configuration) -> Explanation:
     return Explanation("\n".join(lines), tuple(warnings), facts)
 
 
-def _precision(wanted: str, device: torch.device) -> list[str]:
+def _precision(wanted: str, need: Need) -> list[str]:
     """A sentence where the forward pass is not computed in float32."""
-    dtype = autocast_dtype(wanted, device)
+    on_cpu = need.device_type == "cpu"  # there memory is counted for float32, whatever is computed
+    dtype = autocast_dtype(wanted, torch.device("cpu")) if on_cpu else need.dtype
     if dtype is None:
         return []
-    why = "as you chose" if wanted != "auto" else f"which is faster on this {'CPU' if device.type == 'cpu' else 'GPU'}"
+    why = "as you chose" if wanted != "auto" else f"which is faster on this {'CPU' if on_cpu else 'GPU'}"
     return [f"The forward pass is computed in {precision_name(dtype)}, {why}."]
 
 

@@ -152,7 +152,7 @@ def case(tmp_path) -> CachedCase:
         {"image": Source("image", (tmp_path / entry["image"],))},
         {"findings": Source("boxes", (tmp_path / entry["findings"],))},
     )
-    return load_case(one, Plan((1.5, 1.5, 2.0), (24, 24, 16)), Reading(("ball",)), 1, 0)
+    return load_case(one, Plan((1.5, 1.5, 2.0), (24, 24, 16), "unclipped"), Reading(("ball",)), 1, 0)
 
 
 @pytest.mark.parametrize("size", [(24, 24, 16), (24, 24, 1)])
@@ -169,7 +169,8 @@ def test_boxes_follow_their_findings_through_every_change(case, size):
         for low, high in (box.numpy().reshape(2, -1) for box in patch["boxes"]):
             inside = tuple(slice(max(0, int(np.ceil(a))), int(np.floor(b)) + 1) for a, b in zip(low, high, strict=True))
             share = bright[inside].mean()
-            assert share > 0.25, "the box has left its finding"  # a ball fills half of its box
+            # A ball fills half of its box, and a slice near its pole less of it.
+            assert share > (0.25 if size[2] > 1 else 0.05), "the box has left its finding"
             checked += 1
         for box in [*patch["boxes"], *patch["ignored"]]:
             low, high = box.numpy().reshape(2, -1)

@@ -108,7 +108,7 @@ def test_images_apart_are_refused_or_centred():
     context = Context(torch.device("cpu"), report=lambda event, **fields: events.append((event, fields)))
     found = registered("global", images, context, center=True, transform="rigid", similarity="correlation")
     assert errors(found, lambda points: moved_by(truth, points)).mean() < 0.1 * VOXEL
-    assert any("brought together" in fields.get("message", "") for _, fields in events)
+    assert any("centres of the images were aligned" in fields.get("message", "") for _, fields in events)
 
 
 def test_a_stop_keeps_the_best_so_far():

@@ -91,7 +91,7 @@ def test_a_network_for_slices_gets_axial_ones(grid):
             return super().forward(x)
 
     image, _ = ball(GRIDS[grid])
-    predictor(patch=(256, 256, 1), network=Watching()).predict([image], CONTEXT)
+    predictor(patch=(256, 256, 1), network=Watching(), backend="torch").predict([image], CONTEXT)
     superior = int(np.abs(image.affine[2, :3]).argmax())
     assert len(seen) == image.shape[superior]
 

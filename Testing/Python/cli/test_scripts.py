@@ -218,7 +218,7 @@ def test_the_table_of_devices(monkeypatch, capsys):
             assert devices_command.main(["move", third.ticket.id, "1"]) == 0
             assert "1. 'third'" in capsys.readouterr().out
     assert devices_command.main(["move", "unknown", "1"]) == 2
-    assert "No job waits" in capsys.readouterr().err
+    assert "No job with the ticket 'unknown' is waiting" in capsys.readouterr().err
 
 
 def test_cells_with_several_lines():

@@ -162,7 +162,11 @@ def test_a_report_that_cannot_be_written(tmp_path):
 class Screening:
     """One row per case: a score, whether the patient is ill, and a reader's remark."""
 
-    metrics = {"AUC": Metric(direction=1, chance=0.5, pooled=True), "error": Metric(direction=-1)}
+    metrics = {
+        "AUC": Metric(direction=1, chance=0.5, pooled=True),
+        "error": Metric(direction=-1),
+        "diameter_mm": Metric("mm"),
+    }
     group = "class"
     judged = "cases with a class"
 
@@ -206,7 +210,7 @@ def test_pooled_metrics_are_resampled_over_patients():
     assert everything["AUC"] == nodule["AUC"] and everything["patients"] == 40
     assert summarise(rows, 3, Screening()) == summary, "the same seed gives the same interval"
     assert headline(everything, Screening.metrics).startswith("AUC 0.")
-    assert headline(everything).startswith("mean ill"), "without a task: the first column"
+    assert headline(everything).startswith("mean error"), "without a task: the first column"
 
 
 def test_a_pooled_metric_that_the_rows_do_not_allow():

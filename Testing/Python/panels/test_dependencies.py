@@ -83,3 +83,26 @@ def test_torch_comes_from_the_pytorch_extension(dependencies, monkeypatch):
     with pytest.raises(UserError, match="PyTorch was not installed"):
         dependencies.ensure_packages()
     assert calls == [(True, None, ">=99")]
+
+
+def test_an_optional_package_is_installed_only_when_the_user_agrees(dependencies, monkeypatch, tmp_path, user_mode):
+    import qt
+    from slicer import packaging
+
+    file = tmp_path / "requirements-optional.txt"
+    file.write_text("other>=1\nno-such-package-meddeep>=2.0\n", encoding="utf-8")
+    monkeypatch.setattr(dependencies, "OPTIONAL_REQUIREMENTS_FILE", file)
+    with user_mode.answers(qt.QMessageBox.Cancel):
+        assert not dependencies.offer_package("no-such-package-meddeep")
+    assert not packaging.install_requests
+    with user_mode.answers(qt.QMessageBox.Ok):
+        assert not dependencies.offer_package("no-such-package-meddeep")  # the stand-in installs nothing
+    (request,) = packaging.install_requests
+    assert request.requirements == ("no-such-package-meddeep>=2.0",)
+    assert {"torch", "numpy", "openvino-telemetry"} <= set(request.skip_packages)
+
+
+def test_what_can_be_offered_is_listed(dependencies):
+    from slicer import packaging
+
+    assert "openvino" in {item.name for item in packaging.load_requirements(dependencies.OPTIONAL_REQUIREMENTS_FILE)}

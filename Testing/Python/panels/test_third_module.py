@@ -16,6 +16,7 @@ IN_SAVED_SCENES = {
     "SegmentModule": "inputVolumes outputSegmentation",
     "RegisterModule": "fixedVolumes movingVolumes initialTransform outputTransform outputVolume checkerboard "
     "difference jacobian",
+    "DetectModule": "inputVolumes outputFindings reviewThreshold reviewBoxes reviewOrder reviewDataset",
 }
 MODULE = Path(__file__).with_name("toy_module") / "ToyModule.py"
 
@@ -79,7 +80,7 @@ def test_it_applies_and_trains(panel):
 
 
 
-@pytest.mark.parametrize("module", ["SegmentModule", "RegisterModule"])
+@pytest.mark.parametrize("module", ["SegmentModule", "RegisterModule", "DetectModule"])
 def test_names_of_parameters_stay_as_they_are_in_saved_scenes(host, tmp_path, monkeypatch, module):
     monkeypatch.setenv("MEDDEEP_RUNS", str(tmp_path / "runs"))
     names = set(ModulePanel(host, module).parameters.allParameters)

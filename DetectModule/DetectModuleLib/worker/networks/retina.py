@@ -45,6 +45,7 @@ class Pyramid(nn.Module):
         self.out_channels = 2 * width
         self.levels = len(strides)
         self.pyramid = FeaturePyramidNetwork(dimensions, widths[self.first :], self.out_channels)
+        self.pyramid.layer_blocks[-1] = nn.Identity()  # the context is no level
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         features, maps = image, []

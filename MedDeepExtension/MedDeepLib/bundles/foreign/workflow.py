@@ -40,7 +40,7 @@ class Workflow:
     """A bundle that is loaded and ready for any number of cases.
 
     Attributes:
-        network: on its device, in evaluation mode.
+        network: on its device, in evaluation mode; what is called like it may take its place.
         inferer: the bundle's own.
     """
 
@@ -53,7 +53,7 @@ class Workflow:
         check_large_files(bundle.folder)
         config = self._prepared_config()
         self._parser = self._make_parser(config, trusted)
-        self.network = self._loaded_network(config).to(device).eval()
+        self.network: Any = self._loaded_network(config).to(device).eval()
         self._before = _steps(self._built("preprocessing") if "preprocessing" in config else None)
         self._after = _steps(self._built("postprocessing") if "postprocessing" in config else None)
         self.inferer: Any = self._built("inferer") if config.get("inferer") else SimpleInferer()

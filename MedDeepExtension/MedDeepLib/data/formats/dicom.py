@@ -22,6 +22,7 @@ from MedDeepLib.data.formats.dicom_series import (
     voxel_type,
 )
 from MedDeepLib.data.formats.integrity import damaged
+from MedDeepLib.data.formats.lean_itk import load_itk
 from MedDeepLib.data.image import Image, ImageInfo
 from MedDeepLib.errors import UserError
 
@@ -185,8 +186,7 @@ def _decode(one: Slice) -> np.ndarray:
 
 
 def _decode_with_itk(path: Path, compression: str) -> np.ndarray:
-    import itk
-
+    itk = load_itk()
     try:
         return itk.array_from_image(itk.imread(str(path), itk.F))
     except RuntimeError as error:

@@ -15,6 +15,7 @@ import numpy as np
 
 from MedDeepLib.data import geometry
 from MedDeepLib.data.formats.integrity import bad_spacing, check_integrity, damaged
+from MedDeepLib.data.formats.lean_itk import load_itk
 from MedDeepLib.data.formats.pictures import channel_count, is_picture
 from MedDeepLib.errors import UserError
 
@@ -100,8 +101,7 @@ def read_header(path: Path) -> Header:
 def read_voxels(path: Path, header: Header) -> np.ndarray:
     """Voxels (C, I, J, K) of the file that ``header`` was read from, as a view of ITK's memory where
     possible."""
-    import itk
-
+    itk = load_itk()
     pixel_type = getattr(itk, header.itk_type)
     image_type = itk.Image[pixel_type, 3] if header.components == 1 else itk.VectorImage[pixel_type, 3]
     try:
@@ -122,8 +122,7 @@ def write_voxels(path: Path, array: np.ndarray, affine: np.ndarray, compress: bo
     Raises:
         OSError: the file could not be written completely, for instance because the disk is full.
     """
-    import itk
-
+    itk = load_itk()
     array = _writable_type(array)
     is_vector = array.ndim == 4
     # ITK keeps the first axis of a file fastest; for arrays that came from ITK this copies nothing.
@@ -163,8 +162,7 @@ def _without_twin(path: Path) -> Iterator[Path]:
 
 
 def _open(path: Path, readable: Path) -> Any:
-    import itk
-
+    itk = load_itk()
     try:
         image_io = itk.ImageIOFactory.CreateImageIO(str(readable), itk.CommonEnums.IOFileMode_ReadMode)
         if image_io is None:

@@ -2,7 +2,7 @@
 
 :class:`Home` is the only public class. It is made of four sections: ``devices``, ``jobs`` (with ``job_rows`` in its
 table, ``job_details`` below it, ``curves`` on demand, ``resumed_jobs`` for those that were resumed here), ``models``
-and ``runs_folder``. They share ``table``, ``words`` and ``slices``, which does long work a few milliseconds at a time.
+and ``runs_folder``. They share ``words``.
 """
 
 from MedDeepLib.panels.home.panel import Home

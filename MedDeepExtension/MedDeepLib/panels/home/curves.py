@@ -10,7 +10,7 @@ import qt
 
 from MedDeepLib.jobs import JobFolder
 from MedDeepLib.jobs.events import EventReader
-from MedDeepLib.panels.home.slices import Slices
+from MedDeepLib.panels.fields.slices import Slices
 from MedDeepLib.scene.curves import TrainingCurves, show_chart
 
 _LOOK_MILLISECONDS = 1000

@@ -8,7 +8,7 @@ from typing import Any
 from MedDeepLib.jobs.events import EventReader
 from MedDeepLib.jobs.summary import Overview, Summary, resources
 from MedDeepLib.panels.changes import Changes
-from MedDeepLib.panels.home.slices import Slices
+from MedDeepLib.panels.fields.slices import Slices
 from MedDeepLib.panels.home.words import job_details
 from MedDeepLib.panels.status import show_html
 

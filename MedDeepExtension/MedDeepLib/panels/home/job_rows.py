@@ -6,8 +6,8 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.jobs import State
 from MedDeepLib.jobs.summary import Overview
+from MedDeepLib.panels.fields.table import Cell, Column, Row
 from MedDeepLib.panels.home import words
-from MedDeepLib.panels.home.table import Cell, Column, Row
 
 
 def columns() -> list[Column]:

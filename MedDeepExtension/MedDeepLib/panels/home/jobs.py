@@ -18,13 +18,13 @@ from MedDeepLib.jobs.stopping import Stopping
 from MedDeepLib.jobs.summary import Overview
 from MedDeepLib.panels.changes import Changes
 from MedDeepLib.panels.dependencies import ensure_packages
+from MedDeepLib.panels.fields.slices import Slices
+from MedDeepLib.panels.fields.table import Row, Table
 from MedDeepLib.panels.home.curves import LiveCurves
 from MedDeepLib.panels.home.files import open_folder
 from MedDeepLib.panels.home.job_details import JobDetails
 from MedDeepLib.panels.home.job_rows import columns, row
 from MedDeepLib.panels.home.resumed_jobs import ResumedJobs
-from MedDeepLib.panels.home.slices import Slices
-from MedDeepLib.panels.home.table import Row, Table
 from MedDeepLib.panels.job_monitor import POLL_MILLISECONDS
 from MedDeepLib.panels.sections.job_section import explain_button
 from MedDeepLib.panels.status import JobLog, StatusLine

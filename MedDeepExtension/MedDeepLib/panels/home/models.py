@@ -15,10 +15,10 @@ from MedDeepLib.jobs.disk import delete, delete_model
 from MedDeepLib.jobs.model_transfer import ModelTransfer
 from MedDeepLib.jobs.models import ModelEntry, ModelList, Origin
 from MedDeepLib.panels.changes import Changes
+from MedDeepLib.panels.fields.slices import Slices
+from MedDeepLib.panels.fields.table import Cell, Column, Row, Table
 from MedDeepLib.panels.home import words
 from MedDeepLib.panels.home.files import open_folder
-from MedDeepLib.panels.home.slices import Slices
-from MedDeepLib.panels.home.table import Cell, Column, Row, Table
 from MedDeepLib.panels.sections.job_section import explain_button
 from MedDeepLib.panels.status import StatusLine, show_html
 from MedDeepLib.scene import runs

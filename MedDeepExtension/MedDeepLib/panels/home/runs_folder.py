@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MedDeepLib.jobs.disk import size_of
 from MedDeepLib.jobs.runs import ENVIRONMENT_VARIABLE
 from MedDeepLib.panels.changes import Changes
-from MedDeepLib.panels.home.slices import Slices
+from MedDeepLib.panels.fields.slices import Slices
 from MedDeepLib.panels.home.words import size_in_words
 from MedDeepLib.panels.status import StatusLine
 from MedDeepLib.scene import runs

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from MedDeepLib.bundles.model import Model
 from MedDeepLib.panels.changes import ValueConnector
+from MedDeepLib.panels.dependencies import offer_package
 from MedDeepLib.panels.fields.device_chooser import DeviceChooser
 from MedDeepLib.panels.fields.model_chooser import ModelChooser
 from MedDeepLib.panels.fields.parameter_form import FormAsText, ParameterForm
@@ -98,4 +99,10 @@ class ModelSection(JobSection):
             self.update_buttons()
             return
         model, device, options = self.model_chooser.value(), self.device_chooser.value(), self.options.value()
-        self.start(lambda: self.make_job(model=model, device=device, options=options))
+
+        def make_job() -> SceneJob | None:
+            if options.get("backend") == "openvino":
+                offer_package("openvino")
+            return self.make_job(model=model, device=device, options=options)
+
+        self.start(make_job)

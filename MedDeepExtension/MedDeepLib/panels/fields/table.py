@@ -9,7 +9,7 @@ from typing import Any
 import qt
 
 from MedDeepLib.panels.changes import Changes
-from MedDeepLib.panels.home.slices import Slices
+from MedDeepLib.panels.fields.slices import Slices
 
 _PADDING = 12
 _ROW_HEIGHT = 22
@@ -39,12 +39,14 @@ class Cell:
         order: what it is sorted by; the text when None.
         share: from 0 to 1, shown as a progress bar instead of the text.
         hint: its tool tip.
+        struck: whether the text is crossed out.
     """
 
     text: str
     order: Any = None
     share: float | None = None
     hint: str = ""
+    struck: bool = False
 
     @property
     def sort_key(self) -> tuple:
@@ -86,6 +88,11 @@ class Table:
             self._chosen = key
             self._select_chosen()
             self.changes.emit()
+
+    def selected_keys(self) -> list[str]:
+        """The keys of all selected rows, where the widget lets users select several."""
+        numbers = sorted(index.row() for index in self._widget.selectionModel().selectedRows())
+        return [self._shown[number].key for number in numbers if number < len(self._shown)]
 
     def row_keys(self) -> list[str]:
         """The keys of the rows in the displayed order."""
@@ -149,6 +156,10 @@ class Table:
             bar.value = round(100 * cell.share)
         item.setText("" if cell.share is not None else cell.text)
         item.setToolTip(cell.hint or cell.text)
+        font = item.font()
+        if font.strikeOut() != cell.struck:
+            font.setStrikeOut(cell.struck)
+            item.setFont(font)
 
     def _select_chosen(self) -> None:
         number = next((n for n, row in enumerate(self._shown) if row.key == self._chosen), -1)

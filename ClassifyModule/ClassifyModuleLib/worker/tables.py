@@ -43,7 +43,7 @@ class TableInput:
         values = np.stack(one_by_one(cases, lambda case: _row_of(case, columns), context, Stopped))
         learned = Learned({}, data=values)
         missing = np.isnan(values)
-        without = [name for name, all_missing in zip(columns, missing.all(axis=0).tolist(), strict=True) if all_missing]
+        without = [name for name, column in zip(columns, missing.T, strict=True) if column.all()]
         median = np.array([np.median(column[~np.isnan(column)]) if name not in without else np.nan
                            for name, column in zip(columns, values.T, strict=True)])  # fmt: skip
         filled = np.where(missing, median, values)

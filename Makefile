@@ -9,7 +9,7 @@ VENV_PYTHON := $(VENV)/bin/python
 REQUIREMENTS := Testing/requirements.txt
 INSTALLED := $(VENV)/installed.stamp
 # Where the packages lie, for tools that are not run through pytest (pyproject.toml tells pytest the same).
-SOURCE_PATH := MedDeepExtension:SegmentModule:RegisterModule:DetectModule
+SOURCE_PATH := MedDeepExtension:SegmentModule:RegisterModule:DetectModule:ClassifyModule
 
 # How tests run beside each other: one file after the other in each process.
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -72,7 +72,7 @@ benchmark: setup
 
 clean:
 	rm -rf build demo-output .coverage .pytest_cache .ruff_cache .import_linter_cache
-	find MedDeepExtension SegmentModule RegisterModule DetectModule Testing -name __pycache__ -type d -prune -exec rm -rf {} +
+	find MedDeepExtension SegmentModule RegisterModule DetectModule ClassifyModule Testing -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

@@ -28,6 +28,7 @@ FORBIDDEN_IMPORTS = [
     ("SegmentModuleLib", "import RegisterModuleLib", "Sister modules do not know each other"),
     ("RegisterModuleLib", "import SegmentModuleLib", "Registration does not know its sister modules"),
     ("DetectModuleLib", "import SegmentModuleLib", "Detection does not know its sister modules"),
+    ("ClassifyModuleLib", "import SegmentModuleLib", "Classification does not know its sister modules"),
 ]
 
 
@@ -36,7 +37,7 @@ def tree(tmp_path) -> Path:
     """Copy of the packages, side by side, with the contracts."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "MedDeepExtension" / "MedDeepLib", tmp_path / "MedDeepLib", ignore=ignore)
-    for module in ("DetectModule", "RegisterModule", "SegmentModule"):
+    for module in ("ClassifyModule", "DetectModule", "RegisterModule", "SegmentModule"):
         library = f"{module}Lib"
         shutil.copytree(REPOSITORY / module / library, tmp_path / library, ignore=ignore)
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
@@ -66,7 +67,10 @@ def test_the_tree_keeps_all_contracts(tree):
 
 @pytest.mark.parametrize(
     "package",
-    ["MedDeepLib/data/formats", "SegmentModuleLib/worker", "RegisterModuleLib/worker", "DetectModuleLib/worker"],
+    [
+        "MedDeepLib/data/formats",
+        *(f"{name}ModuleLib/worker" for name in ("Segment", "Register", "Detect", "Classify")),
+    ],
 )
 @pytest.mark.parametrize("guard", ["def late():", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:"])
 def test_a_circle_is_found(tree, package, guard):

@@ -17,7 +17,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "MedDeepExtension"
-SOURCE_PATH = [LIBRARY, *(REPOSITORY / name for name in ("DetectModule", "RegisterModule", "SegmentModule"))]
+MODULES = ("ClassifyModule", "DetectModule", "RegisterModule", "SegmentModule")
+SOURCE_PATH = [LIBRARY, *(REPOSITORY / name for name in MODULES)]
 HEAVY_PACKAGES = ("torch", "monai", "ignite", "itk", "tensorboard", "skimage", "matplotlib")
 APPLICATION_PACKAGES = ("slicer", "vtk", "qt", "ctk", "PySide6")
 # Packages that only the worker runs may import torch at the top of the file.

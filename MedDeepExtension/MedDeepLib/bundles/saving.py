@@ -94,6 +94,9 @@ def _weights(trained: Trained) -> dict[str, Any]:
 def _metadata(method: Method, prepared: Prepared, context: Context, trained: Trained) -> dict[str, Any]:
     dataset = context.dataset
     own = method.model_metadata(prepared, context)
+    task = registry.task(method.task)
+    inputs = task.inputs_of_model(method.used_inputs(dataset))
+    takes_images = not task.any_form or any(slot.kind == "image" for slot in inputs)
     data_format = own.pop("network_data_format", None) or plain_format(dataset.channels)
     metadata = monai_metadata(f"{method.title}: {dataset.name}", method.summary or method.title, data_format)
     return metadata | {
@@ -103,9 +106,9 @@ def _metadata(method: Method, prepared: Prepared, context: Context, trained: Tra
             "method": method.name,
             "reference": method.reference,
             "parameters": to_mapping(method.parameters),
-            "inputs": [slot_as_json(slot) for slot in registry.task(method.task).applied],
-            "outputs": [slot_as_json(slot) for slot in registry.task(method.task).outputs],
-            "channels": list(dataset.channels),
+            "inputs": [slot_as_json(slot) for slot in inputs],
+            "outputs": [slot_as_json(slot) for slot in task.outputs],
+            "channels": list(dataset.channels) if takes_images else [],
             "classes": _classes(dataset),
             "plan": {},
             **own,

@@ -41,14 +41,21 @@ class SlotArguments:
     def __init__(self, task: Task):
         self._task = task
         images = [slot.name for slot in task.applied if slot.kind == "image" and slot.required]
+        if task.any_form:
+            images = [form[0] for form in task.forms if len(form) == 1 and task.slot(form[0]).kind == "image"]
         self.single = images[0] if len(images) == 1 else ""
         self._first = task.outputs[0]
 
     @property
     def needed(self) -> list[str]:
-        """The flags that every case needs."""
-        needed = [self.input_flag(slot) for slot in self._task.applied if slot.required]
-        return [*needed, self.output_flag(self._first)]
+        """The flags that every case needs; where models differ in the form of their cases, one form is an example."""
+        forms = self._task.forms[:1] if self._task.any_form else ()
+        return [*self._flags_of(self._task.applied, forms), self.output_flag(self._first)]
+
+    def _flags_of(self, slots: Sequence[Slot], forms: Sequence[Sequence[str]] = ()) -> list[str]:
+        """The flags of the inputs that are required or belong to one of the forms."""
+        of_forms = {name for form in forms for name in form}
+        return [self.input_flag(slot) for slot in slots if slot.required or slot.name in of_forms]
 
     def input_flag(self, slot: Slot) -> str:
         return "--input" if slot.name == self.single else f"--{slot.name.replace('_', '-')}"
@@ -90,9 +97,17 @@ class SlotArguments:
         Raises UserError when something is missing, is not given once for each case, or cannot be written under its
         name.
         """
-        missing = set(self.needed) - set(self.given(options))
-        if missing:
-            raise UserError(f"apply needs {in_a_row(self.needed)}, or --inputs and --output-dir for a cohort.")
+        of_model = model.inputs if self._task.any_form and model.trained else self._task.applied
+        needed = [*self._flags_of(of_model), self.output_flag(self._first)]
+        if set(needed) - set(self.given(options)):
+            raise UserError(f"apply needs {in_a_row(needed)}, or --inputs and --output-dir for a cohort.")
+        known = {slot.name for slot in of_model}
+        unused = [slot for slot in self._task.applied if getattr(options, _input_dest(slot)) and slot.name not in known]
+        if unused:
+            raise UserError(
+                f"The model takes {in_a_row([self.input_flag(slot) for slot in of_model])}, not "
+                f"{self.input_flag(unused[0])}: leave that out."
+            )
         slots = {slot.name: slot for slot in self._task.applied}
         inputs = {name: getattr(options, _input_dest(slot)) or [] for name, slot in slots.items()}
         if self.single:
@@ -103,7 +118,7 @@ class SlotArguments:
         outputs = {slot.name: getattr(options, _output_dest(slot)) or [] for slot in self._task.outputs}
         if self.single:
             first = outputs[self._first.name]
-            outputs[self._first.name] = _named(first, inputs[self.single], self._task.output_ending)
+            outputs[self._first.name] = _named(first, inputs[leading], self._task.output_ending)
         by_flag = [(self.input_flag(slots[name]), values) for name, values in inputs.items()]
         by_flag += [(self.output_flag(slot), outputs[slot.name]) for slot in self._task.outputs]
         for flag, values in by_flag:
@@ -139,7 +154,9 @@ class SlotArguments:
     def example(self, name: Callable[[Slot], str] | None = None) -> str:
         """The flags of one case with example file names, for a help text."""
         name = name or (lambda slot: _EXAMPLES.get(slot.kind, "{}.csv").format(slot.name))
-        parts = [f"{self.input_flag(slot)} {name(slot)}" for slot in self._task.applied if slot.required]
+        first = self._task.forms[0] if self._task.any_form else ()
+        shown = [slot for slot in self._task.applied if slot.required or slot.name in first]
+        parts = [f"{self.input_flag(slot)} {name(slot)}" for slot in shown]
         return " ".join([*parts, f"{self.output_flag(self._first)} result{self._task.output_ending}"])
 
 
@@ -160,11 +177,12 @@ def _by_case(inputs: list[list[str]], channels: int) -> list[list[str]]:
     return cases
 
 
-def _named(outputs: list[str], cases: list[list[str]], ending: str) -> list[str]:
+def _named(outputs: list[str], cases: Sequence[list[str] | str], ending: str) -> list[str]:
     """The output of each case; inside the folder if only a folder is named."""
     in_folder = len(outputs) == 1 and _is_folder(outputs[0])
     if in_folder:
-        return [str(Path(outputs[0]) / (_case_name(case[0]) + ending)) for case in cases]
+        first = [case if isinstance(case, str) else case[0] for case in cases]
+        return [str(Path(outputs[0]) / (_case_name(name) + ending)) for name in first]
     if len(outputs) != len(cases):
         raise UserError(
             f"There are {len(cases)} inputs and {len(outputs)} outputs: give one --output for each input, or one "

@@ -54,7 +54,8 @@ def apply_to_cohort(
     output = Path(job.output)
     task = registry.task(job.task)
     usual = {slot: endings(model.method_class(), slot.name)[0] for slot in task.outputs}
-    cases = read_cases(job.inputs, task.applied, model.channels, output, usual)
+    inputs = model.inputs if task.any_form else task.applied
+    cases = read_cases(job.inputs, inputs, model.channels, output, usual)
     with _own_folder(output) as own:
         table = Table(output / SUMMARY, cases)
         waiting = [case for case in cases if not case.problem]

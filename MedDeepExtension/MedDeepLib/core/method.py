@@ -175,6 +175,13 @@ class Method(ABC):
     def check(self, dataset: Dataset) -> None:  # noqa: B027 - most methods take any dataset
         """Raise UserError when the dataset does not suit this method; called before anything else, reads no images."""
 
+    def used_inputs(self, dataset: Dataset) -> tuple[str, ...]:
+        """The names of the inputs that a model trained on ``dataset`` takes.
+
+        Only for tasks whose models may be of any form, see :attr:`MedDeepLib.core.task.Task.any_form`.
+        """
+        return ()
+
     def configured(self, context: Context) -> Method:
         """The method with its automatic parameters chosen from the data and the device.
 

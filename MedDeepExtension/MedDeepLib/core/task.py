@@ -101,6 +101,8 @@ class Task:
         readers: of lists in formats that only this task has (COCO, LUNA16); each is asked before the common ones.
         forms: where cases come in several forms (a pair, a single image), the slots that each form needs. A case has
             the first form of which it names a slot. Without forms it needs the required inputs and targets.
+        any_form: whether a model is applied to cases of the form that it was trained on, whichever that is (an image, a
+            table); otherwise to those of the first form.
         evaluation: how models are evaluated.
         output_ending: of the first output where only a folder is named.
     """
@@ -113,6 +115,7 @@ class Task:
     evaluation: Evaluation | None = None
     shared: tuple[str, ...] = ()
     forms: tuple[tuple[str, ...], ...] = ()
+    any_form: bool = False
     readers: tuple[ListReader, ...] = ()
     output_ending: str = ""
 
@@ -122,8 +125,11 @@ class Task:
 
     @property
     def applied(self) -> tuple[Slot, ...]:
-        """The inputs of an application: those of the first form, which it needs, and those that no other form names."""
-        if not self.forms:
+        """The inputs of an application: those of the first form, which it needs, and those that no other form names.
+
+        With ``any_form`` all of them: what a model needs of these depends on its training, see :meth:`inputs_of`.
+        """
+        if not self.forms or self.any_form:
             return self.inputs
         first, others = self.forms[0], {name for form in self.forms[1:] for name in form}
         return tuple(
@@ -131,6 +137,12 @@ class Task:
             for slot in self.inputs
             if slot.name in first or slot.name not in others
         )
+
+    def inputs_of_model(self, used: Sequence[str]) -> tuple[Slot, ...]:
+        """The inputs of a model. With ``any_form`` those named by ``used``, all of which it needs."""
+        if not self.any_form:
+            return self.applied
+        return tuple(replace(slot, required=True) for slot in self.inputs if slot.name in used)
 
     @property
     def finds_classes(self) -> bool:

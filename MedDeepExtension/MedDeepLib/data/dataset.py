@@ -25,7 +25,8 @@ one for each slot (``image2`` ... for further channels), in the dialects of spre
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,22 +107,43 @@ def load_dataset(path: str | Path, slots: CaseSlots) -> Dataset:
     return dataset
 
 
-def with_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+def with_validation(
+    dataset: Dataset, fraction: float, seed: int, stratum: Callable[[Case], str] | None = None
+) -> Dataset:
     """The dataset with validation cases: its own, or all cases of some training patients chosen by the seed.
 
     Patients who share a case are chosen together.
+
+    Args:
+        stratum: of a case, such as its class: the same share of patients is chosen in each. The only patient of a
+            stratum stays in the training. None: all patients alike.
     """
     group_of = patient_groups(dataset.training)
     groups = sorted(set(group_of.values()))
     if dataset.validation or fraction <= 0 or len(groups) < 2:
         return dataset
-    random.Random(seed).shuffle(groups)
-    chosen = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
+    generator = random.Random(seed)
+    chosen: set[str] = set()
+    for members in _strata(dataset.training, group_of, stratum) if stratum else [groups]:
+        generator.shuffle(members)
+        chosen |= set(members[: min(len(members) - 1, max(1, round(fraction * len(members))))])
     return replace(
         dataset,
         training=tuple(case for case in dataset.training if group_of[case.patient] not in chosen),
         validation=tuple(case for case in dataset.training if group_of[case.patient] in chosen),
     )
+
+
+def _strata(cases: Sequence[Case], group_of: Mapping[str, str], stratum: Callable[[Case], str]) -> list[list[str]]:
+    """The groups of patients by the most frequent stratum of their cases."""
+    counts: dict[str, Counter[str]] = {}
+    for case in cases:
+        counts.setdefault(group_of[case.patient], Counter())[stratum(case)] += 1
+    found: dict[str, list[str]] = {}
+    for group in sorted(counts):
+        own = counts[group]
+        found.setdefault(min(own, key=lambda name: (-own[name], name)), []).append(group)
+    return [found[name] for name in sorted(found)]
 
 
 def _read(path: Path, slots: CaseSlots) -> Listing:
@@ -195,6 +217,11 @@ def _default_channels(splits: Mapping[str, Sequence[Case]], slots: CaseSlots) ->
     listed = [case.files(name) for cases in splits.values() for case in cases for name in names if case.files(name)]
     if listed and all(len(files) == 1 for files in listed) and _channel_count(listed[0]) == len(COLORS):
         return COLORS
+    needed = {name for form in slots.forms for name in form}
+    others = {slot.name for slot in slots.inputs if slot.name in needed and slot.kind in ("table", "matrix", "signals")}
+    cases = [case for cases in splits.values() for case in cases]
+    if cases and not listed and all(others & case.inputs.keys() for case in cases):
+        return ()  # cases of a form that has no image
     count = max((_channel_count(files) for files in listed), default=1)
     return tuple(f"channel {i + 1}" for i in range(count)) if count > 1 else ("image",)
 

@@ -64,6 +64,9 @@ def check_item(item: ApplyItem, task: Task) -> None:
                 raise UserError(f"Applying needs the input '{slot.name}'{_in_brackets(slot.help)}: name it.")
         elif len(source.files) > 1 and not slot.many:
             raise UserError(f"The input '{slot.name}' is one file, but {len(source.files)} are named: choose one.")
+    if task.any_form and not any(all(name in item.inputs for name in form) for form in task.forms):
+        forms = ", ".join(" and ".join(f"'{name}'" for name in form) for form in task.forms)
+        raise UserError(f"Applying needs one of the inputs {forms}: name the one that the model was trained on.")
     first = task.outputs[0].name
     if not all(item.outputs.get(name) for name in (first, *item.outputs)):
         raise UserError(f"Applying needs a file to write for the output '{first}': name it.")

@@ -58,6 +58,13 @@ def score_cases(load: Load, job: Job, context: Context) -> list[dict[str, Any]]:
             message=f"{len(healthy)} of {len(cases)} cases {have} no structure at all: Dice is 0 where one was found "
             "there, and undefined where none was.",
         )
+    if rows and not any(row.get(name) is not None for row in rows for name in evaluation.metrics):
+        count = "is one test case" if len(cases) == 1 else f"are {len(cases)} test cases"
+        context.report(
+            "warning",
+            message=f"There {count}, too few for metrics that say something of the model: the report has the answers "
+            "alone.",
+        )
     return rows
 
 

@@ -23,9 +23,9 @@ SMALL = {"steps": 3, "validate_every": 2, "batch_size": 1, "patch_size": "16,16,
 _FILE = re.compile(r"^```python\n# (\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_PATH = re.compile(r"`((?:MedDeepExtension|SegmentModule|RegisterModule|DetectModule|Testing)/[\w./-]+)`")
-_MODULE = re.compile(r"\b((?:MedDeepLib|SegmentModuleLib|RegisterModuleLib|DetectModuleLib)(?:\.\w+)+)")
-_SOURCES = ("MedDeepExtension", "SegmentModule", "RegisterModule", "DetectModule")
+_SOURCES = ("MedDeepExtension", "SegmentModule", "RegisterModule", "DetectModule", "ClassifyModule")
+_PATH = re.compile(rf"`((?:{'|'.join(_SOURCES)}|Testing)/[\w./-]+)`")
+_MODULE = re.compile(r"\b((?:MedDeepLib|(?:Segment|Register|Detect|Classify)ModuleLib)(?:\.\w+)+)")
 
 
 def write_files(document: str, folder: Path) -> list[Path]:

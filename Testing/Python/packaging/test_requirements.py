@@ -19,7 +19,7 @@ REQUIREMENTS = REPOSITORY / "MedDeepExtension" / "Resources" / "requirements.txt
 OPTIONAL_REQUIREMENTS = REQUIREMENTS.with_name("requirements-optional.txt")
 DEVELOPMENT_REQUIREMENTS = REPOSITORY / "Testing" / "requirements.txt"
 
-OWN_PACKAGES = {"DetectModuleLib", "MedDeepLib", "RegisterModuleLib", "SegmentModuleLib"}
+OWN_PACKAGES = {"ClassifyModuleLib", "DetectModuleLib", "MedDeepLib", "RegisterModuleLib", "SegmentModuleLib"}
 PART_OF_SLICER = {"ctk", "numpy", "packaging", "qt", "slicer", "vtk"}
 # torch is installed by the PyTorch extension, whose module is PyTorchUtils; see the head of requirements.txt.
 FROM_PYTORCH_EXTENSION = {"PyTorchUtils", "torch"}
@@ -43,7 +43,8 @@ def requirements() -> dict[str, Requirement]:
 
 
 def source_files() -> list[Path]:
-    folders = [REPOSITORY / name for name in ("DetectModule", "MedDeepExtension", "RegisterModule", "SegmentModule")]
+    modules = ("ClassifyModule", "DetectModule", "MedDeepExtension", "RegisterModule", "SegmentModule")
+    folders = [REPOSITORY / name for name in modules]
     return [path for folder in folders for path in folder.rglob("*.py")]
 
 

@@ -36,6 +36,19 @@ class Table:
         return self.values[:, self.columns.index(name)]
 
 
+@dataclass(frozen=True)
+class TableRow:
+    """The value of a source whose table holds a row for each of many cases.
+
+    Attributes:
+        row: from 0, without the header.
+        columns: the features: what is left without the columns that say class, patient and the like.
+    """
+
+    row: int
+    columns: tuple[str, ...]
+
+
 def read_table(path: str | Path) -> Table:
     """A table from a ``.csv`` or ``.tsv`` file, whose first line names the columns.
 

@@ -1,0 +1,1 @@
+"""Deep classification: what all its methods share, and the methods themselves in ``methods``."""

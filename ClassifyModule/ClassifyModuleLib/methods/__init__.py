@@ -1,0 +1,1 @@
+"""The classification methods, one file each; the registry finds every file put here."""

@@ -1,0 +1,1 @@
+"""The computations of the worker process; never imports Slicer or Qt."""

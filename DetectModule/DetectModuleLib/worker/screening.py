@@ -23,7 +23,7 @@ from DetectModuleLib.worker.candidates import Candidates
 from DetectModuleLib.worker.windows import Pool, Size, background, lesions
 
 Result = TypeVar("Result")
-_TILE_VALUES = 16_000_000  # of the widest layer of a tile: 64 MB in float32
+_TILE_VALUES = 32_000_000  # of the widest layer of a tile: 128 MB in float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from MedDeepLib.core import parameter, with_defaults
 
@@ -54,5 +54,5 @@ class Mitosis(PatchMethod):
             mitosis_network(layers, channels, outputs, self.parameters.network_width) for layers in (11, 11, 13)
         )
         stride, window = (self.parameters.stride, self.parameters.stride, 1), self.patch_size
-        both = {"of 11 layers": again, "of 13 layers": deep}
+        both: dict[str, Any] = {"of 11 layers": again, "of 13 layers": deep}
         return [Screen({"first": first}, window, stride), Screen(both, window, stride, self.parameters.orientations)]

@@ -24,6 +24,8 @@ import numpy as np
 from MedDeepLib.data import geometry
 from scipy import ndimage
 
+from DetectModuleLib.worker.masks import label_pieces
+
 THRESHOLD = 130.0  # HU
 MINIMUM_AREA = 1.0  # mm2
 SLICES = 3.0  # mm
@@ -84,14 +86,15 @@ def calcium_score(
             part, mask = (np.moveaxis(array[box], across, -1) for array in (values, lesions))
             mask = (mask == number) & (part >= threshold)
             found[number] = _of_lesion(part, mask, area, float(spacing[across]), minimum_area)
-    total = sum(score.agatston for score in found.values()), sum(score.volume for score in found.values())
-    return CalciumScore(*map(float, total), found)
+    agatston = float(sum(score.agatston for score in found.values()))
+    volume = float(sum(score.volume for score in found.values()))
+    return CalciumScore(agatston, volume, found)
 
 
 def _of_lesion(values: np.ndarray, mask: np.ndarray, area: float, distance: float, minimum_area: float) -> CalciumScore:
     score = voxels = 0.0
     for number in range(mask.shape[2]):
-        pieces, count = ndimage.label(mask[..., number], np.ones((3, 3)))
+        pieces, count = label_pieces(mask[..., number], np.ones((3, 3)))
         for piece in range(1, count + 1):
             within = pieces == piece
             size = int(within.sum())

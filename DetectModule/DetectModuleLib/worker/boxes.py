@@ -38,7 +38,9 @@ def turned(boxes: Sequence[Box], affine: np.ndarray) -> int:
     return sum(float(np.degrees(np.arccos(min(1.0, cosine)))) > _TURNED for cosine in cosines)
 
 
-def to_space(rows: np.ndarray, affine: np.ndarray, classes: Sequence[str], scores: Sequence[float]) -> list[Box]:
+def to_space(
+    rows: np.ndarray, affine: np.ndarray, classes: Sequence[str], scores: Sequence[float] | np.ndarray
+) -> list[Box]:
     """Boxes in RAS mm, with the grid's axes as their own, of voxel boxes (N, 6)."""
     spacing = spacing_of(affine)
     axes = right_handed(affine[:3, :3] / spacing)

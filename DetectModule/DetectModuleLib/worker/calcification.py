@@ -126,8 +126,10 @@ class CalciumPrediction(FindingsPrediction):
 
     def score(self) -> CalciumScore:
         """Of all findings that are not left out."""
-        totals = [sum(finding.facts[name] for finding in self.findings) for name in (AGATSTON, VOLUME)]
-        return CalciumScore(*map(float, totals))
+        agatston, volume = (
+            float(sum(finding.facts[name] for finding in self.findings)) for name in (AGATSTON, VOLUME)
+        )
+        return CalciumScore(agatston, volume)
 
     def summary(self) -> dict[str, Any]:
         score = self.score()

@@ -35,7 +35,13 @@ class Candidates:
         return cls.at(np.zeros((0, 3)))
 
     @classmethod
-    def at(cls, points, scores=1.0, diameters=0.0, classes=0) -> Candidates:
+    def at(
+        cls,
+        points: np.ndarray,
+        scores: np.ndarray | float = 1.0,
+        diameters: np.ndarray | float = 0.0,
+        classes: np.ndarray | int = 0,
+    ) -> Candidates:
         """Candidates at points (N, 3); the others are (N,) or one number for all."""
         points = np.asarray(points, np.float64).reshape(-1, 3)
         count = len(points)
@@ -74,10 +80,10 @@ def judged(voxels: np.ndarray, boxes: np.ndarray, classes: np.ndarray, tolerance
         return labels
     apart = np.abs(voxels[:, None] - boxes[None, :, :3])
     half = boxes[None, :, 3:] / 2
-    labels[(apart <= 2 * half + tolerance).all(2).any(1)] = -1
-    within = (apart <= half + tolerance).all(2)
+    labels[np.any(np.all(apart <= 2 * half + tolerance, 2), 1)] = -1
+    within = np.all(apart <= half + tolerance, 2)
     distance = np.where(within, np.linalg.norm(apart, axis=2), np.inf)
-    hit = within.any(1)
+    hit = np.any(within, 1)
     labels[hit] = 1 + np.asarray(classes)[distance.argmin(1)[hit]]
     return labels
 

@@ -146,7 +146,7 @@ class Cascade:
         def make(number: int) -> dict[str, torch.Tensor]:
             image = self.cases[number]["image"]
             shape = (image.shape[1], image.shape[2], image.shape[3])
-            grid = PreparedImage(image, self.affine, (0, 1, 2), (False,) * 3, shape, np.ones(3), np.zeros(3))
+            grid = PreparedImage(image, self.affine, (0, 1, 2), (False, False, False), shape, np.ones(3), np.zeros(3))
             return self.search.propose(screen, grid, self.how, self._context, self._warn).tensors()
 
         return DataStage(name, count, make)

@@ -1,17 +1,28 @@
-"""The voxels of findings as a segmentation, a structure for each class."""
+"""Voxels of findings: connected pieces, and all of them as a segmentation with a structure for each class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from MedDeepLib.data.classes import numbered_classes
 from MedDeepLib.data.sources.image import write_image
 from MedDeepLib.data.sources.labels import write_segmentation
 from MedDeepLib.errors import UserError
+from scipy import ndimage
 
 from DetectModuleLib.findings import Finding
+
+
+def label_pieces(mask: np.ndarray, structure: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """The connected pieces of a mask, numbered from 1, and their count.
+
+    ``structure`` says which voxels are neighbours, by default those with a common face.
+    """
+    found: Any = ndimage.label(mask, structure)
+    return found
 
 
 def write_masks(

@@ -40,7 +40,7 @@ def fit_judge(features: np.ndarray, lesion: np.ndarray, ruled: slice) -> dict[st
     if folds > 1:
         decided = cross_val_predict(machine, scaled, lesion, cv=folds, method="decision_function")
     arrays |= {"support": machine.support_vectors_, "dual": machine.dual_coef_[0], "intercept": machine.intercept_}
-    return _tensors(arrays | {"gamma": np.array([gamma]), "platt": _platt(decided, lesion)})
+    return _tensors(arrays | {"gamma": np.array([gamma]), "platt": _platt(np.asarray(decided), lesion)})
 
 
 def judge(features: np.ndarray, arrays: Mapping[str, torch.Tensor]) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from DetectModuleLib.worker.candidates import Candidates, thinned
 from DetectModuleLib.worker.cases import boxes_of
+from DetectModuleLib.worker.masks import label_pieces
 from DetectModuleLib.worker.screening import Proposing, Screen, Search
 
 FEATURES = (
@@ -149,7 +150,7 @@ def _measured_one(made: Streams, voxel: np.ndarray, reach: np.ndarray, spacing: 
 def _region(values: np.ndarray, middle: tuple[int, ...], base: float) -> np.ndarray:
     """The connected voxels about the middle that exceed ``base`` by the share of what the middle exceeds it by."""
     mask = values >= base + _SHARE * (values[middle] - base)
-    labels, _ = ndimage.label(mask)
+    labels, _ = label_pieces(mask)
     if not labels[middle]:  # the middle lies below the base: it is a region of its own
         region = np.zeros(values.shape, bool)
         region[middle] = True

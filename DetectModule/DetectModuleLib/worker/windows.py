@@ -85,7 +85,7 @@ def inside_boxes(case: CachedCase, voxels: np.ndarray, scale: float) -> np.ndarr
     if not len(boxes):
         return np.zeros(len(voxels), bool)
     apart = np.abs(voxels[:, None] - boxes[None, :, :3])
-    return (apart <= scale * boxes[None, :, 3:] / 2).all(2).any(1)
+    return np.any(np.all(apart <= scale * boxes[None, :, 3:] / 2, 2), 1)
 
 
 def window(image: torch.Tensor, voxel: np.ndarray, size: Sequence[int]) -> torch.Tensor:

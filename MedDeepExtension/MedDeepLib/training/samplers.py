@@ -57,7 +57,13 @@ class ErrorWeighted:
     before the first update, all others are drawn evenly. Put it into the stage's ``state``.
     """
 
-    def __init__(self, others: Sequence[int], seed: int, wanted: Sequence[int] = (), share: float = 0.5):
+    def __init__(
+        self,
+        others: Sequence[int] | np.ndarray,
+        seed: int,
+        wanted: Sequence[int] | np.ndarray = (),
+        share: float = 0.5,
+    ):
         """
         Args:
             others: indices of the cases that are weighted.
@@ -92,7 +98,7 @@ class ErrorWeighted:
             drawn = np.where(wanted, self._wanted[random.randint(len(self._wanted), size=count)], drawn)
         return drawn
 
-    def update(self, errors: Sequence[float] | torch.Tensor) -> None:
+    def update(self, errors: Sequence[float] | np.ndarray | torch.Tensor) -> None:
         """Set the errors, one for each of the others, 0 or more; if all are 0, all cases count the same.
 
         Raises ValueError for a wrong number of errors, or one that is negative or not finite.

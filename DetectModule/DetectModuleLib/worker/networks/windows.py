@@ -69,8 +69,11 @@ def initialised(network: nn.Sequential) -> nn.Sequential:
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-    nn.init.normal_(network[-1].weight, 0.0, 0.01)  # the answer of an untrained network is that it does not know
+    last = network[-1]
+    assert isinstance(last, (nn.Conv2d, nn.Conv3d, nn.Linear))
+    nn.init.normal_(last.weight, 0.0, 0.01)  # the answer of an untrained network is that it does not know
     return network
 
 
@@ -128,7 +131,7 @@ def three_planes(edge: int, channels: int, outputs: int, width: float) -> tuple[
     middle = slice(edge // 2, edge // 2 + 1)
     branches, parts = [], []
     for across in range(3):
-        kernel, pooling = (tuple(1 if axis == across else n for axis in range(3)) for n in (3, 2))
+        kernel, pooling = _flat(3, across), _flat(2, across)
         layers = [nn.Conv3d(channels, few, kernel), nn.ReLU(), nn.Conv3d(few, few, kernel), nn.ReLU()]
         layers += [nn.MaxPool3d(pooling), nn.Conv3d(few, many, kernel), nn.ReLU()]
         branches.append(nn.Sequential(*layers))
@@ -142,3 +145,9 @@ def three_planes(edge: int, channels: int, outputs: int, width: float) -> tuple[
 
 def _scaled(count: int, width: float) -> int:
     return max(2, round(count * width))
+
+
+def _flat(length: int, across: int) -> tuple[int, int, int]:
+    """A size that is 1 along the axis ``across``."""
+    i, j, k = (1 if axis == across else length for axis in range(3))
+    return i, j, k

@@ -102,9 +102,9 @@ def test_three_fields_see_what_the_smallest_cannot(tmp_path, record_property):
     scores = {}
     for name, fusion in (("small field", (1.0, 0.0, 0.0)), ("three fields", (0.3, 0.4, 0.3))):
         run = train(
-            tmp_path / name, dataset, "multilevel", steps=80, hard_steps=30, discriminate_steps=250,
-            **SMALL | {"network_width": 0.1, "rotation": 180.0, "batch_size": 8}, fusion=fusion,
-            candidate_threshold=0.5, validate_every=100,
+            tmp_path / name, dataset, "multilevel", steps=120, hard_steps=80, discriminate_steps=250,
+            **SMALL | {"network_width": 0.1, "rotation": 180.0, "batch_size": 12}, fusion=fusion,
+            candidate_threshold=0.5, candidates=12, validate_every=200,
         )  # fmt: skip
         scores[name] = mean_sensitivity(predictions(run, dataset))
     record_property("tally", ", ".join(f"CPM of {name} {score:.2f}" for name, score in scores.items()))
@@ -135,10 +135,10 @@ def cells(random: np.random.Generator):
 
 
 def test_mitoses_are_told_from_other_nuclei(tmp_path, record_property):
-    dataset = write_lesions(tmp_path, cells, (8, 2, 6), spacing=(1.0, 1.0, 1.0), name="mitosis")
-    settings = {"batch_size": 16, "learning_rate": 2e-3, "network_width": 0.5, "intensity": 0.1, "shift": 3.0}
+    dataset = write_lesions(tmp_path, cells, (12, 2, 6), spacing=(1.0, 1.0, 1.0), name="mitosis")
+    settings = {"batch_size": 16, "learning_rate": 3e-3, "network_width": 0.5, "intensity": 0.1, "shift": 3.0}
     scores = {}
-    for name, steps in (("untrained", 1), ("trained", 200)):
+    for name, steps in (("untrained", 1), ("trained", 350)):
         run = train(tmp_path / name, dataset, "mitosis", steps=steps, hard_steps=steps, stride=2, **settings)
         scores[name] = mean_sensitivity(predictions(run, dataset))
     record_property("tally", ", ".join(f"CPM {name} {score:.2f}" for name, score in scores.items()))
@@ -166,7 +166,7 @@ def test_calcium_is_told_from_bone_and_scored(tmp_path, record_property):
     dataset = write_lesions(tmp_path, heart, (10, 2, 8), name="calcium")
     settings = {"network_width": 0.3, "field": 15, "batch_size": 32, "learning_rate": 2e-3, "intensity": 0.0}
     found = {}
-    for name, steps in (("untrained", 1), ("trained", 250)):
+    for name, steps in (("untrained", 1), ("trained", 150)):
         run = train(tmp_path / name, dataset, "calcium", steps=steps, discriminate_steps=steps, **settings)
         found[name] = predictions(run, dataset, threshold=0.5)
     scores = {name: mean_sensitivity(of_one) for name, of_one in found.items()}

@@ -133,6 +133,16 @@ def draw_detection(painter: QPainter) -> None:
         painter.drawPolyline([corner - QPointF(11 * x, 0), corner, corner - QPointF(0, 11 * y)])
 
 
+def draw_classification(painter: QPainter) -> None:
+    """Draw the probabilities of three classes as bars, the highest in another colour."""
+    painter.setPen(QPen(NIGHT, 3))
+    for colour, left, height in ((TEAL, 38, 22), (CORAL, 57, 52), (TEAL, 76, 12)):
+        painter.setBrush(QBrush(colour))
+        painter.drawRoundedRect(QRectF(left, 92 - height, 14, height), 3, 3)
+    painter.setPen(QPen(NIGHT, 5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+    painter.drawLine(QPointF(34, 94), QPointF(94, 94))
+
+
 def draw_icon(draw_motif: Callable[[QPainter], None]) -> QImage:
     """Return the tile and the slice with a module's own motif on top, `SIZE` x `SIZE` pixels."""
     image = QImage(SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING, QImage.Format.Format_ARGB32_Premultiplied)
@@ -154,6 +164,7 @@ ICONS: dict[str, Callable[[QPainter], None]] = {
     "SegmentModule/Resources/Icons/SegmentModule.png": draw_segmentation,
     "RegisterModule/Resources/Icons/RegisterModule.png": draw_registration,
     "DetectModule/Resources/Icons/DetectModule.png": draw_detection,
+    "ClassifyModule/Resources/Icons/ClassifyModule.png": draw_classification,
 }
 
 

@@ -1,0 +1,1 @@
+"""Results of the task as nodes of the scene."""

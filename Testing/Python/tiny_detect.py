@@ -23,8 +23,8 @@ TRAINING = {
 APPLYING = {"threshold": 0.0, "most": 20}
 
 
-def write_dataset(folder: Path) -> Path:
-    """Three cases for training, one of them without a finding, one for validation, one to test; two channels."""
+def write_dataset(folder: Path, channels: int = 2) -> Path:
+    """Three cases for training, one of them without a finding, one for validation, one to test."""
     entries = []
     for number in range(5):
         random = np.random.default_rng(number)
@@ -32,7 +32,7 @@ def write_dataset(folder: Path) -> Path:
         entry = write_case(folder, f"case{number}", case)
         uptake = replace(case, image=case.image + random.normal(0, 20, case.image.shape).astype(np.float32))
         second = write_case(folder, f"uptake{number}", uptake)
-        entries.append(entry | {"image": [entry["image"], second["image"]]})
+        entries.append(entry | {"image": [entry["image"], second["image"]][:channels]})
     content = {"name": "blobs", "training": entries[:3], "validation": entries[3:4], "test": entries[4:]}
     file = folder / "dataset.json"
     file.write_text(json.dumps(content), encoding="utf-8")

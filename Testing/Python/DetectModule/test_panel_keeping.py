@@ -100,7 +100,7 @@ def test_a_case_is_added_to_a_new_dataset_and_loads_with_the_same_boxes(reviewed
 def test_a_case_is_appended_to_a_list_and_nothing_else_in_it_changes(reviewed, tmp_path):
     import tiny_detect
 
-    dataset = tiny_detect.write_dataset(tmp_path)
+    dataset = tiny_detect.write_dataset(tmp_path, channels=1)
     before = json.loads(dataset.read_text(encoding="utf-8"))
     files = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file() and file != dataset}
     assert "it has 4 training cases now" in add(reviewed, dataset)
@@ -118,7 +118,7 @@ def test_a_case_is_appended_to_a_list_and_nothing_else_in_it_changes(reviewed, t
 def test_what_a_model_is_judged_by_is_not_added(reviewed, tmp_path):
     import tiny_detect
 
-    dataset = tiny_detect.write_dataset(tmp_path)
+    dataset = tiny_detect.write_dataset(tmp_path, channels=1)
     content = json.loads(dataset.read_text(encoding="utf-8"))
     content["test"][0]["patient"] = "patient 9"
     dataset.write_text(json.dumps(content), encoding="utf-8")
@@ -135,7 +135,7 @@ def test_a_case_of_which_all_is_rejected_is_negative(panel, tmp_path):
     assert "only what was reviewed is trained on" in panel.ui.reviewDatasetButton.toolTip
     panel.click_row(0)
     panel.ui.reviewRejectButton.click()
-    said = add(panel, tiny_detect.write_dataset(tmp_path))
+    said = add(panel, tiny_detect.write_dataset(tmp_path, channels=1))
     assert said.startswith("None of the findings was accepted")
     panel.settle()
     panel.ui.reviewTable.selectAll()

@@ -8,13 +8,16 @@ import shutil
 import zipfile
 
 import pytest
+from MedDeepLib.bundles.layout import CONVERTED
 from MedDeepLib.bundles.model import open_model
 
 METADATA = "configs/metadata.json"
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """Its files without the networks that were converted for this computer, which do not travel."""
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {name: content for name, content in files.items() if not name.startswith(CONVERTED)}
 
 
 def choose(panel, run) -> None:

@@ -108,7 +108,7 @@ def test_a_bundle_of_another_module_says_so(panel, tmp_path):
     )
     with panel.host.answers(str(folder)):
         panel.section("apply").model_chooser.transfers.import_folder.trigger()
-    assert "it belongs to a task that is not installed here" in wait_for_transfer(panel)
+    assert "it belongs to the module Deep Classification" in wait_for_transfer(panel)
     assert not panel.ui.applyButton.enabled
 
 

@@ -115,7 +115,11 @@ def test_a_run_that_is_not_done_has_no_model(toy_run, tmp_path):
 
 def test_a_model_of_another_task(model_folder):
     change(model_folder, task="classify")
-    assert "is for the task 'classify', not for 'segment': it belongs to a task that is not installed here" in sentence(
+    assert "is for the task 'classify', not for 'segment': it belongs to the module Deep Classification" in sentence(
+        model_folder
+    )
+    change(model_folder, task="denoise")
+    assert "is for the task 'denoise', not for 'segment': it belongs to a task that is not installed here" in sentence(
         model_folder
     )
     change(model_folder, task="register")

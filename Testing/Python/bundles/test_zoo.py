@@ -180,12 +180,12 @@ def test_the_script_takes_folders_and_archives(spleen_bundle, segment, tmp_path)
 
 
 def test_bundles_of_other_tasks_say_so(tmp_path):
-    for config, metadata, task in (
-        (zoo_bundles.classification_config(), zoo_bundles.CLASSIFICATION_METADATA, "classify"),
-        (zoo_bundles.detection_config(), zoo_bundles.DETECTION_METADATA, "detect"),
+    for config, metadata, task, module in (
+        (zoo_bundles.classification_config(), zoo_bundles.CLASSIFICATION_METADATA, "classify", "Classification"),
+        (zoo_bundles.detection_config(), zoo_bundles.DETECTION_METADATA, "detect", "Detection"),
     ):
         folder = write_bundle(tmp_path / task, config, metadata)
-        with pytest.raises(UserError, match=f"is for the task '{task}', .* to a task that is not installed here"):
+        with pytest.raises(UserError, match=f"is for the task '{task}', .* belongs to the module Deep {module}"):
             open_model(folder, "segment")
     assert read_bundle(tmp_path / "classify").channels == ("R", "G", "B")
     findings = read_bundle(tmp_path / "detect").findings

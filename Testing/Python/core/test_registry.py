@@ -23,7 +23,7 @@ class Parameters:
 class Dropped(Method):
     """A method that somebody has dropped here."""
 
-    task, name, title = "classify", "dropped", "Dropped"
+    task, name, title = "guess", "dropped", "Dropped"
     reference, summary = "Somebody 2030", "Dropped here."
     Parameters = ApplyParameters = Parameters
     output_endings = (".json",)
@@ -47,14 +47,14 @@ NEW_TASK = '''
 from MedDeepLib.core import Task
 from MedDeepLib.data.slots import Slot
 
-TASK = Task("classify", "Classification", (Slot("features", "table"),), (Slot("class", "class"),), ())
+TASK = Task("guess", "Guessing", (Slot("features", "table"),), (Slot("class", "class"),), ())
 '''
 
 
 @pytest.fixture
-def classify_package(tmp_path, monkeypatch):
-    """An empty ClassifyModuleLib in its own folder, and a fresh registry."""
-    package = tmp_path / "ClassifyModuleLib"
+def guess_package(tmp_path, monkeypatch):
+    """An empty GuessModuleLib in its own folder, and a fresh registry."""
+    package = tmp_path / "GuessModuleLib"
     (package / "methods").mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
     (package / "methods" / "__init__.py").write_text("", encoding="utf-8")
@@ -64,7 +64,7 @@ def classify_package(tmp_path, monkeypatch):
     yield package
     registry._methods.cache_clear()
     registry._tasks.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("ClassifyModuleLib")]:
+    for name in [name for name in sys.modules if name.startswith("GuessModuleLib")]:
         del sys.modules[name]
 
 
@@ -75,33 +75,33 @@ def test_the_segmentation_methods():
     assert all(name == method.name and issubclass(method, Method) for name, method in found.items())
 
 
-def test_a_file_dropped_into_the_package_is_found(classify_package):
-    assert "classify" in tasks()
-    (classify_package / "methods" / "dropped.py").write_text(NEW_METHOD, encoding="utf-8")
-    assert list(methods("classify")) == ["dropped"]
-    assert get("classify", "dropped")().parameters.depth == 3
+def test_a_file_dropped_into_the_package_is_found(guess_package):
+    assert "guess" in tasks()
+    (guess_package / "methods" / "dropped.py").write_text(NEW_METHOD, encoding="utf-8")
+    assert list(methods("guess")) == ["dropped"]
+    assert get("guess", "dropped")().parameters.depth == 3
 
 
-def test_a_task_of_ones_own_is_found_only_where_it_is_named(classify_package, monkeypatch):
-    assert registry.task("classify").title == "Classification"
-    assert registry.package_folder("classify") == classify_package
-    with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'classify'"):
-        registry.imported_method("classify")
+def test_a_task_of_ones_own_is_found_only_where_it_is_named(guess_package, monkeypatch):
+    assert registry.task("guess").title == "Guessing"
+    assert registry.package_folder("guess") == guess_package
+    with pytest.raises(UserError, match="Bundles from elsewhere cannot be applied for the task 'guess'"):
+        registry.imported_method("guess")
     monkeypatch.delenv("MEDDEEP_TASKS")
-    assert tasks() == ["detect", "register", "segment"]
-    with pytest.raises(UserError, match="There is no task 'classify': the tasks are detect, register, segment"):
-        registry.task("classify")
+    assert tasks() == ["classify", "detect", "register", "segment"]
+    with pytest.raises(UserError, match="There is no task 'guess': the tasks are classify, detect, register, segment"):
+        registry.task("guess")
 
 
-def test_a_task_that_is_broken_is_named(classify_package):
-    (classify_package / "task.py").write_text("import nothing_like_it", encoding="utf-8")
+def test_a_task_that_is_broken_is_named(guess_package):
+    (guess_package / "task.py").write_text("import nothing_like_it", encoding="utf-8")
     with pytest.raises(UserError, match="task.py cannot be imported .*nothing_like_it.*MEDDEEP_TASKS"):
         tasks()
 
 
-def test_two_tasks_of_one_name_are_refused(classify_package):
-    same = NEW_TASK.replace('"classify"', '"segment"')
-    (classify_package / "task.py").write_text(same, encoding="utf-8")
+def test_two_tasks_of_one_name_are_refused(guess_package):
+    same = NEW_TASK.replace('"guess"', '"segment"')
+    (guess_package / "task.py").write_text(same, encoding="utf-8")
     with pytest.raises(UserError, match="The task 'segment' is declared twice"):
         tasks()
 
@@ -114,7 +114,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 
 def test_methods_of_ones_own_are_found_in_the_folder_that_is_named(tmp_path, monkeypatch):
-    own = NEW_METHOD.replace('"classify", "dropped"', '"segment", "mine"')
+    own = NEW_METHOD.replace('"guess", "dropped"', '"segment", "mine"')
     (tmp_path / "mine_of_this_test.py").write_text(own, encoding="utf-8")
     monkeypatch.setenv("MEDDEEP_METHODS", str(tmp_path))
     assert {"mine", "unet"} <= set(methods("segment"))
@@ -127,7 +127,7 @@ def test_files_of_one_name_in_two_folders_are_two_files(tmp_path, monkeypatch):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
-        own = NEW_METHOD.replace('"classify", "dropped"', f'"segment", "mine_{folder.name}"')
+        own = NEW_METHOD.replace('"guess", "dropped"', f'"segment", "mine_{folder.name}"')
         (folder / "same_name_of_this_test.py").write_text(own, encoding="utf-8")
         monkeypatch.setenv("MEDDEEP_METHODS", str(folder))
         assert get("segment", f"mine_{folder.name}").__module__.startswith("meddeep_own_methods_same_name")

@@ -70,17 +70,19 @@ class ClassifyModuleLogic(TaskModuleLogic):
         table: slicer.vtkMRMLTableNode | None = None,
         device: str = "auto",
         options: dict[str, Any] | None = None,
+        replace: bool = False,
     ) -> ClassificationJob:
         """Classify volumes of the scene.
 
         Args:
             volumes: one for each input channel of the model.
             model: a run folder, a model folder, or the name of a released model.
-            table: the node that gets the answer; its rows are replaced. A new node when None.
+            table: the node that gets the answer; a new node when None.
             device: auto, cpu, cuda:0, mps, ...
             options: the method's apply parameters by name.
+            replace: whether rows that ``table`` has already may be replaced.
         """
-        return start_classification(self.launcher, volumes, model, table, device, options)
+        return start_classification(self.launcher, volumes, model, table, device, options, replace)
 
 
 class ClassifyModuleTest(TaskModuleTest):

@@ -36,6 +36,8 @@ class ApplySection(ModelSection):
         model = self.model_chooser.model
         if model is not None and not model.channels:
             return [_("This model takes a table or a matrix: apply it by the script classify.py.")]
+        if model is not None and any(slot.name == "region" for slot in model.inputs):
+            return [_("This model takes a region of the image: apply it by the script classify.py.")]
         missing = [channel for channel, node in self.inputs.by_channel() if node is None]
         return [_("Choose a volume for '{channel}'.").format(channel=missing[0])] if missing else []
 
@@ -45,7 +47,7 @@ class ApplySection(ModelSection):
             question = _("'{name}' has rows already. Replace them?").format(name=table.GetName())
             if not slicer.util.confirmOkCancelDisplay(question):
                 return None
-        return self.logic.apply(self.inputs.value(), table=table, **request)
+        return self.logic.apply(self.inputs.value(), table=table, replace=True, **request)
 
     def finished(self, job: ClassificationJob, state: State) -> None:
         if state is State.STOPPED:

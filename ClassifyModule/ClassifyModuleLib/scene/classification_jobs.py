@@ -86,6 +86,7 @@ def start_classification(
     table: Any = None,
     device: str = "auto",
     options: dict[str, Any] | None = None,
+    replace: bool = False,
 ) -> ClassificationJob:
     """Apply a model to volumes of the scene.
 
@@ -96,11 +97,16 @@ def start_classification(
         table: the node that the answer goes into; a new one when None.
         device: auto, cpu, cuda:N or mps.
         options: the method's apply parameters by name.
+        replace: whether rows that ``table`` has already may be replaced.
 
     Raises UserError when an argument is wrong; nothing has been started then.
     """
     if not volumes or any(volume is None for volume in volumes):
         raise UserError("Applying needs a volume for every input channel of the model: choose them.")
+    if table is not None and not replace and table.GetTable().GetNumberOfRows():
+        raise UserError(
+            f"The table {table.GetName()} has rows already: choose another one, or allow to replace them."
+        )
     with application_folder(TASK.name) as folder:
         output = folder / "output.json"
         files = [nodes.volume_to_file(volume, folder / "input") for volume in volumes]

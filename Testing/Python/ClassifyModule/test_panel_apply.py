@@ -114,6 +114,26 @@ def test_the_chosen_table_is_replaced_only_after_a_question(panel, run, tmp_path
     assert tables() == [table] and rows_of(table) == {"value": (61.5, "90 % of the validation cases: 55 to 70")}
 
 
+def test_a_script_replaces_no_rows_unasked(panel, run, tmp_path):
+    from MedDeepLib.errors import UserError
+    from MedDeepLib.scene import nodes
+
+    mine = nodes.table_from_rows("my work", ["name"], [["precious"]])
+    with pytest.raises(UserError, match="The table my work has rows already"):
+        panel.widget.logic.apply([load_volume(tmp_path / "3.nrrd")], run, mine)
+    assert mine.GetTable().GetNumberOfRows() == 1
+
+
+def test_what_slicer_shows_of_it(panel):
+    import slicer
+
+    import ClassifyModule
+
+    module = slicer.modules.classifymodule
+    assert module.title == "Deep Classification" and list(module.categories) == ["Classification"]
+    ClassifyModule.ClassifyModuleTest().runTest()
+
+
 def test_a_stop_leaves_nothing(panel, run, tmp_path):
     choose(panel, run, load_volume(tmp_path / "3.nrrd"))
     panel.replay(apply=answering(answer("sick", probabilities={"sick": 1.0}))).hold(at_start)

@@ -78,7 +78,8 @@ class DetectionParameters:
     weight_decay: float = parameter(1e-4, "Weight decay of AdamW.", minimum=0.0, advanced=True)
     precision: str = parameter(
         "auto",
-        "dtype of the forward pass; auto: bfloat16 or float16 on GPUs that are faster with it, otherwise float32.",
+        "dtype of the forward pass; auto: bfloat16 or float16 on GPUs and CPUs that compute faster in it, otherwise "
+        "float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
         advanced=True,
     )

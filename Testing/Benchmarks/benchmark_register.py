@@ -4,7 +4,7 @@
 
 - ch2 to ICBM152 and back: Dice of 12 deep structures, AAL and Desikan-Killiany: two protocols, so 1 cannot be reached.
 - ICBM152 to an average CT of the brain: mutual information, which measures similarity, not correctness.
-- known random fields: ch2 bent by flows of 6.7 mm in the mean; distance in mm between result and truth.
+- known random fields: ch2 bent by flows of 6.7 mm on average; distance in mm between result and truth.
 - ITK's slices with the shift and rotation in their names.
 
 elastix and ANTs (``pip install -r Testing/Benchmarks/requirements-register.txt``) run in separate processes with the
